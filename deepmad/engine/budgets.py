@@ -1,0 +1,90 @@
+"""Budgets: the limits a network must keep, and what it uses of each, counted from the architecture alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+from deepmad.engine.entropy import rho, scales
+from deepmad.engine.latency import LatencyModel, latency_nanoseconds
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.layers import peak_activation_elements, total_macs, total_params
+from deepmad.search_spaces.spaces import Space
+
+BYTES_PER_ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits on a network, all inclusive; None is no limit.
+
+    `macs` and `params` are counts, `rho` is max n_i / w_i, `latency` is seconds for one batch, `throughput`
+    images a second (a lower limit), `memory` bytes of peak activations for one batch. Raises `InputError`
+    for a limit that is not positive.
+    """
+
+    macs: float | None = None
+    params: float | None = None
+    rho: float | None = None
+    latency: float | None = None
+    throughput: float | None = None
+    memory: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not 0 < value < float("inf"):
+                raise InputError(f"{field.name}: the limit {value} must be positive and finite; None lifts it")
+
+    @staticmethod
+    def of(space: Space) -> "Budget":
+        """Return the limits that come with a space."""
+        return Budget(macs=space.limits.macs, params=space.limits.params, rho=space.limits.rho)
+
+    def latency_seconds(self, batch: int) -> float | None:
+        """Return the tighter of `latency` and batch / `throughput`, in seconds for one batch."""
+        found = [self.latency, batch / self.throughput if self.throughput else None]
+        return min((value for value in found if value is not None), default=None)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a network uses of one limit, in the limit's unit."""
+
+    limit: float
+    used: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the limit is kept, to the unit."""
+        return self.used <= self.limit
+
+
+def usages(
+    network: Architecture, budget: Budget, *, batch: int = 1, precision: str = "fp32", table: LatencyModel | None = None
+) -> dict[str, Usage]:
+    """Return what `network` uses of every limit of `budget`, recomputed from its layer records.
+
+    The keys are those of the solution file: macs, params, rho, latency_seconds, memory_bytes. Raises
+    `InputError` where a latency limit comes without a table.
+    """
+    return dict(_usages(network, budget, batch, precision, table))
+
+
+def _usages(
+    network: Architecture, budget: Budget, batch: int, precision: str, table: LatencyModel | None
+) -> Iterator[tuple[str, Usage]]:
+    parts = network.parts()
+    if budget.macs is not None:
+        yield "macs", Usage(budget.macs, int(total_macs(parts)))
+    if budget.params is not None:
+        yield "params", Usage(budget.params, int(total_params(parts)))
+    if budget.rho is not None:
+        yield "rho", Usage(budget.rho, float(rho(scales(parts))))
+    latency = budget.latency_seconds(batch)
+    if latency is not None:
+        if table is None:
+            raise InputError("latency: a limit on latency or throughput needs a latency table")
+        yield "latency_seconds", Usage(latency, int(latency_nanoseconds(parts, table)) / 1e9)
+    if budget.memory is not None:
+        element = batch * BYTES_PER_ELEMENT[precision]
+        yield "memory_bytes", Usage(budget.memory, int(peak_activation_elements(parts)) * element)

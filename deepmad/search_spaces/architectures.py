@@ -1,0 +1,155 @@
+"""Architectures: one network as plain data, to JSON and back, and the parts that it is made of."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from deepmad.search_spaces.blocks import BLOCKS, Shape
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import check_format, read_json, validated
+from deepmad.search_spaces.layers import Body, Count, Layer, Part
+
+_CLOSED = ConfigDict(extra="forbid")
+Channels = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+Kernel = Annotated[int, Field(strict=True, ge=1, le=31)]
+Depth = Annotated[int, Field(strict=True, ge=1, le=10_000)]
+Stride = Literal[1, 2]
+
+
+@dataclass(frozen=True)
+class Stem:
+    """The first convolution, kxk with stride, from the image to `out` channels."""
+
+    __pydantic_config__ = _CLOSED
+    out: Channels
+    kernel: Kernel = 3
+    stride: Stride = 2
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`depth` blocks of one kind; the first has the stride and takes the previous width to `out`."""
+
+    __pydantic_config__ = _CLOSED
+    block: str
+    out: Channels
+    width: Channels
+    kernel: Kernel
+    depth: Depth
+    stride: Stride
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The convolution between the last stage and the pooling, to `out` channels."""
+
+    __pydantic_config__ = _CLOSED
+    out: Channels
+    kernel: Kernel = 1
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network: stem, stages, optional tail, and a classifier unless `classes` is 0.
+
+    `resolution` is the side of the input in pixels. Raises `InputError` where the network cannot be
+    built, with the path of the offending key.
+    """
+
+    __pydantic_config__ = _CLOSED
+    resolution: Annotated[int, Field(strict=True, ge=1, le=65_536)]
+    stem: Stem
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    tail: Tail | None = None
+    classes: Annotated[int, Field(strict=True, ge=0, le=10_000_000)] = 1000
+    in_channels: Channels = 3
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        kernels = [("stem", self.stem.kernel), *((f"stages[{i}]", s.kernel) for i, s in enumerate(self.stages))]
+        for where, kernel in [*kernels, *([("tail", self.tail.kernel)] if self.tail else [])]:
+            if kernel % 2 == 0:
+                raise InputError(f"{where}.kernel: {kernel} is even; use an odd kernel, padding is kernel // 2")
+        for index, stage in enumerate(self.stages):
+            if stage.block not in BLOCKS:
+                raise InputError(f"stages[{index}].block: {stage.block!r} is unknown; choose from {', '.join(BLOCKS)}")
+        check_sides(self.resolution, [self.stem.stride, *(stage.stride for stage in self.stages)])
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return the parts of the network in order, from the stem to the classifier."""
+        return network_parts(
+            self.in_channels, self.resolution, self.stem, self.stages, self.tail, self.classes
+        )
+
+    def backbone(self) -> "Architecture":
+        """Return the same network without its classifier."""
+        return replace(self, classes=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the architecture file's document."""
+        document = asdict(self)
+        order = ("name", "resolution", "in_channels", "stem", "stages", "tail", "classes")
+        return {"format": "deepmad/architecture@1"} | {key: document[key] for key in order}
+
+    @staticmethod
+    def from_dict(document: Any, source: str = "architecture") -> "Architecture":
+        """Return the architecture of a document; raises `InputError` naming `source` and the key."""
+        check_format(document, "architecture", source)
+        return validated(ADAPTER, {key: value for key, value in document.items() if key != "format"}, source)
+
+    @staticmethod
+    def load(path: str | Path) -> "Architecture":
+        """Return the architecture in a file; a solution file's is taken too. Raises `InputError`."""
+        document = read_json(Path(path))
+        if isinstance(document, dict) and document.get("format") == "deepmad/solution@1":
+            document = document.get("architecture")
+            if document is None:
+                raise InputError(f"{path}: this solution holds no network; see its status and message")
+        return Architecture.from_dict(document, str(path))
+
+
+ADAPTER: TypeAdapter[Architecture] = TypeAdapter(Architecture)
+
+
+def check_sides(resolution: int, strides: Sequence[int]) -> None:
+    """Raise `InputError`, naming the nearest sizes that work, where a stride 2 meets an odd side."""
+    factor = 1
+    for stride in strides:
+        factor *= stride
+    if resolution % factor:
+        below, above = resolution // factor * factor, (resolution // factor + 1) * factor
+        nearest = f"{below} or {above}" if below else f"{above}"
+        raise InputError(
+            f"resolution: {resolution} gives an odd side before a stride 2; the nearest sizes that work: {nearest}"
+        )
+
+
+def network_parts(
+    in_channels: int, resolution: int, stem: Stem, stages: Sequence[Stage], tail: Tail | None, classes: int
+) -> tuple[Part, ...]:
+    """Return the parts of a network; widths, kernels and depths may be arrays, one entry a network."""
+    channels: Count = stem.out
+    side = resolution // stem.stride
+    first = Layer("main", "conv", in_channels, channels, resolution, stem.kernel, stem.stride, activation="relu")
+    parts = [Part("stem", Body((first,)))]
+    for index, stage in enumerate(stages):
+        block, opening = BLOCKS[stage.block], stage.stride
+        shape = Shape(channels, stage.out, stage.width, stage.kernel, opening, side)
+        body = block.body(shape, first=True)
+        parts.append(Part(f"stages.{index}.0", body, 1, index, ends_scale=opening == 2))
+        side, channels = side // opening, stage.out
+        shape = Shape(channels, channels, stage.width, stage.kernel, 1, side)
+        body = block.body(shape, first=False)
+        parts.append(Part(f"stages.{index}.1", body, stage.depth - 1, index))
+    if tail:
+        layer = Layer("main", "conv", channels, tail.out, side, tail.kernel, activation="relu")
+        parts.append(Part("tail", Body((layer,))))
+        channels = tail.out
+    if classes:
+        pool = Layer("classifier", "global_pool", channels, channels, side, norm=False)
+        linear = Layer("classifier", "linear", channels, classes, 1, norm=False, bias=True)
+        parts.append(Part("classifier", Body((pool, linear))))
+    return tuple(parts)

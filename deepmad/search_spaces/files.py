@@ -1,0 +1,77 @@
+"""Reading and writing the project's files: one clear error on the way in, whole files on the way out."""
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from deepmad.search_spaces.errors import InputError
+
+T = TypeVar("T")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` so that `path` holds either its old content or all of the new one, never a part.
+
+    Raises `InputError` where the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(f"{path}: cannot write there ({error.strerror}); choose another place with -o") from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise InputError(f"{path}: cannot write there ({error.strerror}); the old content is untouched") from error
+
+
+def read_text(path: Path) -> str:
+    """Return the text of `path`; raises `InputError` where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file (byte {error.start} is no UTF-8)") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot read it ({error.strerror})") from error
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON document in `path`; raises `InputError` with the line of a syntax error."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+
+
+def check_format(document: Any, name: str, source: str) -> None:
+    """Raise `InputError` unless `document` says that it is `deepmad/NAME@1`."""
+    if not isinstance(document, dict):
+        raise InputError(f"{source}: expected a mapping with format: deepmad/{name}@1, got {type(document).__name__}")
+    found = document.get("format")
+    if found != f"deepmad/{name}@1":
+        raise InputError(f"{source}: format is {found!r}; this version of deepmad reads 'deepmad/{name}@1'")
+
+
+def validated(adapter: TypeAdapter[T], document: Any, source: str) -> T:
+    """Return `document` as the adapter's type; raises `InputError` that names the first offending key."""
+    try:
+        return adapter.validate_python(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]).lstrip(".")
+        if first["type"] == "value_error":  # our own message, which names value and way out already
+            raise InputError(": ".join(filter(None, [source, path, str(first["ctx"]["error"])]))) from error
+        given = "" if first["type"] in ("missing", "unexpected_keyword_argument") else f" (got {first['input']!r})"[:80]
+        raise InputError(f"{source}: {path or 'document'}: {first['msg']}{given}") from error

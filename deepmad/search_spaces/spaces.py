@@ -1,0 +1,260 @@
+"""Spaces: which networks may be built, as data read from a preset or from a user's YAML file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+
+from deepmad.search_spaces.architectures import Architecture, Kernel, Stage, Stride, Tail, check_sides
+from deepmad.search_spaces.blocks import BLOCKS
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import check_format, read_text, validated
+from deepmad.search_spaces.units import quantity
+
+_CLOSED = ConfigDict(extra="forbid")
+_MOST_CHOICES = 100_000
+
+
+def _choices(step: int) -> BeforeValidator:
+    """Read a list as a choice, `{min, max, step}` as a range, a bare value as fixed."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, dict):
+            unknown = set(value) - {"min", "max", "step"}
+            if unknown or not {"min", "max"} <= set(value):
+                raise InputError(f"a range has min, max and perhaps step, not {', '.join(map(str, value)) or 'nothing'}")
+            low, high, stride = value["min"], value["max"], value.get("step", step)
+            if not all(isinstance(item, int) for item in (low, high, stride)) or stride < 1 or low < 1:
+                raise InputError(f"a range's min, max and step are positive integers, not {value}")
+            if high < low or (high - low) // stride > _MOST_CHOICES:
+                raise InputError(f"the range {value} holds nothing, or over {_MOST_CHOICES} values; mend min, max or step")
+            return tuple(range(low, high + 1, stride))
+        return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+    return BeforeValidator(read)
+
+
+def _sorted_positive(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values or min(values) <= 0:
+        raise InputError(f"needs at least one value, all of them positive, not {list(values)}")
+    return tuple(sorted(set(values)))
+
+
+_Int = Annotated[int, Field(strict=True)]
+Widths = Annotated[tuple[_Int, ...], _choices(8)]
+Depths = Annotated[tuple[_Int, ...], _choices(1)]
+Kernels = Annotated[tuple[Kernel, ...], _choices(2)]
+Kinds = Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list | tuple) else (v,))]
+Expansions = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=64)], ...],
+    BeforeValidator(lambda v: tuple(v) if isinstance(v, list | tuple) else (v,)),
+]
+
+
+@dataclass(frozen=True)
+class StemSpace:
+    """The stem's choices."""
+
+    __pydantic_config__ = _CLOSED
+    out: Widths
+    kernel: Kernel = 3
+    stride: Stride = 2
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "out", _sorted_positive(self.out))
+
+
+@dataclass(frozen=True)
+class StageSpace:
+    """One stage's choices; the inner width is a choice of its own or follows from `expansion`."""
+
+    __pydantic_config__ = _CLOSED
+    block: Kinds
+    stride: Stride
+    out: Widths
+    kernel: Kernels
+    depth: Depths
+    width: Widths | None = None
+    expansion: Expansions | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("out", "kernel", "depth", "width", "expansion"):
+            if (values := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _sorted_positive(values))
+        unknown = [kind for kind in self.block if kind not in BLOCKS]
+        if unknown or not self.block:
+            raise InputError(f"block: {', '.join(unknown) or 'nothing'} is unknown; choose from {', '.join(BLOCKS)}")
+        if (self.width is None) == (self.expansion is None):
+            raise InputError("give either width or expansion, not both or neither")
+        if any(kernel % 2 == 0 for kernel in self.kernel):
+            raise InputError(f"kernel: {list(self.kernel)} holds an even one; padding is kernel // 2")
+
+    def widths(self, out: int) -> tuple[int, ...]:
+        """Return the inner widths that may stand with `out`."""
+        if self.width is not None:
+            return self.width
+        return tuple(sorted({expanded(expansion, out) for expansion in self.expansion or ()}))
+
+
+@dataclass(frozen=True)
+class WidthRatio:
+    """Limits on width / out where the width is a choice of its own."""
+
+    __pydantic_config__ = _CLOSED
+    min: Annotated[float, Field(ge=0)] = 0.0
+    max: Annotated[float, Field(gt=0)] = float("inf")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What ties a space's widths together: `growth` bounds out / c_in of every stage."""
+
+    __pydantic_config__ = _CLOSED
+    non_decreasing: bool = True
+    growth: Annotated[float, Field(gt=0)] | None = None
+    width_ratio: WidthRatio = WidthRatio()
+
+
+def _limit(kind: Literal["count", "number"], name: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: None if value is None else quantity(value, kind, name))
+
+
+@dataclass(frozen=True)
+class SpaceLimits:
+    """The limits a space brings along; None is no limit."""
+
+    __pydantic_config__ = _CLOSED
+    rho: Annotated[float | None, _limit("number", "rho")] = None
+    macs: Annotated[float | None, _limit("count", "macs")] = None
+    params: Annotated[float | None, _limit("count", "params")] = None
+
+
+@dataclass(frozen=True)
+class Space:
+    """A set of networks, with the objective's weights and the limits that come with it.
+
+    `alpha` holds one weight a scale and defaults to (1, ..., 1, 8).
+    """
+
+    __pydantic_config__ = _CLOSED
+    name: Annotated[str, Field(min_length=1)]
+    resolution: Annotated[int, Field(strict=True, ge=1, le=65_536)]
+    stem: StemSpace
+    stages: Annotated[tuple[StageSpace, ...], Field(min_length=1)]
+    in_channels: Annotated[int, Field(strict=True, ge=1)] = 3
+    tail: Tail | None = None
+    classes: Annotated[int, Field(strict=True, ge=0)] = 1000
+    rules: Rules = Rules()
+    alpha: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    beta: Annotated[float, Field(ge=0)] = 10.0
+    limits: SpaceLimits = SpaceLimits()
+
+    def __post_init__(self) -> None:
+        check_sides(self.resolution, [self.stem.stride, *(stage.stride for stage in self.stages)])
+        scales = 1 + sum(stage.stride == 2 for stage in self.stages)
+        if self.alpha is None:
+            object.__setattr__(self, "alpha", (1.0,) * (scales - 1) + (8.0,))
+        elif len(self.alpha) != scales:
+            raise InputError(f"alpha: {len(self.alpha)} weights for {scales} scales (one a stride 2 among the stages, "
+                             f"and one at the end); give {scales}")
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The objective's alpha, one weight a scale."""
+        assert self.alpha is not None, "__post_init__ fills it in"
+        return self.alpha
+
+    def with_(self, *, alpha: tuple[float, ...] | None, beta: float | None, resolution: int | None) -> "Space":
+        """Return the space with what is not None replaced; raises `InputError` where it does not fit."""
+        changes = {"alpha": alpha, "beta": beta, "resolution": resolution}
+        return replace(self, **{key: value for key, value in changes.items() if value is not None})
+
+    def size(self) -> float:
+        """Return the number of networks before the rules, as a float (it is often above 2^64)."""
+        total = float(len(self.stem.out))
+        for stage in self.stages:
+            inner = len(stage.width or stage.expansion or ())
+            total *= len(stage.block) * len(stage.out) * inner * len(stage.kernel) * len(stage.depth)
+        return total
+
+    def violations(self, network: Architecture) -> list[str]:
+        """Return, a sentence each, why `network` is not a member of this space; empty where it is one."""
+        return list(_violations(self, network))
+
+
+def expanded(expansion: float, out: int) -> int:
+    """Return expansion * out rounded to the nearest multiple of 8 (a tie upwards), at least 8."""
+    return max(8, int(expansion * out / 8 + 0.5) * 8)
+
+
+def _violations(space: Space, network: Architecture) -> Iterator[str]:
+    """Yield every way in which a network breaks the space's choices and rules."""
+    if len(network.stages) != len(space.stages):
+        yield f"it has {len(network.stages)} stages, the space has {len(space.stages)}"
+        return
+    fixed = ("in_channels", "resolution", "tail")
+    yield from (f"{key} differs from the space's" for key in fixed if getattr(network, key) != getattr(space, key))
+    stem = (network.stem.kernel, network.stem.stride)
+    if network.stem.out not in space.stem.out or stem != (space.stem.kernel, space.stem.stride):
+        yield "its stem is none of the space's"
+    c_in = network.stem.out
+    for index, (stage, choice) in enumerate(zip(network.stages, space.stages, strict=True)):
+        yield from (f"stages[{index}].{what}" for what in _stage_violations(space.rules, choice, stage, c_in))
+        c_in = stage.out
+
+
+def _stage_violations(rules: Rules, choice: StageSpace, stage: Stage, c_in: int) -> Iterator[str]:
+    for name in ("block", "out", "kernel", "depth"):
+        if getattr(stage, name) not in getattr(choice, name):
+            yield f"{name} {getattr(stage, name)} is not offered"
+    if stage.stride != choice.stride:
+        yield f"stride {stage.stride} is not the space's"
+    if stage.width not in choice.widths(stage.out):
+        yield f"width {stage.width} is not offered with out {stage.out}"
+    if rules.non_decreasing and stage.out < c_in:
+        yield f"out {stage.out} is below the {c_in} before it"
+    if rules.growth is not None and stage.out > rules.growth * c_in:
+        yield f"out {stage.out} is above {rules.growth} times the {c_in} before it"
+    ratio = rules.width_ratio
+    if choice.width is not None and not ratio.min * stage.out <= stage.width <= ratio.max * stage.out:
+        yield f"width {stage.width} is outside {ratio.min} to {ratio.max} times out {stage.out}"
+
+
+ADAPTER: TypeAdapter[Space] = TypeAdapter(Space)
+
+
+def presets() -> tuple[str, ...]:
+    """Return the names of the spaces that ship with the package."""
+    folder = resources.files("deepmad.search_spaces") / "presets"
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+
+
+def load_space(name_or_path: str | Path) -> Space:
+    """Return a preset by its name, or the space in a YAML file.
+
+    Raises `InputError` for an unknown preset, a missing file, or the first offending key.
+    """
+    text = str(name_or_path)
+    if text in presets():
+        source = resources.files("deepmad.search_spaces") / "presets" / f"{text}.yaml"
+        return parse_space(source.read_text(encoding="utf-8"), text)
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml") and not path.exists():
+        raise InputError(f"{text!r} is no preset and no file; presets: {', '.join(presets())}; or give a .yaml file")
+    return parse_space(read_text(path), text)
+
+
+def parse_space(text: str, source: str) -> Space:
+    """Return the space of a YAML text; `source` is what errors call it. Raises `InputError`."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InputError(f"{source}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}{where}") from error
+    check_format(document, "space", source)
+    return validated(ADAPTER, {key: value for key, value in document.items() if key != "format"}, source)

@@ -1,0 +1,52 @@
+"""Quantities with their units: `4.13G`, `25.55M`, `5ms`, `2000/s`, `64MB`; a bare number is SI."""
+
+import math
+import re
+from typing import Literal
+
+from deepmad.search_spaces.errors import InputError
+
+Kind = Literal["count", "seconds", "per second", "bytes", "number", "joules"]
+
+_COUNT = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_UNITS: dict[Kind, dict[str, float]] = {
+    "number": {"": 1.0},
+    "count": _COUNT,
+    "seconds": {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9},
+    "per second": {"": 1.0, "/s": 1.0, "k/s": 1e3},
+    "bytes": {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30},
+    "joules": {"": 1.0, "J": 1.0, "mJ": 1e-3},
+}
+_NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z/]*)\s*")
+
+
+def quantity(value: object, kind: Kind, name: str) -> float:
+    """Return `value` in SI units.
+
+    `name` is what the user calls it, for the error. Raises `InputError` for anything that is not a
+    positive finite number with a unit of that kind.
+    """
+    units = _UNITS[kind]
+    known = ", ".join(unit for unit in units if unit) or "none"
+    match = _NUMBER.fullmatch(str(value)) if not isinstance(value, bool) else None
+    if match is None or match[2] not in units:
+        raise InputError(f"{name}: {value!r} is not a {kind} value; a number with one of the units: {known}")
+    number = float(match[1]) * units[match[2]]
+    if not (number > 0 and math.isfinite(number)):
+        raise InputError(f"{name}: {value!r} is out of range; it must be positive and finite")
+    return number
+
+
+def human(value: float, kind: Kind) -> str:
+    """Return `value` (SI) with the largest unit that keeps it at 1 or above, to four digits."""
+    if kind == "number" or value == 0 or not math.isfinite(value):
+        return f"{value:.4g}"
+    units = {unit: scale for unit, scale in _UNITS[kind].items() if unit not in ("K", "KB", "KiB", "MiB", "GiB")}
+    if kind != "count":
+        del units[""]
+    unit, scale = max(
+        ((unit, scale) for unit, scale in units.items() if abs(value) >= scale * 0.99995),
+        key=lambda item: item[1],
+        default=min(units.items(), key=lambda item: item[1]),
+    )
+    return f"{value / scale:.4g} {unit}".rstrip()
