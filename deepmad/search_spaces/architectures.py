@@ -80,9 +80,7 @@ class Architecture:
 
     def parts(self) -> tuple[Part, ...]:
         """Return the parts of the network in order, from the stem to the classifier."""
-        return network_parts(
-            self.in_channels, self.resolution, self.stem, self.stages, self.tail, self.classes
-        )
+        return network_parts(self.in_channels, self.resolution, self.stem, self.stages, self.tail, self.classes)
 
     def backbone(self) -> "Architecture":
         """Return the same network without its classifier."""

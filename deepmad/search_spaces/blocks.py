@@ -29,14 +29,14 @@ class Block(ABC):
 
 
 def _shortcut_pool(shape: Shape) -> tuple[Layer, ...]:
-    """The 2x2 average pool that brings a shortcut to the block's output side."""
+    """Return the 2x2 average pool that brings a shortcut to the block's output side."""
     if shape.stride == 1:
         return ()
     return (Layer("shortcut", "average_pool", shape.c_in, shape.c_in, shape.side, 2, 2, norm=False),)
 
 
 def _projection(shape: Shape, *, first: bool) -> tuple[Layer, ...]:
-    """The residual families' shortcut: pool and 1x1 convolution in the first block, identity later."""
+    """Return the residual families' shortcut: pool and 1x1 convolution in the first block, identity later."""
     if not first:
         return ()
     side = shape.side // shape.stride
@@ -51,9 +51,7 @@ class Bottleneck(Block):
         side = shape.side // shape.stride
         main = (
             Layer("main", "conv", shape.c_in, shape.width, shape.side, activation="relu"),
-            Layer(
-                "main", "conv", shape.width, shape.width, shape.side, shape.kernel, shape.stride, activation="relu"
-            ),
+            Layer("main", "conv", shape.width, shape.width, shape.side, shape.kernel, shape.stride, activation="relu"),
             Layer("main", "conv", shape.width, shape.out, side, activation="relu"),
         )
         return Body(main + _projection(shape, first=first), residual=True)

@@ -26,12 +26,12 @@ def _choices(step: int) -> BeforeValidator:
         if isinstance(value, dict):
             unknown = set(value) - {"min", "max", "step"}
             if unknown or not {"min", "max"} <= set(value):
-                raise InputError(f"a range has min, max and perhaps step, not {', '.join(map(str, value)) or 'nothing'}")
+                raise InputError(f"a range has min, max and perhaps step, not {', '.join(map(str, value)) or 'no key'}")
             low, high, stride = value["min"], value["max"], value.get("step", step)
             if not all(isinstance(item, int) for item in (low, high, stride)) or stride < 1 or low < 1:
                 raise InputError(f"a range's min, max and step are positive integers, not {value}")
             if high < low or (high - low) // stride > _MOST_CHOICES:
-                raise InputError(f"the range {value} holds nothing, or over {_MOST_CHOICES} values; mend min, max or step")
+                raise InputError(f"the range {value} is empty, or over {_MOST_CHOICES} values; mend min, max or step")
             return tuple(range(low, high + 1, stride))
         return tuple(value) if isinstance(value, list | tuple) else (value,)
 
@@ -159,8 +159,10 @@ class Space:
         if self.alpha is None:
             object.__setattr__(self, "alpha", (1.0,) * (scales - 1) + (8.0,))
         elif len(self.alpha) != scales:
-            raise InputError(f"alpha: {len(self.alpha)} weights for {scales} scales (one a stride 2 among the stages, "
-                             f"and one at the end); give {scales}")
+            raise InputError(
+                f"alpha: {len(self.alpha)} weights for {scales} scales (one a stride 2 among the stages, "
+                f"and one at the end); give {scales}"
+            )
 
     @property
     def weights(self) -> tuple[float, ...]:
