@@ -1,0 +1,1 @@
+"""Which network to build: entropy, budgets, the problem and its solvers."""

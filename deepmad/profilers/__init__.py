@@ -1,0 +1,1 @@
+"""How fast it is: timing, measurements, back ends, latency tables, prediction."""

@@ -1,0 +1,1 @@
+"""What can be built: layers, blocks, architectures, spaces, presets, the torch builder."""
