@@ -1,3 +1,85 @@
-"""Design CNNs for a hardware budget."""
+"""Design CNNs for a hardware budget, with a proof of how close to optimal they are.
+
+The public names; each is loaded from its own module at its first use, so that importing deepmad is quick
+and loads no heavy library.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepmad.engine.budgets import Budget
+    from deepmad.engine.loop import design_measured
+    from deepmad.engine.problems import Problem
+    from deepmad.engine.solutions import Solution, Status
+    from deepmad.engine.solvers import CpSat, Interrupted, design
+    from deepmad.profilers.errors import DeviceError
+    from deepmad.profilers.measurements import Measurement, measure
+    from deepmad.profilers.tables import LatencyTable
+    from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
+    from deepmad.search_spaces.errors import InputError
+    from deepmad.search_spaces.spaces import Space, presets
+    from deepmad.search_spaces.spaces import load_space as space
+    from deepmad.search_spaces.torch_builder import build
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Architecture": "deepmad.search_spaces.architectures",
+    "Budget": "deepmad.engine.budgets",
+    "CpSat": "deepmad.engine.solvers",
+    "DeviceError": "deepmad.profilers.errors",
+    "InputError": "deepmad.search_spaces.errors",
+    "Interrupted": "deepmad.engine.solvers",
+    "LatencyTable": "deepmad.profilers.tables",
+    "Measurement": "deepmad.profilers.measurements",
+    "Problem": "deepmad.engine.problems",
+    "Solution": "deepmad.engine.solutions",
+    "Space": "deepmad.search_spaces.spaces",
+    "Stage": "deepmad.search_spaces.architectures",
+    "Status": "deepmad.engine.solutions",
+    "Stem": "deepmad.search_spaces.architectures",
+    "Tail": "deepmad.search_spaces.architectures",
+    "build": "deepmad.search_spaces.torch_builder",
+    "design": "deepmad.engine.solvers",
+    "design_measured": "deepmad.engine.loop",
+    "measure": "deepmad.profilers.measurements",
+    "presets": "deepmad.search_spaces.spaces",
+    "space": "deepmad.search_spaces.spaces:load_space",
+}
+
+__all__ = [  # noqa: RUF022 - in the order of a design
+    "space",
+    "presets",
+    "Space",
+    "Architecture",
+    "Stem",
+    "Stage",
+    "Tail",
+    "build",
+    "Budget",
+    "Problem",
+    "CpSat",
+    "design",
+    "design_measured",
+    "Solution",
+    "Status",
+    "Interrupted",
+    "LatencyTable",
+    "Measurement",
+    "measure",
+    "InputError",
+    "DeviceError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'deepmad' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

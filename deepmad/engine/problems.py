@@ -1,10 +1,11 @@
 """The problem: which space, which limits, which objective."""
 
+import math
 from dataclasses import dataclass, replace
 
 from deepmad.engine.budgets import BYTES_PER_ELEMENT, Budget, Usage, usages
 from deepmad.engine.entropy import entropy, scales
-from deepmad.engine.latency import LatencyModel
+from deepmad.engine.latency import LatencyModel, latency_nanoseconds
 from deepmad.engine.objectives import ObjectiveName, objective_value
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -46,6 +47,41 @@ class Problem:
             raise InputError(f"precision: {self.precision!r} is unknown; choose from {', '.join(BYTES_PER_ELEMENT)}")
         if self.table is None and self.budget.latency_seconds(self.batch) is not None:
             raise InputError("latency: a limit on latency or throughput needs a latency table")
+
+    @property
+    def limit_nanoseconds(self) -> int | None:
+        """The latency limit for one batch as whole nanoseconds: the largest that `usages` accepts."""
+        limit = self.budget.latency_seconds(self.batch)
+        if limit is None:
+            return None
+        nanoseconds = math.floor(limit * 1e9) + 1
+        while nanoseconds / 1e9 > limit:
+            nanoseconds -= 1
+        return nanoseconds
+
+    @property
+    def limit_elements(self) -> int | None:
+        """The memory limit as elements of one image's activations."""
+        if self.budget.memory is None:
+            return None
+        return math.floor(self.budget.memory / (self.batch * BYTES_PER_ELEMENT[self.precision]))
+
+    def predicted_seconds(self, network: Architecture) -> float:
+        """Return the table's prediction for one batch, in seconds. Raises `InputError` without a table."""
+        if self.table is None:
+            raise InputError("latency: a prediction needs a latency table")
+        return int(latency_nanoseconds(network.parts(), self.table)) / 1e9
+
+    def limits(self) -> dict[str, float]:
+        """Return the limits in force under the names of the solution file."""
+        named = {
+            "macs": self.budget.macs,
+            "params": self.budget.params,
+            "rho": self.budget.rho,
+            "latency_seconds": self.budget.latency_seconds(self.batch),
+            "memory_bytes": self.budget.memory,
+        }
+        return {name: limit for name, limit in named.items() if limit is not None}
 
     def usages(self, network: Architecture) -> dict[str, Usage]:
         """Return what `network` uses of every limit, recomputed from its layer records."""

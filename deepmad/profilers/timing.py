@@ -1,19 +1,22 @@
-"""Timing a callable: warm up until stable, repeat within a time budget, keep every raw time."""
+"""Timing callables: warm up until stable, repeat within a time budget, keep every raw time."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 
 Clock = Callable[[], float]
+Visit = list[float]
+"""Raw times in seconds of runs that followed each other directly."""
 
 
 @dataclass(frozen=True)
 class Timer:
     """How to time: seconds of warm-up at the least and at the most, seconds and repeats of the measurement.
 
-    Warming up ends when the median of the last five runs is within `stable` of the five before.
+    Warming up ends when the median of the last five runs is within `stable` of the five before. Each
+    callable is visited `visits` times, so that several of them are interleaved A B A B.
     """
 
     seconds: float = 1.0
@@ -21,10 +24,11 @@ class Timer:
     warmup_seconds: float = 0.2
     max_warmup_seconds: float = 3.0
     stable: float = 0.02
+    visits: int = 5
 
-    def warm_up(self, run: Callable[[], object], clock: Clock = time.perf_counter) -> None:
+    def warm_up(self, run: Callable[[], object], clock: Clock = perf_counter) -> None:
         """Run until the times settle or the longest warm-up is over."""
-        times: list[float] = []
+        times: Visit = []
         start = clock()
         while True:
             before = clock()
@@ -38,24 +42,38 @@ class Timer:
                 if abs(last - earlier) <= self.stable * earlier:
                     return
 
-    def time(self, run: Callable[[], object], clock: Clock = time.perf_counter) -> list[float]:
+    def time(self, run: Callable[[], object], clock: Clock = perf_counter) -> list[float]:
         """Return the raw times of `run` in seconds, warmed up, in the order they were taken."""
         return self.time_all([run], clock)[0]
 
-    def time_all(self, runs: Sequence[Callable[[], object]], clock: Clock = time.perf_counter) -> list[list[float]]:
-        """Return the raw times of every callable, interleaved A B A B so that drift hits all alike.
+    def time_all(self, runs: Sequence[Callable[[], object]], clock: Clock = perf_counter) -> list[list[float]]:
+        """Return the raw times of every callable, interleaved so that drift hits all alike."""
+        return [[seconds for visit in found for seconds in visit] for found in self.visit_all(runs, clock)]
 
-        Each callable gets `seconds` on average, and at least `min_repeats` runs.
+    def visit_all(self, runs: Sequence[Callable[[], object]], clock: Clock = perf_counter) -> list[list[Visit]]:
+        """Return, for every callable, the raw times of each of its visits.
+
+        The callables take turns. A visit opens with an untimed run, which brings back the caches that
+        the others used meanwhile: what is timed is a network that runs alone.
         """
         for run in runs:
             self.warm_up(run, clock)
-        times: list[list[float]] = [[] for _ in runs]
+        found: list[list[Visit]] = [[] for _ in runs]
+        for _ in range(self.visits):
+            for run, visits in zip(runs, found, strict=True):
+                if len(runs) > 1:
+                    run()
+                visits.append(self._visit(run, clock))
+        return found
+
+    def _visit(self, run: Callable[[], object], clock: Clock) -> Visit:
+        """Return the raw times of one visit: its share of the seconds and of the repeats at the least."""
+        times: Visit = []
         start = clock()
-        while len(times[0]) < self.min_repeats or clock() - start < self.seconds * len(runs):
-            for run, found in zip(runs, times, strict=True):
-                before = clock()
-                run()
-                found.append(clock() - before)
+        while len(times) * self.visits < self.min_repeats or (clock() - start) * self.visits < self.seconds:
+            before = clock()
+            run()
+            times.append(clock() - before)
         return times
 
 

@@ -170,10 +170,9 @@ class Space:
         assert self.alpha is not None, "__post_init__ fills it in"
         return self.alpha
 
-    def with_(self, *, alpha: tuple[float, ...] | None, beta: float | None, resolution: int | None) -> "Space":
-        """Return the space with what is not None replaced; raises `InputError` where it does not fit."""
-        changes = {"alpha": alpha, "beta": beta, "resolution": resolution}
-        return replace(self, **{key: value for key, value in changes.items() if value is not None})
+    def reweighted(self, *, alpha: tuple[float, ...] | None = None, beta: float | None = None) -> "Space":
+        """Return the space with other objective weights; None keeps them. Raises `InputError`."""
+        return replace(self, alpha=alpha or self.alpha, beta=self.beta if beta is None else beta)
 
     def size(self) -> float:
         """Return the number of networks before the rules, as a float (it is often above 2^64)."""

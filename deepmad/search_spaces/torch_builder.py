@@ -40,7 +40,8 @@ class _Gated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x * gate(x); x is (N, C, H, W)."""
-        return x * self.gate(x)
+        weights: Tensor = self.gate(x)
+        return x * weights
 
 
 class _Block(nn.Module):
@@ -75,7 +76,8 @@ class _Block(nn.Module):
         out = self.main(x)
         if self.shortcut is not None:
             out = out + self.shortcut(x)
-        return self.activation(out)  # type: ignore[no-any-return]
+        activated: Tensor = self.activation(out)
+        return activated
 
 
 class Network(nn.Module):
@@ -121,7 +123,10 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Return logits (N, classes), the last feature map without a classifier, or the list of taps."""
         features = self.forward_features(x)
-        return features if self.features_only else self.classifier(features[-1])
+        if self.features_only:
+            return features
+        logits: Tensor = self.classifier(features[-1])
+        return logits
 
 
 def build(architecture: Architecture, *, features_only: bool = False) -> Network:

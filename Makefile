@@ -1,0 +1,66 @@
+# make design: set up, measure this machine, design a network for a target throughput, measure it
+# make test:   set up, lint, type-check and test
+#
+# PYTHON: the interpreter to start from. TORCH: what pip installs as PyTorch; on a machine without a GPU
+# the CPU build is much smaller, e.g. TORCH="torch==2.13.0 --index-url <PyTorch's index of CPU builds>".
+PYTHON ?= python3
+TORCH ?= torch
+VENV ?= .venv
+SPACE ?= r18
+THROUGHPUT ?= 60
+OUT ?= results/quickstart
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: design test lint setup clean
+.DELETE_ON_ERROR:
+
+design: $(VENV)/.design
+	@echo "== 1/4 latency table of this machine for $(SPACE): ONNX Runtime, one thread (a few minutes; resumable)"
+	$(BIN)/deepmad table build $(SPACE) -o $(OUT)/table.sqlite
+	@echo "== 2/4 design for $(THROUGHPUT) images/s, measure, correct, design again"
+	$(BIN)/deepmad design $(SPACE) --throughput $(THROUGHPUT)/s --table $(OUT)/table.sqlite --measure \
+	  --time-limit 20 -o $(OUT)/solution.json
+	@echo "== 3/4 export"
+	$(BIN)/deepmad export $(OUT)/solution.json --to onnx -o $(OUT)/network.onnx
+	@echo "== 4/4 time the exported file"
+	$(BIN)/deepmad measure $(OUT)/network.onnx
+	@{ echo "command: make design SPACE=$(SPACE) THROUGHPUT=$(THROUGHPUT)"; echo "date: $$(date -u +%Y-%m-%dT%H:%M:%SZ)"; \
+	  echo "commit: $$(git rev-parse HEAD 2>/dev/null || echo unknown)"; $(BIN)/deepmad doctor; } > $(OUT)/conditions.txt
+	@echo "== done: $(OUT)/ holds table.sqlite, solution.json, network.onnx, conditions.txt"
+
+test: $(VENV)/.test lint
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup: $(VENV)/.test
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "make: $(PYTHON) is missing or older than 3.11; install it (Debian: apt-get install python3) or set PYTHON" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: $(PYTHON) has no venv; install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "== virtual environment in $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+
+# The pin on torch is for the default only: who asks for another PyTorch gets it, and the rest as pinned.
+$(VENV)/constraints.txt: constraints.txt | $(VENV)/bin/python
+	@if [ "$(TORCH)" = torch ]; then cp constraints.txt $@; else grep -v '^torch\(vision\)\?==' constraints.txt > $@; fi
+
+$(VENV)/.design: pyproject.toml $(VENV)/constraints.txt
+	@echo "== PyTorch, then deepmad and what it needs (minutes the first time)"
+	$(PIP) install --progress-bar on -c $(VENV)/constraints.txt $(TORCH)
+	$(PIP) install --progress-bar on -c $(VENV)/constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.design
+	@echo "== what the tests need"
+	$(PIP) install --progress-bar on -c $(VENV)/constraints.txt -e '.[dev,timm,predict]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

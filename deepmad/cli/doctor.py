@@ -1,0 +1,104 @@
+"""`deepmad doctor`: what works on this machine, and the command that installs what does not."""
+
+import importlib
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+from deepmad import __version__
+from deepmad.cli.options import Json
+from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, err, out
+from deepmad.cli.render import plain_table
+
+_NEEDED = {
+    "torch": "torch",
+    "ortools": "ortools",
+    "onnx": "onnx",
+    "onnxscript": "onnxscript",
+    "onnxruntime": "onnxruntime",
+    "deap": "deap",
+    "nvidia-ml-py": "pynvml",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "pandas": "pandas",
+}
+_EXTRAS = {
+    "timm": ("timm", "timm"),
+    "torchvision": ("torchvision", "timm"),
+    "openvino": ("openvino", "openvino"),
+    "tensorrt_rtx": ("tensorrt_rtx", "tensorrt-rtx"),
+    "torch-tensorrt": ("torch_tensorrt", "tensorrt"),
+    "ray": ("ray", "ray"),
+    "scikit-learn": ("sklearn", "predict"),
+    "plotly": ("plotly", "report"),
+    "pyarrow": ("pyarrow", "parquet"),
+}
+
+
+def doctor(json: Json = False) -> int:
+    """Say what works here and how to install what does not.
+
+    Example: deepmad doctor
+    """
+    with err().status("looking"):
+        report = examine()
+    healthy = all(row["works"] for row in report["libraries"] if row["needed"])
+    if json:
+        emit_json(report)
+    else:
+        out().print(
+            f"deepmad {report['deepmad']}, Python {report['python']}, {report['cores']} cores, {report['cpu']}\n"
+        )
+        rows = [[row["name"], row["version"] or "-", row["state"]] for row in report["libraries"]]
+        out().print(plain_table(("library", "version", ""), rows))
+        rows = [[row["name"], row["version"] or "-", row["state"]] for row in report["backends"]]
+        out().print()
+        out().print(plain_table(("back end", "version", ""), rows))
+    return DONE if healthy else DEVICE_FAILED
+
+
+def examine() -> dict[str, Any]:
+    """Return what there is: the machine, the libraries and the back ends."""
+    from deepmad.profilers.backends import BACKENDS
+    from deepmad.profilers.backends.role import cpu_name
+
+    libraries = [_library(name, module, None) for name, module in _NEEDED.items()]
+    libraries += [_library(name, module, extra) for name, (module, extra) in _EXTRAS.items()]
+    backends = []
+    for name, backend in BACKENDS.items():
+        reason = backend.availability()
+        backends.append(
+            {
+                "name": name,
+                "works": reason is None,
+                "state": reason or f"works: {', '.join(backend.precisions)}",
+                "version": backend.version() if reason is None else None,
+            }
+        )
+    return {
+        "deepmad": __version__,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "cpu": cpu_name(),
+        "libraries": libraries,
+        "backends": backends,
+    }
+
+
+def _library(name: str, module: str, extra: str | None) -> dict[str, Any]:
+    """Return a library's state; it is imported, so that one installed but broken is told apart."""
+    row = {"name": name, "needed": extra is None, "works": False, "version": None}
+    install = f"pip install {name}" if extra is None else f"pip install 'deepmad[{extra}]'"
+    if find_spec(module) is None:
+        return row | {"state": f"not installed: {install}"}
+    try:
+        row["version"] = version(name)
+        importlib.import_module(module)
+    except PackageNotFoundError:
+        row["version"] = None
+    except Exception as error:  # noqa: BLE001 - a broken library may raise anything
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        return row | {"state": f"installed but broken ({reason[0][:80]}): reinstall it, {install}"}
+    return row | {"works": True, "state": "works"}

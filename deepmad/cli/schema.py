@@ -1,0 +1,38 @@
+"""`deepmad schema`: the JSON Schema of a file that deepmad reads or writes."""
+
+from typing import Annotated, Any
+
+import typer
+
+from deepmad.cli.output import emit_json
+from deepmad.search_spaces.errors import InputError
+
+NAMES = ("architecture", "solution", "space")
+
+
+def schema(name: Annotated[str, typer.Argument(help="architecture, solution or space.")]) -> None:
+    """Print the JSON Schema of a file.
+
+    Example: deepmad schema architecture
+    """
+    emit_json(schema_of(name))
+
+
+def schema_of(name: str) -> dict[str, Any]:
+    """Return the JSON Schema of the file called `name`. Raises `InputError` for an unknown one."""
+    from deepmad.engine import solutions
+    from deepmad.search_spaces import architectures, spaces
+
+    adapters: dict[str, Any] = {
+        "architecture": architectures.ADAPTER,
+        "solution": solutions.ADAPTER,
+        "space": spaces.ADAPTER,
+    }
+    if name not in adapters:
+        raise InputError(f"schema: {name!r} is unknown; choose from {', '.join(NAMES)}")
+    document: dict[str, Any] = adapters[name].json_schema()
+    document["properties"]["format"] = {"const": f"deepmad/{name}@1"}
+    document["required"] = ["format", *document["required"]]
+    if name == "solution":
+        document["properties"]["architecture"] = {"anyOf": [schema_of("architecture"), {"type": "null"}]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}

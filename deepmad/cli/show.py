@@ -1,0 +1,75 @@
+"""`deepmad show` and `deepmad compare`: architectures and solutions as figures."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deepmad.cli.options import Json
+from deepmad.cli.output import emit_json, out
+from deepmad.cli.render import architecture_report, plain_table, solution_report
+from deepmad.search_spaces.units import human
+
+
+def show(
+    arch: Annotated[Path, typer.Argument(metavar="ARCH", help="An architecture or a solution file.")],
+    json: Json = False,
+) -> None:
+    """Show stages, costs, entropy and margins to the limits.
+
+    Example: deepmad show r50.json
+    """
+    figures = figures_of(arch)
+    if json:
+        emit_json(figures)
+        return
+    from deepmad.engine.solutions import Solution
+    from deepmad.search_spaces.files import read_json
+
+    if read_json(arch).get("format") == "deepmad/solution@1":
+        solution_report(Solution.load(arch), out())
+    else:
+        architecture_report(figures, out())
+
+
+def compare(
+    archs: Annotated[list[Path], typer.Argument(metavar="ARCH...", help="Architecture or solution files.")],
+    json: Json = False,
+) -> None:
+    """Show several architectures side by side.
+
+    Example: deepmad compare a.json b.json
+    """
+    found = [figures_of(path) | {"file": str(path)} for path in archs]
+    if json:
+        emit_json(found)
+        return
+    figures: list[tuple[str, Any]] = [
+        ("MACs", lambda f: human(f["macs"], "count")),
+        ("params", lambda f: human(f["params"], "count")),
+        ("activations", lambda f: human(f["activation_bytes"], "bytes")),
+        ("entropy", lambda f: f"{f['entropy']:,.1f}"),
+        ("rho", lambda f: f"{f['rho']:.4f}"),
+        ("depth variance", lambda f: f"{f['depth_variance']:.2f}"),
+        ("objective (paper)", lambda f: f"{f['objective_paper']:,.1f}"),
+        ("objective (reference)", lambda f: f"{f['objective_reference']:,.1f}"),
+        ("depths", lambda f: " ".join(str(stage["depth"]) for stage in f["stages"])),
+        ("outs", lambda f: " ".join(str(stage["out"]) for stage in f["stages"])),
+    ]
+    rows = [[name, *(of(one) for one in found)] for name, of in figures]
+    out().print(plain_table(("", *(path.stem for path in archs)), rows))
+
+
+def figures_of(path: Path) -> dict[str, Any]:
+    """Return the figures of an architecture or solution file; a solution's limits come along."""
+    from deepmad.engine.solutions import Solution
+    from deepmad.engine.summaries import summary
+    from deepmad.search_spaces.architectures import Architecture
+    from deepmad.search_spaces.files import read_json
+
+    figures = summary(Architecture.load(path))
+    if read_json(path).get("format") == "deepmad/solution@1":
+        document = Solution.load(path).to_dict()
+        keys = ("status", "message", "objective", "bound", "gap", "limits", "predicted", "measured")
+        figures["solution"] = {key: document[key] for key in keys}
+    return figures

@@ -1,0 +1,290 @@
+"""The master: a small linear program over stage columns whose duals are the multipliers of the pricing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepmad.engine.bounds.pricing import Box, Choice, Prices, choice_costs
+from deepmad.engine.bounds.relaxation import Relaxation, chord, envelope, log_area_range
+from deepmad.engine.bounds.tables import ENTROPY, Array, Bools, Ints, SpaceTables
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+else:
+    OptimizeResult = Any
+
+
+@dataclass
+class Pool:
+    """Every column found so far; `fields` are (columns, 6): stage, option, depth, c_in, out and width indices."""
+
+    space: SpaceTables
+    known: set[tuple[int, Choice]] = field(default_factory=set)
+    fields: Ints = field(default_factory=lambda: np.zeros((0, 6), dtype=np.int64))
+    numbers: Array = field(default_factory=lambda: np.zeros((0, 6)))
+
+    def add(self, columns: Iterable[tuple[int, Choice]]) -> int:
+        """Add (stage, choice) columns; return how many were new."""
+        fields, numbers = [], []
+        for stage, choice in columns:
+            if (stage, choice) in self.known:
+                continue
+            self.known.add((stage, choice))
+            fields.append((stage, choice.option, choice.depth, choice.c_in, choice.out, choice.width or 0))
+            option, depth = self.space.options[stage][choice.option], self.space.depths[stage][choice.depth]
+            convs = option.convs[0] + (depth - 1) * option.convs[1]
+            numbers.append((*choice_costs(self.space, stage, choice), convs, depth))
+        if fields:
+            self.fields = np.concatenate([self.fields, np.array(fields)])
+            self.numbers = np.concatenate([self.numbers, np.array(numbers)])
+        return len(fields)
+
+    def inside(self, box: Box) -> "Columns":
+        """Return the columns that lie in a box."""
+        keep: Bools = np.ones(len(self.fields), dtype=bool)
+        stage, option, depth, c_in, out, width = self.fields.T
+        for values, intervals in (
+            (depth, box.depths),
+            (c_in, box.channels[:-1]),
+            (out, box.channels[1:]),
+            (width, box.widths),
+        ):
+            bounds = np.array(intervals)
+            keep &= (bounds[stage, 0] <= values) & (values <= bounds[stage, 1])
+        offered = np.zeros((self.space.stages, max(map(len, self.space.options))), dtype=bool)
+        for index, chosen in enumerate(box.options):
+            offered[index, list(chosen)] = True
+        keep &= offered[stage, option]
+        return Columns(self.fields[keep], self.numbers[keep])
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Some columns of a pool: `fields` as there, `numbers` are entropy, MACs, params, ns, convs and depth."""
+
+    fields: Ints
+    numbers: Array
+
+    @property
+    def stage(self) -> Ints:
+        """The stage of every column."""
+        return self.fields[:, 0]
+
+    def channels(self, index: int) -> tuple[Bools, Ints]:
+        """Return which columns say what the channels before stage `index` are, and the index they give."""
+        if index == 0:
+            return self.stage == 0, self.fields[:, 3]
+        return self.stage == index - 1, self.fields[:, 4]
+
+    def read(self, index: int, values: Array) -> Array:
+        """Return values[channels before stage `index`] for the columns that say it, 0 for the others."""
+        mask, found = self.channels(index)
+        return np.where(mask, values[np.where(mask, found, 0)], 0.0)
+
+
+@dataclass(frozen=True)
+class Master:
+    """A solved master.
+
+    `weights` are the columns' shares; `value` its optimum; `prices` the multipliers for the pricing; `links` and
+    `bars` tell a stage's reduced cost: links[s] holds what tying (c_in, out) of stage s to its neighbours earns,
+    bars[s] what a column of stage s has to beat. `products` are the values taken by Y_i * E_i, `entropies` those
+    of E_i; `penalty` the penalty taken; `excess` how far the limits are overrun (0 where they are kept).
+    """
+
+    columns: Columns
+    weights: Array
+    value: float
+    prices: Prices
+    links: tuple[tuple[Array, Array], ...]
+    bars: Array
+    products: Array
+    entropies: Array
+    convs: Array
+    depths: Array
+    penalty: float
+    excess: float
+
+
+class _Rows:
+    """Rows of a linear program in the order they are added."""
+
+    def __init__(self) -> None:
+        self.rows: list[Array] = []
+        self.right: list[float] = []
+
+    def add(self, row: Array, right: float) -> int:
+        self.rows.append(row)
+        self.right.append(right)
+        return len(self.rows) - 1
+
+
+def solve_master(space: SpaceTables, relaxation: Relaxation, columns: Columns) -> Master | None:
+    """Return the solved master over the columns of a box, or None where they do not join into a network.
+
+    Variables: the columns' shares, one product a scale, the penalty, one excess each for budget and rho rows.
+    """
+    from scipy.optimize import linprog
+
+    program = _Program(space, relaxation, columns)
+    result = linprog(
+        -program.gain,
+        np.array(program.upper.rows),
+        np.array(program.upper.right),
+        np.array(program.equal.rows),
+        np.array(program.equal.right),
+        [(0, None)] * program.size,
+        method="highs-ds",
+    )
+    return program.read(result) if result.status == 0 else None
+
+
+class _Program:
+    """The master's rows, and how to read its solution."""
+
+    def __init__(self, space: SpaceTables, relaxation: Relaxation, columns: Columns) -> None:
+        self.space, self.relaxation, self.columns = space, relaxation, columns
+        self.count, self.scale_count = len(columns.stage), len(space.scales)
+        self.penalty = self.count + self.scale_count
+        self.excess = self.penalty + 1
+        self.size = self.excess + 3 + self.scale_count
+        self.upper, self.equal = _Rows(), _Rows()
+        self.before = [columns.stage < row.stages for row in space.scales]
+        self.limited = [index for index, limit in enumerate(space.limits) if np.isfinite(limit)]
+        self.budget_rows = {index: self._budget(index) for index in self.limited}
+        self.product_rows = [self._products(scale) for scale in range(self.scale_count)]
+        self.chord_rows = [self._chords(scale) for scale in range(self.scale_count)]
+        self.penalty_rows = [self._penalty(index) for index in range(len(relaxation.penalties))]
+        for stage in range(space.stages):
+            self.equal.add(self._row(np.where(columns.stage == stage, 1.0, 0.0)), 1.0)
+        self.link_values = [self._link(index) for index in range(1, space.stages)]
+        self.gain = self._gain()
+
+    def _row(self, shares: Array) -> Array:
+        row = np.zeros(self.size)
+        row[: self.count] = shares
+        return row
+
+    def _budget(self, index: int) -> int:
+        row = self._row(self.columns.numbers[:, 1 + index] / self.space.limits[index])
+        row[self.excess + index] = -1.0
+        return self.upper.add(row, 1.0)
+
+    def _products(self, scale: int) -> dict[float, int]:
+        info, found = self.space.scales[scale], {}
+        for kink in self.relaxation.kinks[scale]:
+            shares = -kink * np.where(self.before[scale], self.columns.numbers[:, ENTROPY], 0.0)
+            if not info.fixed:
+                shares -= self.columns.read(info.stages, envelope(self.space, self.relaxation, scale, kink))
+            row = self._row(shares)
+            row[self.count + scale] = 1.0
+            found[kink] = self.upper.add(row, kink * info.entropy)
+        return found
+
+    def _chords(self, scale: int) -> dict[int, int]:
+        info, found = self.space.scales[scale], {}
+        for convs in self.relaxation.chords[scale]:
+            slope, constant = chord(self.space, convs)
+            earned = slope * self.columns.numbers[:, 4] - self.columns.numbers[:, ENTROPY]
+            row = self._row(np.where(self.before[scale], earned, 0.0))
+            row[self.excess + 3 + scale] = -1.0
+            found[convs] = self.upper.add(row, info.entropy - slope * info.convs - constant)
+        return found
+
+    def _penalty(self, index: int) -> int:
+        cut = self.relaxation.penalties[index]
+        row = self._row(cut.slopes[self.columns.stage] * self.columns.numbers[:, 5])
+        row[self.penalty] = -1.0
+        return self.upper.add(row, -cut.constant)
+
+    def _link(self, index: int) -> list[tuple[int, Array]]:
+        """Tie the channels before stage `index` as its two neighbours say them: mean and spread of ln c."""
+        low, high = self.relaxation.box.channels[index]
+        logs = np.log(self.space.channels[index])
+        centred = (logs - (logs[low] + logs[high]) / 2) / max(logs[high] - logs[low], 1e-9) * 2
+        found = []
+        for values in (centred, centred**2) if high > low else ():
+            said = self.columns.read(index, values)
+            mask = self.columns.stage == index
+            heard = np.where(mask, values[np.where(mask, self.columns.fields[:, 3], 0)], 0.0)
+            found.append((self.equal.add(self._row(said - heard), 0.0), values))
+        return found
+
+    def _gain(self) -> Array:
+        gain = np.zeros(self.size)
+        weights = np.array([info.weight for info in self.space.scales])
+        gain[self.count : self.penalty] = weights
+        gain[self.penalty] = -1.0
+        largest = sum(
+            info.weight * log_area_range(self.space, self.relaxation.box, scale)[1] * self.relaxation.high[scale].max()
+            for scale, info in enumerate(self.space.scales)
+        )
+        gain[self.excess :] = -max(1.0, largest)
+        return gain
+
+    def read(self, result: OptimizeResult) -> Master:
+        duals = np.maximum(0.0, -np.array(result.ineqlin.marginals))
+        equal = -np.array(result.eqlin.marginals)
+        shares, columns, space = result.x[: self.count], self.columns, self.space
+        before = np.array(self.before, dtype=float)
+        entropies = np.array([info.entropy for info in space.scales]) + before @ (shares * columns.numbers[:, ENTROPY])
+        convs = np.array([info.convs for info in space.scales]) + before @ (shares * columns.numbers[:, 4])
+        by_stage = [columns.stage == stage for stage in range(space.stages)]
+        depths = np.array([shares[mask] @ columns.numbers[mask, 5] for mask in by_stage])
+        return Master(
+            columns,
+            shares,
+            -float(result.fun),
+            self._prices(duals),
+            self._links(equal),
+            equal[: space.stages],
+            result.x[self.count : self.penalty],
+            entropies,
+            convs,
+            depths,
+            float(result.x[self.penalty]),
+            float(result.x[self.excess :].sum()),
+        )
+
+    def _links(self, equal: Array) -> tuple[tuple[Array, Array], ...]:
+        space = self.space
+        ins = [np.zeros(len(values)) for values in space.channels[:-1]]
+        outs = [np.zeros(len(values)) for values in space.channels[1:]]
+        for index, rows in enumerate(self.link_values, start=1):
+            for row, values in rows:
+                outs[index - 1] -= equal[row] * values
+                ins[index] += equal[row] * values
+        return tuple(zip(ins, outs, strict=True))
+
+    def _prices(self, duals: Array) -> Prices:
+        """Return the multipliers of the rows, mended so that they bound whatever the solver's rounding."""
+        space, relaxation = self.space, self.relaxation
+        entropy, convs, depths = (np.zeros(space.stages) for _ in range(3))
+        costs, channels = np.zeros(3), [np.zeros(len(values)) for values in space.channels]
+        constant = 0.0
+        for index, row in self.budget_rows.items():
+            costs[index] = -duals[row] / space.limits[index]
+            constant += duals[row]
+        for scale, info in enumerate(space.scales):
+            found = {kink: duals[row] for kink, row in self.product_rows[scale].items()}
+            total = sum(found.values())
+            for kink, dual in found.items():
+                share = info.weight * (dual / total if total > 0 else 1 / len(found))
+                entropy[: info.stages] += share * kink
+                constant += share * kink * info.entropy
+                if not info.fixed:
+                    channels[info.stages] += share * envelope(space, relaxation, scale, kink)
+            for at, row in self.chord_rows[scale].items():
+                slope, base = chord(space, at)
+                entropy[: info.stages] += duals[row]
+                convs[: info.stages] -= duals[row] * slope
+                constant += duals[row] * (info.entropy - slope * info.convs - base)
+        shares = duals[self.penalty_rows]
+        # the penalty is above every tangent, so above any mean of them: the shares must add up to 1
+        shares = shares / shares.sum() if shares.sum() > 0 else np.full(len(shares), 1 / len(shares))
+        for share, cut in zip(shares, relaxation.penalties, strict=True):
+            depths -= share * cut.slopes
+            constant -= share * cut.constant
+        return Prices(entropy, costs, convs, depths, tuple(channels), constant)

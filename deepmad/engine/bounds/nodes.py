@@ -1,0 +1,218 @@
+"""One node of the search: column generation in a box, and what its multipliers prove about the box."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from deepmad.engine.bounds.master import Master, Pool, solve_master
+from deepmad.engine.bounds.pricing import (
+    Box,
+    Chain,
+    Choice,
+    Interval,
+    Prices,
+    best_path,
+    chained,
+    choice_in,
+    price,
+    stage_scores,
+)
+from deepmad.engine.bounds.relaxation import Relaxation, log_area_range, penalty_at, penalty_cut, within
+from deepmad.engine.bounds.tables import Array, SpaceTables
+
+_ROOM = 1e-9
+"""Relative room added to every bound for the rounding of sums of a few dozen terms in double precision."""
+
+Floor = Callable[[], float]
+"""The value that a network must exceed to be worth finding; -inf while none is known."""
+
+
+@dataclass
+class Node:
+    """A box under evaluation: its relaxation, its valid bound so far, multipliers to start from, last master."""
+
+    relaxation: Relaxation
+    bound: float
+    prices: Prices | None = None
+    master: Master | None = None
+
+    @property
+    def box(self) -> Box:
+        """The node's box."""
+        return self.relaxation.box
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much work a node gets: rounds of pricing, and whether the entropy's ranges are narrowed."""
+
+    rounds: int
+    sweeps: int
+
+
+def padded(value: float, prices: Prices) -> float:
+    """Return a bound with room for rounding."""
+    return value + _ROOM * (abs(value) + abs(prices.constant))
+
+
+def evaluate(space: SpaceTables, node: Node, pool: Pool, floor: Floor, effort: Effort) -> Iterator[None]:
+    """Lower the node's bound by column generation, shrinking its box on the way; yields after every round.
+
+    Ends early once the bound is at or below the floor.
+    """
+    for sweep in range(effort.sweeps + 1):
+        before = node.bound
+        for _ in range(effort.rounds):
+            yield
+            if not _round(space, node, pool, floor) or node.bound <= floor():
+                break
+        if node.bound <= floor() or sweep == effort.sweeps or node.master is None:
+            return
+        if sweep and before - node.bound < 1e-4 * abs(node.bound):
+            return
+        for scale in range(len(space.scales)):
+            yield
+            _narrow(space, node, scale, floor())
+
+
+def _round(space: SpaceTables, node: Node, pool: Pool, floor: Floor) -> bool:
+    """Price, shrink the box, add columns and cuts, solve the master; return whether another round may help."""
+    prices = node.prices or _first_prices(space, node.relaxation)
+    chain = price(space, node.box, prices)
+    before = node.bound
+    node.bound = min(node.bound, padded(chain.value, prices))
+    if node.bound <= floor() or chain.value == -np.inf:
+        return False
+    columns = list(enumerate(best_path(space, node.box, prices, chain)))
+    columns += _stage_columns(space, node, prices, chain)
+    shrunk = _shrunk(space, node.box, chain, prices, floor())
+    new = pool.add(columns)
+    if shrunk != node.box:
+        node.relaxation = within(node.relaxation, space, shrunk)
+    cut = _add_cuts(space, node) if node.master else 0
+    master = solve_master(space, node.relaxation, pool.inside(node.box))
+    if master is None:  # the columns of a box that has just shrunk need not join
+        node.master = None
+        return shrunk != node.box or new > 0
+    node.master, node.prices = master, master.prices
+    gap = node.bound - master.value
+    stalled = before - node.bound < 2e-5 * abs(node.bound) and gap < 1e-3 * abs(node.bound)
+    return (new > 0 or cut > 0 or shrunk is not node.box) and gap > 1e-5 * abs(node.bound) and not (stalled and not cut)
+
+
+def _first_prices(space: SpaceTables, relaxation: Relaxation) -> Prices:
+    """Return multipliers to begin with: each scale's product at the middle of its range, every limit ignored."""
+    entropy, channels, constant = np.zeros(space.stages), [np.zeros(len(row)) for row in space.channels], 0.0
+    for scale, info in enumerate(space.scales):
+        high = log_area_range(space, relaxation.box, scale)[1]
+        entropy[: info.stages] += info.weight * high
+        constant += info.weight * high * info.entropy
+    zeros = np.zeros(space.stages)
+    penalty = penalty_at(space, relaxation.first_block, np.ones(space.stages))
+    return Prices(entropy, np.zeros(3), zeros, zeros, tuple(channels), constant - penalty)
+
+
+def _stage_columns(space: SpaceTables, node: Node, prices: Prices, chain: Chain) -> Iterator[tuple[int, Choice]]:
+    """Yield each stage's columns that the master does not know to be worthless: the best of every table."""
+    master, box = node.master, node.box
+    if master is None:
+        return
+    for stage, scores in enumerate(chain.scores):
+        into, out_of = master.links[stage]
+        into = into + prices.channels[0] if stage == 0 else into
+        out_of = out_of + prices.channels[stage + 1]
+        (low_in, high_in), (low_out, high_out) = box.channels[stage], box.channels[stage + 1]
+        earned = into[low_in : high_in + 1, None] + out_of[low_out : high_out + 1]
+        for key, table in zip(scores.keys, scores.tables, strict=True):
+            total = table + earned
+            cell = np.unravel_index(int(total.argmax()), total.shape)
+            if total[cell] > master.bars[stage] + 1e-7 * abs(node.bound):
+                yield stage, choice_in(space, stage, box, prices, key, (int(cell[0]), int(cell[1])))
+
+
+def _shrunk(space: SpaceTables, box: Box, chain: Chain, prices: Prices, floor: float) -> Box:
+    """Return the box without the ends and options through which no network above the floor can pass."""
+    # a score is short of the truth by rounding at most; what cannot reach the floor even so is dropped
+    least = floor - _ROOM * (abs(floor) + abs(prices.constant))
+
+    def interval(values: Array, at: Interval) -> Interval:
+        found = np.flatnonzero((values > least) & (values > -np.inf))
+        return (at[0] + int(found[0]), at[0] + int(found[-1])) if len(found) else at
+
+    channels = tuple(interval(chain.through_channels(index), at) for index, at in enumerate(box.channels))
+    depths, options = [], []
+    for stage, (low, high) in enumerate(box.depths):
+        through = {
+            key: value > least
+            for key, value in zip(chain.scores[stage].keys, chain.through_tables(stage), strict=True)
+        }
+        kept = tuple(index for index in box.options[stage] if any(ok for (at, _), ok in through.items() if at == index))
+        options.append(kept or box.options[stage])
+        reached = {end: any(ok for (_, at), ok in through.items() if at == end) for end in (low, high)}
+        if low < high:
+            narrow = (low + (not reached[low]), high - (not reached[high]))
+            depths.append(narrow if narrow[0] <= narrow[1] else (low, low))
+        else:
+            depths.append((low, high))
+    found = Box(channels, tuple(depths), box.widths, tuple(options))
+    return box if found == box else found
+
+
+def _add_cuts(space: SpaceTables, node: Node) -> int:
+    """Add the cuts that the last master's solution violates; return how many."""
+    master, relaxation, added = node.master, node.relaxation, 0
+    assert master is not None
+    chords, kinks = list(relaxation.chords), list(relaxation.kinks)
+    for scale, info in enumerate(space.scales):
+        if space.problem.budget.rho is not None and info.stages:
+            at = max(1, int(master.convs[scale]))
+            if at not in chords[scale]:
+                chords[scale], added = (*chords[scale], at), added + 1
+        if not info.fixed and info.weight > 0:
+            shares = master.columns.read(info.stages, info.log_area) @ master.weights
+            low, high = log_area_range(space, node.box, scale)
+            near = min(abs(shares - kink) for kink in kinks[scale])
+            if low < shares < high and near > 0.04 * (high - low):
+                kinks[scale], added = (*kinks[scale], float(shares)), added + 1
+    penalties = relaxation.penalties
+    if penalty_at(space, relaxation.first_block, master.depths) > master.penalty * 1.01 + 0.05:
+        penalties, added = (*penalties, penalty_cut(space, relaxation.first_block, master.depths)), added + 1
+    node.relaxation = replace(relaxation, chords=tuple(chords), kinks=tuple(kinks), penalties=penalties)
+    return added
+
+
+def _narrow(space: SpaceTables, node: Node, scale: int, floor: float) -> None:
+    """Narrow the range of the entropy before a scale, for every channel count there.
+
+    With a further reward t on the entropy E, every network above the floor has
+    floor < score + t E - t E <= best - t E, so E < (best - floor) / t; a negative reward bounds it from below.
+    """
+    info = space.scales[scale]
+    if info.stages == 0 or info.fixed or info.weight == 0 or node.prices is None:
+        return
+    prices, box = node.prices, node.box
+    low, high = node.relaxation.low[scale].copy(), node.relaxation.high[scale].copy()
+    at = slice(box.channels[info.stages][0], box.channels[info.stages][1] + 1)
+    rest = [stage_scores(space, stage, box, prices) for stage in range(info.stages, space.stages)]
+    for reward in (0.1, -0.1, 0.3, -0.3) if np.isfinite(floor) else ():
+        extra = reward * prices.entropy[info.stages - 1]
+        entropy = prices.entropy.copy()
+        entropy[: info.stages] += extra
+        tilted = replace(prices, entropy=entropy, constant=prices.constant + extra * info.entropy)
+        scores = [stage_scores(space, stage, box, tilted) for stage in range(info.stages)]
+        chain = chained((*scores, *rest), box, tilted)
+        best = chain.through_channels(info.stages)
+        limit = (best + _ROOM * (abs(floor) + abs(tilted.constant)) - floor) / extra
+        known = np.isfinite(limit)
+        if extra > 0:
+            high[at][known] = np.minimum(high[at][known], limit[known])
+        else:
+            low[at][known] = np.maximum(low[at][known], limit[known])
+    low = np.minimum(low, high)
+    rows = node.relaxation
+    node.relaxation = replace(
+        rows,
+        low=tuple(low if index == scale else row for index, row in enumerate(rows.low)),
+        high=tuple(high if index == scale else row for index, row in enumerate(rows.high)),
+    )

@@ -1,0 +1,242 @@
+"""Pricing: the best network of a box under given multipliers, by enumeration of every stage on its lattice.
+
+For fixed multipliers a network's score is a sum over stages, and a stage's score is linear in its depth, so
+only the ends of the box's depths matter. What ties stages together, the channels between them, is resolved
+exactly by dynamic programming along the chain.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepmad.engine.bounds.tables import Array, Option, SpaceTables, WidthTables
+
+Interval = tuple[int, int]
+"""First and last index, both included."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of the space: index intervals of channels, depths and free widths, and each stage's options."""
+
+    channels: tuple[Interval, ...]
+    depths: tuple[Interval, ...]
+    widths: tuple[Interval, ...]
+    options: tuple[tuple[int, ...], ...]
+
+    @property
+    def single(self) -> bool:
+        """Whether the box holds no more than one network."""
+        intervals = (*self.channels, *self.depths, *self.widths)
+        return all(low == high for low, high in intervals) and all(len(found) == 1 for found in self.options)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Multipliers: what a network earns for each quantity; a network's score is `constant` plus its earnings.
+
+    `entropy`, `convs` and `depths` are per stage; `costs` (usually negative) per unit of MACs, parameters and
+    nanoseconds; `channels[s]` for every choice of channels before stage s.
+    """
+
+    entropy: Array
+    costs: Array
+    convs: Array
+    depths: Array
+    channels: tuple[Array, ...]
+    constant: float
+
+    def scaled(self, factor: float) -> "Prices":
+        """Return every multiplier times `factor`."""
+        channels = tuple(factor * row for row in self.channels)
+        fields = (factor * row for row in (self.entropy, self.costs, self.convs, self.depths))
+        return Prices(*fields, channels, factor * self.constant)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One stage as indices into the space's tables; `width` is None where it follows from `out`."""
+
+    option: int
+    depth: int
+    c_in: int
+    out: int
+    width: int | None
+
+
+@dataclass(frozen=True)
+class StageScores:
+    """Scores of a stage for every (c_in, out) of the box: one table an (option, depth end), and their maximum."""
+
+    keys: tuple[tuple[int, int], ...]
+    tables: Array
+    best: Array
+
+
+def stage_scores(space: SpaceTables, stage: int, box: Box, prices: Prices) -> StageScores:
+    """Return the best score over the inner widths for every cell of the box (-inf where the rules forbid it)."""
+    (low_in, high_in), (low_out, high_out) = box.channels[stage], box.channels[stage + 1]
+    ins, outs = slice(low_in, high_in + 1), slice(low_out, high_out + 1)
+    allowed = space.allowed[stage][ins, outs]
+    same = np.nonzero(space.channels[stage][ins, None] == space.channels[stage + 1][outs])
+    ends = sorted(set(box.depths[stage]))
+    keys = tuple((option, end) for option in box.options[stage] for end in ends)
+    tables = np.empty((len(keys), *allowed.shape))
+    for first, index in enumerate(box.options[stage]):
+        option = space.options[stage][index]
+        weights = option_weights(prices, stage)
+        pair = np.tensordot(weights, option.pair[:, ins, outs], 1)
+        later = weights @ option.later[:, outs]
+        for offset, end in enumerate(ends):
+            depth = int(space.depths[stage][end])
+            convs = option.convs[0] + (depth - 1) * option.convs[1]
+            extra = prices.convs[stage] * convs + prices.depths[stage] * depth
+            scores = pair + ((depth - 1) * later + extra)
+            if option.widths is not None:
+                scores += _width_scores(option.widths, weights, depth, ins, outs, box.widths[stage], same)
+            scores[~allowed] = -np.inf
+            tables[first * len(ends) + offset] = scores
+    return StageScores(keys, tables, tables.max(0))
+
+
+def option_weights(prices: Prices, stage: int) -> Array:
+    """Return the multipliers of the rows of a cost table in a stage."""
+    return np.concatenate([prices.entropy[stage : stage + 1], prices.costs])
+
+
+def _width_scores(
+    tables: WidthTables,
+    weights: Array,
+    depth: int,
+    ins: slice,
+    outs: slice,
+    interval: Interval,
+    same: tuple[np.ndarray, np.ndarray],
+) -> Array:
+    """Return max over widths of into[width, c_in] + out_of[width, out], apart where c_in = out."""
+    chosen = slice(interval[0], interval[1] + 1)
+    offered = tables.offered[chosen, outs]
+    later = (depth - 1) * np.tensordot(weights, tables.later[:, chosen, outs], 1)
+    later[~offered] = -np.inf
+    into = np.tensordot(weights, tables.into[:, chosen, ins], 1)
+    out_of = np.tensordot(weights, tables.out_of[:, chosen, outs], 1) + later
+    best = np.full((into.shape[1], out_of.shape[1]), -np.inf)
+    buffer = np.empty_like(best)
+    for row, columns, mask in zip(into, out_of, offered, strict=True):
+        found = np.flatnonzero(mask)
+        if len(found):
+            part = slice(found[0], found[-1] + 1)
+            sums = np.add(row[:, None], columns[None, part], out=buffer[:, part])
+            np.maximum(best[:, part], sums, out=best[:, part])
+    if len(same[0]):
+        opening = np.tensordot(weights, tables.same[:, chosen, outs][:, :, same[1]], 1)
+        best[same] = (opening + later[:, same[1]]).max(0)
+    return best
+
+
+def best_width(
+    space: SpaceTables, stage: int, box: Box, prices: Prices, key: tuple[int, int], cell: Interval
+) -> int | None:
+    """Return the index of the best inner width for an (option, depth end) at (c_in, out); None where it follows."""
+    tables = space.options[stage][key[0]].widths
+    if tables is None:
+        return None
+    low, high = box.widths[stage]
+    weights, depth = option_weights(prices, stage), int(space.depths[stage][key[1]])
+    scores = weights @ width_costs(space, stage, key[0], depth, cell)[:, low : high + 1]
+    scores[~tables.offered[low : high + 1, cell[1]]] = -np.inf
+    return low + int(scores.argmax())
+
+
+def width_costs(space: SpaceTables, stage: int, option: int, depth: int, cell: Interval) -> Array:
+    """Return (quantities, widths): what the inner width adds to a stage of that depth at (c_in, out)."""
+    tables = space.options[stage][option].widths
+    assert tables is not None
+    c_in, out = cell
+    if space.channels[stage][c_in] == space.channels[stage + 1][out]:
+        first = tables.same[:, :, out]
+    else:
+        first = tables.into[:, :, c_in] + tables.out_of[:, :, out]
+    return first + (depth - 1) * tables.later[:, :, out]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Dynamic programming along the chain: best scores up to and from every channel count of the box.
+
+    `value` is the best score of a network of the box, the multipliers' constant included.
+    """
+
+    scores: tuple[StageScores, ...]
+    ahead: tuple[Array, ...]
+    behind: tuple[Array, ...]
+    value: float
+    constant: float
+
+    def through_channels(self, index: int) -> Array:
+        """Return the best score of a network through each channel count before stage `index`."""
+        return self.ahead[index] + self.behind[index] + self.constant
+
+    def through_tables(self, stage: int) -> Array:
+        """Return the best score of a network through each (option, depth end) of a stage."""
+        totals = self.scores[stage].tables + self.ahead[stage][:, None] + self.behind[stage + 1]
+        return totals.max((1, 2)) + self.constant
+
+
+def price(space: SpaceTables, box: Box, prices: Prices) -> Chain:
+    """Return the best scores over a box."""
+    scores = tuple(stage_scores(space, stage, box, prices) for stage in range(space.stages))
+    return chained(scores, box, prices)
+
+
+def chained(scores: tuple[StageScores, ...], box: Box, prices: Prices) -> Chain:
+    """Join the stages' scores along the chain; `ahead` includes the earnings of the channels themselves."""
+    rows = [row[low : high + 1] for row, (low, high) in zip(prices.channels, box.channels, strict=True)]
+    ahead = [rows[0]]
+    for stage, found in enumerate(scores):
+        ahead.append((ahead[-1][:, None] + found.best).max(0) + rows[stage + 1])
+    behind = [np.zeros(len(rows[-1]))]
+    for stage in range(len(scores) - 1, -1, -1):
+        behind.append((scores[stage].best + (behind[-1] + rows[stage + 1])).max(1))
+    behind.reverse()
+    # what follows a channel count must not count its own earnings twice
+    return Chain(scores, tuple(ahead), tuple(behind), float(ahead[-1].max()) + prices.constant, prices.constant)
+
+
+def best_path(space: SpaceTables, box: Box, prices: Prices, chain: Chain) -> list[Choice]:
+    """Return the stages of the network that attains the chain's value."""
+    position = int(chain.ahead[-1].argmax())
+    path = []
+    for stage in range(space.stages - 1, -1, -1):
+        before = int((chain.ahead[stage] + chain.scores[stage].best[:, position]).argmax())
+        path.append(choice_at(space, stage, box, prices, chain.scores[stage], (before, position)))
+        position = before
+    return path[::-1]
+
+
+def choice_at(
+    space: SpaceTables, stage: int, box: Box, prices: Prices, scores: StageScores, cell: Interval
+) -> Choice:
+    """Return the best choice of a stage at a cell of the box."""
+    table = int(scores.tables[:, cell[0], cell[1]].argmax())
+    return choice_in(space, stage, box, prices, scores.keys[table], cell)
+
+
+def choice_in(
+    space: SpaceTables, stage: int, box: Box, prices: Prices, key: tuple[int, int], cell: Interval
+) -> Choice:
+    """Return the choice of a given (option, depth end) at a cell of the box, with its best width."""
+    c_in, out = box.channels[stage][0] + cell[0], box.channels[stage + 1][0] + cell[1]
+    return Choice(key[0], key[1], c_in, out, best_width(space, stage, box, prices, key, (c_in, out)))
+
+
+def choice_costs(space: SpaceTables, stage: int, choice: Choice) -> Array:
+    """Return (quantities,) of a stage."""
+    option: Option = space.options[stage][choice.option]
+    depth = int(space.depths[stage][choice.depth])
+    costs = option.pair[:, choice.c_in, choice.out] + (depth - 1) * option.later[:, choice.out]
+    if choice.width is not None:
+        costs = costs + width_costs(space, stage, choice.option, depth, (choice.c_in, choice.out))[:, choice.width]
+    return costs
+
+

@@ -1,0 +1,113 @@
+"""The convex pieces of a box's relaxation: bounds on the entropy so far, and cuts on products, rho and penalty."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from deepmad.engine.bounds.pricing import Box, Interval
+from deepmad.engine.bounds.tables import Array, SpaceTables
+from deepmad.engine.objectives import depth_penalty, penalised_stages
+
+_ROOM = 1e-9
+"""Relative room given to the effectiveness limit, so that rounding never cuts off a network that keeps it."""
+_STEEPEST = 6.0
+"""Variance up to which the penalty's tangents are taken; steeper ones would spoil the linear program."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A tangent to the depth penalty: penalty >= constant + slopes . depths (one slope a stage)."""
+
+    slopes: Array
+    constant: float
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """What is known in a box beside the box itself.
+
+    For scale i, the entropy so far lies in [low[i][c], high[i][c]] in every network worth finding whose channels
+    there have index c; `kinks[i]` are the values a at which the product is cut, Y * E <= a * E + envelope(a, Y);
+    `chords[i]` the depths n at which n * ln(n / rho0) is bounded from below by its chord from n to n + 1.
+    """
+
+    box: Box
+    first_block: str
+    low: tuple[Array, ...]
+    high: tuple[Array, ...]
+    kinks: tuple[tuple[float, ...], ...]
+    chords: tuple[tuple[int, ...], ...]
+    penalties: tuple[Cut, ...]
+
+
+def envelope(space: SpaceTables, relaxation: Relaxation, scale: int, kink: float) -> Array:
+    """Return, for every channel count, the largest (Y - kink) * E over the range of E there, Y = ln(side^2 c)."""
+    rise = space.scales[scale].log_area - kink
+    return np.maximum(rise * relaxation.low[scale], rise * relaxation.high[scale])
+
+
+def log_area_range(space: SpaceTables, box: Box, scale: int) -> tuple[float, float]:
+    """Return the least and the largest ln(side^2 c) of a scale in a box."""
+    row = space.scales[scale]
+    if row.fixed:
+        return float(row.log_area[0]), float(row.log_area[0])
+    low, high = box.channels[row.stages]
+    return float(row.log_area[low]), float(row.log_area[high])
+
+
+def chord(space: SpaceTables, convs: int) -> tuple[float, float]:
+    """Return (slope, constant) of the chord of n * ln(n / rho0), which E_i must reach, from `convs` to one more."""
+    limit = space.problem.budget.rho
+    assert limit is not None
+    log_limit = np.log(limit * (1 + _ROOM))
+    here, there = (n * (np.log(n) - log_limit) for n in (convs, convs + 1))
+    return float(there - here), float(here - (there - here) * convs)
+
+
+def penalty_cut(space: SpaceTables, first_block: str, depths: Array) -> Cut:
+    """Return the tangent to the depth penalty at `depths` (any real numbers, one a stage)."""
+    problem, slopes = space.problem, np.zeros(space.stages)
+    counted = penalised_stages(problem.objective, first_block, space.stages)
+    point = depths[counted]
+    if len(point) > 1 and point.var() > _STEEPEST:
+        point = point.mean() + (point - point.mean()) * np.sqrt(_STEEPEST / point.var())
+    value = float(depth_penalty(problem.objective, list(point), problem.space.beta))
+    if len(point) > 1 and point.var() > 1e-12:
+        # d exp(Var) = exp(Var) dVar and d exp(std) = exp(std) dVar / (2 std), with dVar = 2 (L - mean) / stages
+        scale = 2.0 if problem.objective == "paper" else 1.0 / point.std()
+        slopes[counted] = value * scale * (point - point.mean()) / len(point)
+        value -= float(slopes[counted] @ point)
+    return Cut(slopes, value)
+
+
+def penalty_at(space: SpaceTables, first_block: str, depths: Array) -> float:
+    """Return the depth penalty at `depths`."""
+    counted = penalised_stages(space.problem.objective, first_block, space.stages)
+    return float(depth_penalty(space.problem.objective, list(depths[counted]), space.problem.space.beta))
+
+
+def within(relaxation: Relaxation, space: SpaceTables, box: Box) -> Relaxation:
+    """Return the relaxation of a box inside the relaxation's own, with the kinks that still lie in it."""
+    kinks = []
+    for scale, found in enumerate(relaxation.kinks):
+        low, high = log_area_range(space, box, scale)
+        inside = tuple(kink for kink in found if low < kink < high)
+        kinks.append(tuple(dict.fromkeys((low, *inside, high))))
+    return replace(relaxation, box=box, kinks=tuple(kinks))
+
+
+def full_box(space: SpaceTables, kinds: tuple[str, ...]) -> Box:
+    """Return the box of the whole space, the first stage's block among `kinds`."""
+
+    def whole(size: int) -> Interval:
+        return 0, size - 1
+
+    free = [options[0].widths for options in space.options]
+    chosen = [tuple(range(len(options))) for options in space.options]
+    chosen[0] = tuple(index for index in chosen[0] if space.options[0][index].kind in kinds)
+    return Box(
+        tuple(whole(len(values)) for values in space.channels),
+        tuple(whole(len(values)) for values in space.depths),
+        tuple(whole(len(tables.values) if tables else 1) for tables in free),
+        tuple(chosen),
+    )

@@ -1,0 +1,142 @@
+"""Genomes: a network of a space as a row of indices into the space's choices."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deepmad.search_spaces.architectures import Architecture, Stage, Stem
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.spaces import Space, StageSpace, expanded
+
+Genomes = npt.NDArray[np.intp]
+"""Integer matrix (networks, genes) of indices into the space's choices, or one row of it."""
+Numbers = npt.NDArray[Any]
+
+GENES = ("block", "out", "inner", "kernel", "depth")
+"""A stage's genes in order; `inner` is its choice of width, or of expansion where the stage has that."""
+
+
+@dataclass(frozen=True)
+class StageColumns:
+    """One stage's values in every network of a population, each an array (networks,) of integers."""
+
+    c_in: Numbers
+    out: Numbers
+    width: Numbers
+    kernel: Numbers
+    depth: Numbers
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How the networks of `space` are written as genomes: the stem's width, then `GENES` of every stage."""
+
+    space: Space
+
+    @cached_property
+    def sizes(self) -> Genomes:
+        """The number of choices of every gene, shape (genes,)."""
+        counts = [len(self.space.stem.out)]
+        for stage in self.space.stages:
+            inner = stage.width or stage.expansion or ()
+            counts += [len(choice) for choice in (stage.block, stage.out, inner, stage.kernel, stage.depth)]
+        return np.array(counts, dtype=np.intp)
+
+    def gene(self, stage: int, name: str) -> int:
+        """Return the column of a stage's gene."""
+        return 1 + stage * len(GENES) + GENES.index(name)
+
+    def genes(self, name: str) -> list[int]:
+        """Return the columns of the gene of that name, one a stage."""
+        return [self.gene(stage, name) for stage in range(len(self.space.stages))]
+
+    def c_in_gene(self, stage: int) -> int:
+        """Return the column of the gene that sets what enters a stage: the out before it, or the stem's."""
+        return self.gene(stage - 1, "out") if stage else 0
+
+    @cached_property
+    def out_values(self) -> tuple[Numbers, ...]:
+        """The output widths on offer: the stem's, then every stage's."""
+        return (np.array(self.space.stem.out), *(np.array(stage.out) for stage in self.space.stages))
+
+    @cached_property
+    def width_values(self) -> tuple[Numbers, ...]:
+        """The inner widths on offer, an array (out choices or 1, inner choices) a stage."""
+        return tuple(_width_grid(stage) for stage in self.space.stages)
+
+    def columns(self, columns: Genomes, stage: int) -> StageColumns:
+        """Return what a stage is in every network; `columns` are genomes transposed, (genes, networks)."""
+        choice = self.space.stages[stage]
+        genes = {name: columns[self.gene(stage, name)] for name in GENES}
+        widths = self.width_values[stage]
+        row = genes["out"] if len(widths) > 1 else 0
+        return StageColumns(
+            c_in=self.out_values[stage][columns[self.c_in_gene(stage)]],
+            out=self.out_values[stage + 1][genes["out"]],
+            width=widths[row, genes["inner"]],
+            kernel=np.array(choice.kernel)[genes["kernel"]],
+            depth=np.array(choice.depth)[genes["depth"]],
+        )
+
+    def architecture(self, genome: Genomes) -> Architecture:
+        """Return the network of one genome, shape (genes,)."""
+        space = self.space
+        stages = []
+        for index, choice in enumerate(space.stages):
+            values = self.columns(genome[:, None], index)
+            out, width, kernel, depth = (int(getattr(values, n)[0]) for n in ("out", "width", "kernel", "depth"))
+            block = choice.block[genome[self.gene(index, "block")]]
+            stages.append(Stage(block, out, width, kernel, depth, choice.stride))
+        stem = Stem(space.stem.out[genome[0]], space.stem.kernel, space.stem.stride)
+        return Architecture(space.resolution, stem, tuple(stages), space.tail, space.classes, space.in_channels)
+
+    def nearest(self, network: Architecture) -> Genomes:
+        """Return the genome, shape (genes,), that takes for each value of `network` the nearest choice.
+
+        The rules of the space may still be broken. Raises `InputError` for another number of stages.
+        """
+        if len(network.stages) != len(self.space.stages):
+            raise InputError(
+                f"starts: a network of {len(network.stages)} stages; the space has {len(self.space.stages)}, give as many"
+            )
+        return np.array(list(self._nearest(network)), dtype=np.intp)
+
+    def _nearest(self, network: Architecture) -> Iterator[int]:
+        yield _closest(self.out_values[0], network.stem.out)
+        for index, (stage, choice) in enumerate(zip(network.stages, self.space.stages, strict=True)):
+            out = _closest(self.out_values[index + 1], stage.out)
+            widths = self.width_values[index]
+            yield choice.block.index(stage.block) if stage.block in choice.block else 0
+            yield out
+            yield _closest(widths[out if len(widths) > 1 else 0], stage.width)
+            yield _closest(np.array(choice.kernel), stage.kernel)
+            yield _closest(np.array(choice.depth), stage.depth)
+
+    def broken_rules(self, genomes: Genomes) -> npt.NDArray[np.intp]:
+        """Return how many of the space's rules each network breaks, shape (networks,)."""
+        rules, columns = self.space.rules, np.ascontiguousarray(genomes.T)
+        count = np.zeros(len(genomes), dtype=np.intp)
+        for index, choice in enumerate(self.space.stages):
+            stage = self.columns(columns, index)
+            if rules.non_decreasing:
+                count += stage.out < stage.c_in
+            if rules.growth is not None:
+                count += stage.out > rules.growth * stage.c_in
+            if choice.width is not None:
+                ratio = rules.width_ratio
+                count += (stage.width < ratio.min * stage.out) | (stage.width > ratio.max * stage.out)
+        return count
+
+
+def _width_grid(stage: StageSpace) -> Numbers:
+    if stage.width is not None:
+        return np.array([stage.width])
+    return np.array([[expanded(expansion, out) for expansion in stage.expansion or ()] for out in stage.out])
+
+
+def _closest(values: Numbers, wanted: int) -> int:
+    return int(np.abs(values - wanted).argmin())

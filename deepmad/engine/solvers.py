@@ -1,0 +1,261 @@
+"""`design(problem, solver)`: a quick search, the exact program and a separate bound, one after the other.
+
+The search finds good networks, CP-SAT proves the optimum where the space is small enough, and branch and
+price over stages bounds the rest. None of them is trusted: every network is recounted from its records.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from os import cpu_count
+
+from deepmad.engine.problems import Problem
+from deepmad.engine.progress import Race, Report
+from deepmad.engine.solutions import LimitUse, Solution, SolverInfo, Status, found
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+
+SMALL_SPACE = 1e9
+"""Networks up to which CP-SAT is given all of the time; above, it gets a slice and the bound the rest."""
+FIRST_SEARCH_SECONDS = 2.0
+SEARCH_SECONDS = 4.0
+BOUND_STEPS_PER_SEARCH = 25
+SEARCH_ROUNDS = 1
+
+
+@dataclass(frozen=True)
+class CpSat:
+    """Settings of the exact solver.
+
+    `time_limit` is in wall-clock seconds, everything included; `deterministic_limit`, in CP-SAT's own
+    units of work, replaces it and, with one worker, gives the same answer twice for a `seed`. `gap` is
+    the relative gap at which the solve ends; `workers` defaults to the machine's cores.
+    """
+
+    time_limit: float = 60.0
+    gap: float = 0.01
+    workers: int | None = None
+    seed: int = 0
+    deterministic_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.time_limit < math.inf:
+            raise InputError(f"time_limit: {self.time_limit} is no positive number of seconds")
+        if not 0 <= self.gap < math.inf:
+            raise InputError(f"gap: {self.gap} is negative; 0.01 is one percent")
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"workers: {self.workers} is below 1")
+        if self.deterministic_limit is not None and not 0 < self.deterministic_limit < math.inf:
+            raise InputError(f"deterministic_limit: {self.deterministic_limit} is no positive number")
+
+    @property
+    def info(self) -> SolverInfo:
+        """What the solution file says of the solver."""
+        return SolverInfo("cpsat", version("ortools"), self.seed, self.workers or cpu_count() or 1)
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interrupt during a solve; `solution` is the best so far."""
+
+    def __init__(self, solution: Solution) -> None:
+        super().__init__("interrupted")
+        self.solution = solution
+
+
+def design(
+    problem: Problem,
+    solver: CpSat | None = None,
+    *,
+    starts: Sequence[Architecture] = (),
+    report: Report | None = None,
+) -> Solution:
+    """Return the network of highest objective, with a proven bound on how far from the optimum it is.
+
+    `starts` are networks to begin from; `report` is told of progress. Never raises for limits that cannot
+    be met: the solution's status says so. Raises `Interrupted` (a `KeyboardInterrupt`) with the best so
+    far on an interrupt.
+    """
+    solver = solver or CpSat()
+    run = _Solve(problem, solver, Race(problem, solver.gap, report, time.monotonic()))
+    try:
+        infeasible = run.go(starts)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(run.solution(interrupted=True)) from interrupt
+    return run.infeasible() if infeasible else run.solution()
+
+
+class _Solve:
+    """One solve: its settings and the race between best and bound."""
+
+    def __init__(self, problem: Problem, solver: CpSat, race: Race) -> None:
+        self.problem, self.solver, self.race = problem, solver, race
+        self.workers = solver.info.workers
+
+    @property
+    def left(self) -> float:
+        """Seconds left; infinite where a deterministic limit rules."""
+        if self.solver.deterministic_limit is not None:
+            return math.inf
+        return self.solver.time_limit - self.race.seconds
+
+    def go(self, starts: Sequence[Architecture]) -> bool:
+        """Run until the gap is closed or the time is over; return whether there is no feasible network."""
+        for network in starts:
+            self.race.offer(network)
+        self.search(FIRST_SEARCH_SECONDS, self.solver.seed, starts)
+        small = self.problem.space.size() <= SMALL_SPACE
+        if self.exact(1.0 if small else 0.15):
+            return True
+        if self.race.closed or self.left <= 0 or small:
+            return False
+        return self.bound_and_search()
+
+    def search(self, seconds: float, seed: int, starts: Sequence[Architecture]) -> None:
+        """Search in this process for a share of the time, or a fixed number of rounds."""
+        from deepmad.engine.search import search
+
+        self.race.doing = "searching"
+        seconds = min(seconds, 0.2 * self.solver.time_limit, self.left)
+        limited = self.solver.deterministic_limit is None
+        self.race.offer(
+            search(
+                self.problem,
+                seed=seed,
+                seconds=seconds if limited else None,
+                rounds=None if limited else SEARCH_ROUNDS,
+                starts=starts,
+                on_better=lambda network, _: self.race.offer(network),
+            )
+        )
+
+    def exact(self, share: float) -> bool:
+        """Give CP-SAT a share of the time left; return whether it proved that there is no network."""
+        from deepmad.engine.cpsat import solve
+
+        self.race.doing = "proving"
+        limit = self.solver.deterministic_limit
+        result = solve(
+            self.problem,
+            hint=self.race.network,
+            seconds=max(share * self.left, 0.1) if limit is None else None,
+            deterministic_limit=limit,
+            workers=self.workers,
+            seed=self.solver.seed,
+            gap=self.solver.gap,
+            on_progress=self.race.update,
+        )
+        if result.status == "infeasible":
+            return self.race.network is None
+        self.race.offer(result.network)
+        self.race.lower(result.bound)
+        return False
+
+    def bound_and_search(self) -> bool:
+        """Tighten the bound in this process while others search; return whether there is no network."""
+        from deepmad.engine.bounds import tighten
+
+        most = self.solver.deterministic_limit
+        with _searchers(self.problem, self.workers - 1, self.solver.seed) as searchers:
+            for count, step in enumerate(tighten(self.problem, lambda: self.race.best), start=1):
+                self.race.doing = "bounding"
+                if step.infeasible and self.race.network is None:
+                    return True
+                self.race.offer(step.proposal)
+                self.race.lower(step.bound)
+                over = count >= 10 * most if most is not None else self.left <= SEARCH_SECONDS / 4
+                if step.done or self.race.closed or over:
+                    return False
+                if searchers:
+                    searchers.turn(self.race, min(SEARCH_SECONDS, self.left))
+                elif count % BOUND_STEPS_PER_SEARCH == 0:
+                    starts = [network for network in (step.proposal, self.race.network) if network]
+                    self.search(min(SEARCH_SECONDS, self.left), self.solver.seed + count, starts)
+        return False
+
+    def solution(self, *, interrupted: bool = False) -> Solution:
+        """Return the solution around the best network so far."""
+        race = self.race
+        if race.network is None or race.best is None:
+            return Solution(
+                Status.UNKNOWN,
+                "interrupted before a network was found"
+                if interrupted
+                else f"no network was found in {race.seconds:.0f} s, and none is proven impossible; "
+                "give more time or loosen a limit",
+                self.solver.info,
+                race.seconds,
+                limits=self.limits(),
+            )
+        return found(
+            self.problem, race.network, race.bound, gap=self.solver.gap, solver=self.solver.info, seconds=race.seconds
+        )
+
+    def infeasible(self) -> Solution:
+        """Return the solution of a problem without a feasible network, with the limits that clash."""
+        from deepmad.engine.cpsat import clashes
+
+        self.race.doing = "explaining"
+        self.race.tell()
+        seconds = max(self.left if math.isfinite(self.left) else 0.0, 10.0)
+        names = clashes(self.problem, seconds=seconds, workers=self.workers, seed=self.solver.seed)
+        named = " and ".join(f"{name} {self.problem.limits()[name]:.6g}" for name in names)
+        together = " together" if len(names) > 1 else ""
+        message = f"no network of space {self.problem.space.name} meets " + (
+            f"{named}{together}" if names else "the space's own rules"
+        )
+        return Solution(
+            Status.INFEASIBLE,
+            message + "; loosen a limit",
+            self.solver.info,
+            self.race.seconds,
+            limits=self.limits(),
+            clash=tuple(names),
+        )
+
+    def limits(self) -> dict[str, LimitUse]:
+        """Return the limits with nothing used, for a solution without a network."""
+        return {name: LimitUse(limit, None) for name, limit in self.problem.limits().items()}
+
+
+class _Searchers:
+    """Other processes that search while this one bounds, each turn from a new seed."""
+
+    def __init__(self, problem: Problem, count: int, seed: int) -> None:
+        from loky import ProcessPoolExecutor  # needs no __main__ guard in the user's script
+
+        self.pool = ProcessPoolExecutor(count)
+        self.problem, self.count, self.seed = problem, count, seed
+        self.running: list[Future[Architecture | None]] = []
+
+    def turn(self, race: Race, seconds: float) -> None:
+        """Take what finished, and start as many searches anew where there is time for them."""
+        for future in [future for future in self.running if future.done()]:
+            self.running.remove(future)
+            race.offer(future.result())
+        while len(self.running) < self.count and seconds > 0.5:
+            self.seed += 1
+            starts = (race.network,) if race.network and self.seed % 2 else ()
+            self.running.append(self.pool.submit(_search, self.problem, self.seed, seconds, starts))
+
+
+def _search(problem: Problem, seed: int, seconds: float, starts: tuple[Architecture, ...]) -> Architecture | None:
+    from deepmad.engine.search import search
+
+    return search(problem, seed=seed, seconds=seconds, starts=starts)
+
+
+@contextmanager
+def _searchers(problem: Problem, count: int, seed: int) -> Iterator[_Searchers | None]:
+    """Yield `count` searching processes, ended with the block; None where there is no worker for one."""
+    if count < 1:
+        yield None
+        return
+    searchers = _Searchers(problem, count, seed)
+    try:
+        yield searchers
+    finally:
+        searchers.pool.shutdown(kill_workers=True)

@@ -1,0 +1,29 @@
+"""The back ends: one file each, one line each in the registry."""
+
+from deepmad.profilers.backends.onnxruntime_backend import OnnxRuntime
+from deepmad.profilers.backends.role import Backend, Runnable, Settings
+from deepmad.profilers.backends.torch_backend import Torch
+from deepmad.search_spaces.errors import InputError
+
+__all__ = ["BACKENDS", "Backend", "Runnable", "Settings", "find_backend"]
+
+BACKENDS: dict[str, Backend] = {
+    "onnxruntime": OnnxRuntime(),
+    "torch": Torch(),
+}
+
+
+def find_backend(name: str, precision: str) -> Backend:
+    """Return the back end of that name, ready for that precision.
+
+    Raises `InputError` for an unknown name, a precision it does not take, or a library that is missing.
+    """
+    if name not in BACKENDS:
+        raise InputError(f"backend: {name!r} is unknown; choose from {', '.join(BACKENDS)}")
+    backend = BACKENDS[name]
+    if precision not in backend.precisions:
+        choices = ", ".join(backend.precisions)
+        raise InputError(f"precision: the back end {name} does not take {precision!r}; choose from {choices}")
+    if (reason := backend.availability()) is not None:
+        raise InputError(f"backend: {reason}")
+    return backend

@@ -1,0 +1,103 @@
+"""Models that a user names: files, other libraries' models, any callable that makes a module."""
+
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DEFAULT_RESOLUTION = 224
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model with the size of its input: channels, and side in pixels; None where the model itself knows."""
+
+    model: "Architecture | nn.Module | Path"
+    in_channels: int | None
+    resolution: int | None
+
+
+def load_source(name: str, *, resolution: int | None = None) -> Source:
+    """Return the model called `name`.
+
+    Architecture and solution files (.json), ONNX files, `timm:NAME`, `torchvision:NAME` (both with random
+    weights) and `package.module:callable`, whose code is imported and run. `resolution` replaces the
+    model's own input side. Raises `InputError` where there is no such model, or its library is missing or
+    broken.
+    """
+    if name.endswith(".onnx"):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"{name}: there is no such file")
+        return Source(path, None, resolution)
+    if name.endswith(".json") or Path(name).is_file():
+        return Source(Architecture.load(name), None, resolution)
+    library, _, rest = name.partition(":")
+    if not rest:
+        raise InputError(
+            f"model: {name!r} is no file; give an architecture or .onnx file, timm:NAME, torchvision:NAME "
+            "or package.module:callable"
+        )
+    if library == "timm":
+        return _from_timm(rest, resolution)
+    if library == "torchvision":
+        return _from_torchvision(rest, resolution)
+    return Source(_from_callable(library, rest), 3, resolution or DEFAULT_RESOLUTION)
+
+
+def _library(name: str) -> Any:
+    """Import an optional library; raises `InputError` with the way to get a working one."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"{name}: not installed ({error}): pip install 'deepmad[timm]'") from error
+    except RuntimeError as error:
+        raise InputError(
+            f"{name}: installed but broken ({error}); install the build that matches this PyTorch"
+        ) from error
+
+
+def _from_timm(name: str, resolution: int | None) -> Source:
+    timm = _library("timm")
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('.', 1)[0]}*")[:5]
+        raise InputError(f"timm:{name}: timm has no such model{'; near it: ' + ', '.join(near) if near else ''}")
+    model = timm.create_model(name, pretrained=False)
+    channels, side, _ = model.pretrained_cfg.get("input_size", (3, DEFAULT_RESOLUTION, DEFAULT_RESOLUTION))
+    return Source(model, channels, resolution or side)
+
+
+def _from_torchvision(name: str, resolution: int | None) -> Source:
+    _library("torchvision")
+    models = _library("torchvision.models")
+    try:
+        model = models.get_model(name, weights=None)
+    except ValueError as error:
+        known = ", ".join(models.list_models()[:5])
+        raise InputError(f"torchvision:{name}: torchvision has no such model; it has {known}, ...") from error
+    return Source(model, 3, resolution or DEFAULT_RESOLUTION)
+
+
+def _from_callable(module: str, name: str) -> "nn.Module":
+    """Import `module` (the current folder first) and call its `name`, which must return a torch module."""
+    from torch import nn
+
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        made = getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{module}:{name}: cannot import it ({error}); write package.module:callable") from error
+    except Exception as error:
+        raise InputError(f"{module}:{name}: calling it raised {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    if not isinstance(made, nn.Module):
+        raise InputError(f"{module}:{name}: it returned {type(made).__name__}, not a torch module")
+    return made
