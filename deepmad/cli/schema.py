@@ -34,5 +34,7 @@ def schema_of(name: str) -> dict[str, Any]:
     document["properties"]["format"] = {"const": f"deepmad/{name}@1"}
     document["required"] = ["format", *document["required"]]
     if name == "solution":
-        document["properties"]["architecture"] = {"anyOf": [schema_of("architecture"), {"type": "null"}]}
+        network = schema_of("architecture")
+        document["$defs"] |= network.pop("$defs") | {"Architecture": network}
+        document["properties"]["architecture"] = {"anyOf": [{"$ref": "#/$defs/Architecture"}, {"type": "null"}]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from deepmad.search_spaces.architectures import Architecture, Kernel, Stage, Stride, Tail, check_sides
 from deepmad.search_spaces.blocks import BLOCKS
@@ -44,14 +44,24 @@ def _sorted_positive(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(sorted(set(values)))
 
 
+def _schema(item: dict[str, object], *, ranges: bool = True) -> WithJsonSchema:
+    """Say in JSON Schema what `_choices` reads: a value, a list of them, a range of integers."""
+    limits = {key: {"type": "integer", "minimum": 1} for key in ("min", "max", "step")}
+    span = {"type": "object", "properties": limits, "required": ["min", "max"], "additionalProperties": False}
+    either: list[dict[str, object]] = [item, {"type": "array", "items": item, "minItems": 1}]
+    return WithJsonSchema({"anyOf": [*either, span] if ranges else either})
+
+
 _Int = Annotated[int, Field(strict=True)]
-Widths = Annotated[tuple[_Int, ...], _choices(8)]
-Depths = Annotated[tuple[_Int, ...], _choices(1)]
-Kernels = Annotated[tuple[Kernel, ...], _choices(2)]
-Kinds = Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list | tuple) else (v,))]
+_POSITIVE: dict[str, object] = {"type": "integer", "minimum": 1}
+Widths = Annotated[tuple[_Int, ...], _choices(8), _schema(_POSITIVE)]
+Depths = Annotated[tuple[_Int, ...], _choices(1), _schema(_POSITIVE)]
+Kernels = Annotated[tuple[Kernel, ...], _choices(2), _schema(_POSITIVE)]
+Kinds = Annotated[tuple[str, ...], _choices(1), _schema({"enum": list(BLOCKS)}, ranges=False)]
 Expansions = Annotated[
     tuple[Annotated[float, Field(gt=0, le=64)], ...],
-    BeforeValidator(lambda v: tuple(v) if isinstance(v, list | tuple) else (v,)),
+    _choices(1),
+    _schema({"type": "number", "exclusiveMinimum": 0}),
 ]
 
 
@@ -123,14 +133,17 @@ def _limit(kind: Literal["count", "number"], name: str) -> BeforeValidator:
     return BeforeValidator(lambda value: None if value is None else quantity(value, kind, name))
 
 
+_QUANTITY = WithJsonSchema({"type": ["number", "string", "null"]})
+
+
 @dataclass(frozen=True)
 class SpaceLimits:
     """The limits a space brings along; None is no limit."""
 
     __pydantic_config__ = _CLOSED
-    rho: Annotated[float | None, _limit("number", "rho")] = None
-    macs: Annotated[float | None, _limit("count", "macs")] = None
-    params: Annotated[float | None, _limit("count", "params")] = None
+    rho: Annotated[float | None, _limit("number", "rho"), _QUANTITY] = None
+    macs: Annotated[float | None, _limit("count", "macs"), _QUANTITY] = None
+    params: Annotated[float | None, _limit("count", "params"), _QUANTITY] = None
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,9 @@ def _by_master(space: SpaceTables, node: Node, master: Master) -> Iterator[Split
             per_block = columns.numbers[mask, ENTROPY] / depths
             score = slopes[stage] * abs(float(weights @ ((depths - mean) * (per_block - weights @ per_block))))
             spread = math.sqrt(max(0.0, float(weights @ (depths - mean) ** 2)))
-            yield Split(score + 1e-6 * spread, "depths", stage, int(np.searchsorted(space.depths[stage], mean, "right")) - 1)
+            yield Split(
+                score + 1e-6 * spread, "depths", stage, int(np.searchsorted(space.depths[stage], mean, "right")) - 1
+            )
 
 
 def network(space: SpaceTables, box: Box) -> Architecture | None:
@@ -117,9 +119,7 @@ def rounded(space: SpaceTables, box: Box, master: Master) -> Architecture | None
     """Return the member of the space nearest to a master's solution; None where rounding meets a dead end."""
     columns, shares = master.columns, master.weights
     options, depths, widths = [], [], []
-    channels = [
-        math.exp(columns.read(index, np.log(values)) @ shares) for index, values in enumerate(space.channels)
-    ]
+    channels = [math.exp(columns.read(index, np.log(values)) @ shares) for index, values in enumerate(space.channels)]
     for stage in range(space.stages):
         mask = columns.stage == stage
         weights, fields = shares[mask], columns.fields[mask]

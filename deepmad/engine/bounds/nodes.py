@@ -1,5 +1,6 @@
 """One node of the search: column generation in a box, and what its multipliers prove about the box."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ from deepmad.engine.bounds.pricing import (
     choice_in,
     price,
     stage_scores,
+    through_widths,
 )
 from deepmad.engine.bounds.relaxation import Relaxation, log_area_range, penalty_at, penalty_cut, within
 from deepmad.engine.bounds.tables import Array, SpaceTables
@@ -52,7 +54,9 @@ class Effort:
 
 
 def padded(value: float, prices: Prices) -> float:
-    """Return a bound with room for rounding."""
+    """Return a bound with room for rounding; -inf where there is no network at all."""
+    if value == -math.inf:
+        return value
     return value + _ROOM * (abs(value) + abs(prices.constant))
 
 
@@ -71,9 +75,7 @@ def evaluate(space: SpaceTables, node: Node, pool: Pool, floor: Floor, effort: E
             return
         if sweep and before - node.bound < 1e-4 * abs(node.bound):
             return
-        for scale in range(len(space.scales)):
-            yield
-            _narrow(space, node, scale, floor())
+        yield from _narrow(space, node, floor())
 
 
 def _round(space: SpaceTables, node: Node, pool: Pool, floor: Floor) -> bool:
@@ -136,16 +138,11 @@ def _shrunk(space: SpaceTables, box: Box, chain: Chain, prices: Prices, floor: f
     # a score is short of the truth by rounding at most; what cannot reach the floor even so is dropped
     least = floor - _ROOM * (abs(floor) + abs(prices.constant))
 
-    def interval(values: Array, at: Interval) -> Interval:
-        found = np.flatnonzero((values > least) & (values > -np.inf))
-        return (at[0] + int(found[0]), at[0] + int(found[-1])) if len(found) else at
-
-    channels = tuple(interval(chain.through_channels(index), at) for index, at in enumerate(box.channels))
+    channels = tuple(_reached(chain.through_channels(index), at, least) for index, at in enumerate(box.channels))
     depths, options = [], []
     for stage, (low, high) in enumerate(box.depths):
         through = {
-            key: value > least
-            for key, value in zip(chain.scores[stage].keys, chain.through_tables(stage), strict=True)
+            key: value > least for key, value in zip(chain.scores[stage].keys, chain.through_tables(stage), strict=True)
         }
         kept = tuple(index for index in box.options[stage] if any(ok for (at, _), ok in through.items() if at == index))
         options.append(kept or box.options[stage])
@@ -182,37 +179,55 @@ def _add_cuts(space: SpaceTables, node: Node) -> int:
     return added
 
 
-def _narrow(space: SpaceTables, node: Node, scale: int, floor: float) -> None:
-    """Narrow the range of the entropy before a scale, for every channel count there.
+_REWARDS = (0.1, -0.1, 0.3, -0.3)
+"""Further rewards on the entropy, in units of its own multiplier, that its range is narrowed with."""
 
-    With a further reward t on the entropy E, every network above the floor has
-    floor < score + t E - t E <= best - t E, so E < (best - floor) / t; a negative reward bounds it from below.
+
+def _narrow(space: SpaceTables, node: Node, floor: float) -> Iterator[None]:
+    """Narrow the inner widths, and the entropy's range before every scale for every channel count there.
+
+    With a further reward t on the entropy E before a scale, every network above the floor has
+    floor < score <= best - t E with `best` the largest of score + t E, so E < (best - floor) / t; a negative
+    reward bounds it from below.
     """
-    info = space.scales[scale]
-    if info.stages == 0 or info.fixed or info.weight == 0 or node.prices is None:
+    if node.prices is None or floor == -math.inf:
         return
     prices, box = node.prices, node.box
-    low, high = node.relaxation.low[scale].copy(), node.relaxation.high[scale].copy()
-    at = slice(box.channels[info.stages][0], box.channels[info.stages][1] + 1)
-    rest = [stage_scores(space, stage, box, prices) for stage in range(info.stages, space.stages)]
-    for reward in (0.1, -0.1, 0.3, -0.3) if np.isfinite(floor) else ():
-        extra = reward * prices.entropy[info.stages - 1]
-        entropy = prices.entropy.copy()
-        entropy[: info.stages] += extra
-        tilted = replace(prices, entropy=entropy, constant=prices.constant + extra * info.entropy)
-        scores = [stage_scores(space, stage, box, tilted) for stage in range(info.stages)]
-        chain = chained((*scores, *rest), box, tilted)
-        best = chain.through_channels(info.stages)
-        limit = (best + _ROOM * (abs(floor) + abs(tilted.constant)) - floor) / extra
-        known = np.isfinite(limit)
-        if extra > 0:
-            high[at][known] = np.minimum(high[at][known], limit[known])
-        else:
-            low[at][known] = np.maximum(low[at][known], limit[known])
-    low = np.minimum(low, high)
-    rows = node.relaxation
-    node.relaxation = replace(
-        rows,
-        low=tuple(low if index == scale else row for index, row in enumerate(rows.low)),
-        high=tuple(high if index == scale else row for index, row in enumerate(rows.high)),
-    )
+    chain = price(space, box, prices)
+    low, high = [list(rows) for rows in (node.relaxation.low, node.relaxation.high)]
+    for reward in _REWARDS:
+        yield
+        extra = reward * float(prices.entropy.max())
+        if extra == 0:
+            break
+        tilted = replace(prices, entropy=prices.entropy + extra)
+        scores = [stage_scores(space, stage, box, tilted) for stage in range(space.stages)]
+        for scale, info in enumerate(space.scales):
+            if info.stages and not info.fixed and info.weight > 0:
+                mixed = chained((*scores[: info.stages], *chain.scores[info.stages :]), box, prices)
+                best = mixed.through_channels(info.stages) + extra * info.entropy
+                limit = (best + _ROOM * (abs(floor) + abs(prices.constant)) - floor) / extra
+                rows = high if extra > 0 else low
+                rows[scale] = _met(rows[scale], limit, box.channels[info.stages], upper=extra > 0)
+    low = [np.minimum(*pair) for pair in zip(low, high, strict=True)]
+    widths = []
+    for stage, at in enumerate(box.widths):
+        yield
+        through = through_widths(space, stage, box, prices, chain)
+        least = floor - _ROOM * (abs(floor) + abs(prices.constant))
+        widths.append(at if through is None else _reached(through, at, least))
+    node.relaxation = replace(node.relaxation, box=replace(box, widths=tuple(widths)), low=tuple(low), high=tuple(high))
+
+
+def _met(known: Array, limit: Array, at: Interval, *, upper: bool) -> Array:
+    """Return the tighter of two bounds, `limit` holding for the indices of an interval, where it is finite."""
+    row = known.copy()
+    part = row[at[0] : at[1] + 1]
+    row[at[0] : at[1] + 1] = np.where(np.isfinite(limit), (np.minimum if upper else np.maximum)(part, limit), part)
+    return row
+
+
+def _reached(values: Array, at: Interval, least: float) -> Interval:
+    """Return the smallest interval with every value above `least`; the interval itself where there is none."""
+    found = np.flatnonzero((values > least) & (values > -np.inf))
+    return (at[0] + int(found[0]), at[0] + int(found[-1])) if len(found) else at

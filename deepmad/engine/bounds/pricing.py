@@ -5,11 +5,12 @@ only the ends of the box's depths matter. What ties stages together, the channel
 exactly by dynamic programming along the chain.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from deepmad.engine.bounds.tables import Array, Option, SpaceTables, WidthTables
+from deepmad.engine.bounds.tables import Array, Bools, Ints, Option, SpaceTables, WidthTables
 
 Interval = tuple[int, int]
 """First and last index, both included."""
@@ -75,28 +76,45 @@ class StageScores:
 
 def stage_scores(space: SpaceTables, stage: int, box: Box, prices: Prices) -> StageScores:
     """Return the best score over the inner widths for every cell of the box (-inf where the rules forbid it)."""
-    (low_in, high_in), (low_out, high_out) = box.channels[stage], box.channels[stage + 1]
-    ins, outs = slice(low_in, high_in + 1), slice(low_out, high_out + 1)
-    allowed = space.allowed[stage][ins, outs]
-    same = np.nonzero(space.channels[stage][ins, None] == space.channels[stage + 1][outs])
     ends = sorted(set(box.depths[stage]))
     keys = tuple((option, end) for option in box.options[stage] for end in ends)
-    tables = np.empty((len(keys), *allowed.shape))
-    for first, index in enumerate(box.options[stage]):
-        option = space.options[stage][index]
-        weights = option_weights(prices, stage)
-        pair = np.tensordot(weights, option.pair[:, ins, outs], 1)
-        later = weights @ option.later[:, outs]
-        for offset, end in enumerate(ends):
-            depth = int(space.depths[stage][end])
-            convs = option.convs[0] + (depth - 1) * option.convs[1]
-            extra = prices.convs[stage] * convs + prices.depths[stage] * depth
-            scores = pair + ((depth - 1) * later + extra)
-            if option.widths is not None:
-                scores += _width_scores(option.widths, weights, depth, ins, outs, box.widths[stage], same)
-            scores[~allowed] = -np.inf
-            tables[first * len(ends) + offset] = scores
-    return StageScores(keys, tables, tables.max(0))
+    tables = []
+    for key in keys:
+        scores = _without_width(space, stage, box, prices, key)
+        cells = _width_cells(space, stage, box, prices, key)
+        tables.append(scores + cells.best() if cells else scores)
+    stacked = np.stack(tables)
+    return StageScores(keys, stacked, stacked.max(0))
+
+
+def _slices(box: Box, stage: int) -> tuple[slice, slice]:
+    (low_in, high_in), (low_out, high_out) = box.channels[stage], box.channels[stage + 1]
+    return slice(low_in, high_in + 1), slice(low_out, high_out + 1)
+
+
+def _without_width(space: SpaceTables, stage: int, box: Box, prices: Prices, key: tuple[int, int]) -> Array:
+    """Return the scores of an (option, depth end) over the box's cells, less what depends on a free width."""
+    ins, outs = _slices(box, stage)
+    option, depth = space.options[stage][key[0]], int(space.depths[stage][key[1]])
+    weights = option_weights(prices, stage)
+    convs = option.convs[0] + (depth - 1) * option.convs[1]
+    extra = prices.convs[stage] * convs + prices.depths[stage] * depth
+    scores = np.tensordot(weights, option.pair[:, ins, outs], 1)
+    scores += (depth - 1) * (weights @ option.later[:, outs]) + extra
+    scores[~space.allowed[stage][ins, outs]] = -np.inf
+    return scores
+
+
+def through_widths(space: SpaceTables, stage: int, box: Box, prices: Prices, chain: "Chain") -> Array | None:
+    """Return the best score of a network through each inner width of a stage; None where widths follow from out."""
+    through = None
+    rest = chain.ahead[stage][:, None] + chain.behind[stage + 1] + chain.constant
+    for key in chain.scores[stage].keys:
+        cells = _width_cells(space, stage, box, prices, key)
+        if cells is not None:
+            best = cells.through(_without_width(space, stage, box, prices, key) + rest)
+            through = best if through is None else np.maximum(through, best)
+    return through
 
 
 def option_weights(prices: Prices, stage: int) -> Array:
@@ -104,34 +122,74 @@ def option_weights(prices: Prices, stage: int) -> Array:
     return np.concatenate([prices.entropy[stage : stage + 1], prices.costs])
 
 
-def _width_scores(
-    tables: WidthTables,
-    weights: Array,
-    depth: int,
-    ins: slice,
-    outs: slice,
-    interval: Interval,
-    same: tuple[np.ndarray, np.ndarray],
-) -> Array:
-    """Return max over widths of into[width, c_in] + out_of[width, out], apart where c_in = out."""
-    chosen = slice(interval[0], interval[1] + 1)
-    offered = tables.offered[chosen, outs]
-    later = (depth - 1) * np.tensordot(weights, tables.later[:, chosen, outs], 1)
-    later[~offered] = -np.inf
-    into = np.tensordot(weights, tables.into[:, chosen, ins], 1)
-    out_of = np.tensordot(weights, tables.out_of[:, chosen, outs], 1) + later
-    best = np.full((into.shape[1], out_of.shape[1]), -np.inf)
-    buffer = np.empty_like(best)
-    for row, columns, mask in zip(into, out_of, offered, strict=True):
-        found = np.flatnonzero(mask)
-        if len(found):
-            part = slice(found[0], found[-1] + 1)
-            sums = np.add(row[:, None], columns[None, part], out=buffer[:, part])
-            np.maximum(best[:, part], sums, out=best[:, part])
-    if len(same[0]):
-        opening = np.tensordot(weights, tables.same[:, chosen, outs][:, :, same[1]], 1)
-        best[same] = (opening + later[:, same[1]]).max(0)
-    return best
+@dataclass(frozen=True)
+class _WidthCells:
+    """What the inner widths of one option and depth add to the cells (c_in, out) of a box."""
+
+    tables: WidthTables
+    weights: Array
+    depth: int
+    ins: slice
+    outs: slice
+    interval: Interval
+    allowed: Bools
+    same: tuple[Ints, ...]
+
+    def rows(self) -> tuple[Array, Array, Array]:
+        """Return into[width, c_in], out_of[width, out] and, for the cells `same`, the whole: [width, cells]."""
+        chosen = slice(self.interval[0], self.interval[1] + 1)
+        tables, weights, outs = self.tables, self.weights, self.outs
+        later = (self.depth - 1) * np.tensordot(weights, tables.later[:, chosen, outs], 1)
+        later[~tables.offered[chosen, outs]] = -np.inf
+        out_of = np.tensordot(weights, tables.out_of[:, chosen, outs], 1) + later
+        whole = np.tensordot(weights, tables.same[:, chosen, outs][:, :, self.same[1]], 1) + later[:, self.same[1]]
+        return np.tensordot(weights, tables.into[:, chosen, self.ins], 1), out_of, whole
+
+    def reach(self) -> Iterator[tuple[int, slice, slice]]:
+        """Yield every width's place in the interval with the smallest ranges of c_in and out that hold its cells."""
+        low, high = self.interval
+        possible = self.allowed.any(0)
+        first, last = self.allowed.argmax(0), len(self.allowed) - 1 - self.allowed[::-1].argmax(0)
+        for index, offered in enumerate(self.tables.offered[low : high + 1, self.outs] & possible):
+            columns = np.flatnonzero(offered)
+            if len(columns):
+                rows = slice(int(first[columns].min()), int(last[columns].max()) + 1)
+                yield index, rows, slice(int(columns[0]), int(columns[-1]) + 1)
+
+    def best(self) -> Array:
+        """Return, for every cell, the most that a width adds (-inf where none is offered)."""
+        into, out_of, whole = self.rows()
+        best = np.full((into.shape[1], out_of.shape[1]), -np.inf)
+        buffer = np.empty(best.size)
+        for index, rows, columns in self.reach():
+            part = best[rows, columns]
+            sums = buffer[: part.size].reshape(part.shape)
+            np.add(into[index, rows, None], out_of[index, columns], out=sums)
+            np.maximum(part, sums, out=part)
+        best[self.same] = whole.max(0, initial=-np.inf)
+        return best
+
+    def through(self, cells: Array) -> Array:
+        """Return, for every width of the interval, the largest of what it adds plus `cells`."""
+        into, out_of, whole = self.rows()
+        apart = cells.copy()
+        apart[self.same] = -np.inf
+        best = (whole + cells[self.same]).max(1, initial=-np.inf)
+        for index, rows, columns in self.reach():
+            sums = into[index, rows, None] + out_of[index, columns] + apart[rows, columns]
+            best[index] = max(best[index], float(sums.max()))
+        return best
+
+
+def _width_cells(space: SpaceTables, stage: int, box: Box, prices: Prices, key: tuple[int, int]) -> _WidthCells | None:
+    tables = space.options[stage][key[0]].widths
+    if tables is None:
+        return None
+    ins, outs = _slices(box, stage)
+    same = np.nonzero(space.channels[stage][ins, None] == space.channels[stage + 1][outs])
+    depth = int(space.depths[stage][key[1]])
+    allowed = space.allowed[stage][ins, outs]
+    return _WidthCells(tables, option_weights(prices, stage), depth, ins, outs, box.widths[stage], allowed, same)
 
 
 def best_width(
@@ -214,17 +272,13 @@ def best_path(space: SpaceTables, box: Box, prices: Prices, chain: Chain) -> lis
     return path[::-1]
 
 
-def choice_at(
-    space: SpaceTables, stage: int, box: Box, prices: Prices, scores: StageScores, cell: Interval
-) -> Choice:
+def choice_at(space: SpaceTables, stage: int, box: Box, prices: Prices, scores: StageScores, cell: Interval) -> Choice:
     """Return the best choice of a stage at a cell of the box."""
     table = int(scores.tables[:, cell[0], cell[1]].argmax())
     return choice_in(space, stage, box, prices, scores.keys[table], cell)
 
 
-def choice_in(
-    space: SpaceTables, stage: int, box: Box, prices: Prices, key: tuple[int, int], cell: Interval
-) -> Choice:
+def choice_in(space: SpaceTables, stage: int, box: Box, prices: Prices, key: tuple[int, int], cell: Interval) -> Choice:
     """Return the choice of a given (option, depth end) at a cell of the box, with its best width."""
     c_in, out = box.channels[stage][0] + cell[0], box.channels[stage + 1][0] + cell[1]
     return Choice(key[0], key[1], c_in, out, best_width(space, stage, box, prices, key, (c_in, out)))
@@ -238,5 +292,3 @@ def choice_costs(space: SpaceTables, stage: int, choice: Choice) -> Array:
     if choice.width is not None:
         costs = costs + width_costs(space, stage, choice.option, depth, (choice.c_in, choice.out))[:, choice.width]
     return costs
-
-

@@ -60,7 +60,7 @@ class _Search:
         self.heap: list[tuple[float, int, Node]] = []
         self.pushed = 0
         self.best = math.inf
-        self.settled = -math.inf  # bounds of boxes that cannot be split any further
+        self.settled = -math.inf  # the best network met by splitting boxes down to one
         self.known = -math.inf
         self.current: Node | None = None
         self.siblings: list[Node] = []
@@ -97,19 +97,18 @@ class _Search:
             if node.bound <= self.floor():
                 continue
             self.siblings = children(self.space, node)
-            if not self.siblings:
-                self.settled = max(self.settled, node.bound)
+            assert self.siblings, "a box of one network is settled, never kept"
             while self.siblings:
                 yield from self.work(_CHILD)
 
     def work(self, effort: Effort) -> Iterator[None]:
         """Evaluate the next sibling and keep it."""
         node = self.current = self.siblings.pop()
-        if node.box.single:
+        for _ in evaluate(self.space, node, self.pool, self.floor, effort):
+            yield
+        if node.box.single:  # the evaluation may have shrunk it to this
             self.single(node)
         else:
-            for _ in evaluate(self.space, node, self.pool, self.floor, effort):
-                yield
             if node.master is not None and node.bound > self.floor():
                 self.proposal = rounded(self.space, node.box, node.master)
             self.push(node)
@@ -117,6 +116,8 @@ class _Search:
 
     def single(self, node: Node) -> None:
         """Settle a box of one network by its exact value."""
+        if node.bound <= self.floor():
+            return
         found = network(self.space, node.box)
         if found is not None and not self.space.problem.broken(found):
             value = self.space.problem.value(found)

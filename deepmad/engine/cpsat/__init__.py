@@ -1,0 +1,1 @@
+"""The design problem as an exact integer program, solved by OR-Tools' CP-SAT."""

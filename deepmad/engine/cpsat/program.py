@@ -7,7 +7,7 @@ the problem, no feasible network is cut off, and every network found is checked 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from deepmad.engine.cpsat.stages import (
     stage_total,
     stage_variables,
 )
-from deepmad.engine.cpsat.terms import LOG_UNIT, Terms, ends, flat, maximum, minimum, scaled_logs, summed
+from deepmad.engine.cpsat.terms import LOG_UNIT, Array, Terms, ends, flat, maximum, minimum, scaled_logs, summed
 from deepmad.engine.entropy import Scale
 from deepmad.engine.latency import latency_nanoseconds
 from deepmad.engine.objectives import depth_penalty, entropy_factor, penalised_stages
@@ -31,25 +31,32 @@ from deepmad.engine.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.layers import Body, Part, total_macs, total_params
 
-OBJECTIVE_UNIT = 2**20
-"""One unit of the objective in the program."""
-_LARGEST_PENALTY = 2.0**32
+_OBJECTIVE_BITS = 31
+"""Bits of the largest objective in the program's units."""
+_FACTOR_BITS = 26
+"""Bits of either side of a product; beyond 2^59 in all, CP-SAT 9.15 was seen to return wrong answers."""
+_LARGEST_PENALTY = 2.0**10
+"""Penalties above so many times the largest entropy are held there."""
 _LARGEST_SPREAD = 2**20
-_PRODUCT_BITS = 59
 
 
 @dataclass(frozen=True)
 class Program:
-    """The integer program of a problem, and how its variables read as a network."""
+    """The integer program of a problem, and how its variables read as a network.
+
+    `objective` is in whole units of 1 / `unit`, `most` an upper bound on it in real units, and `rounding` the
+    most by which it overstates a network's objective.
+    """
 
     problem: Problem
     builder: Builder
     stem: Axis
     stages: list[StageVariables]
     totals: Mapping[str, Expression]
-    objective: Expression | None
-    most: float
-    rounding: float
+    objective: Expression | None = None
+    unit: float = 1.0
+    most: float = math.inf
+    rounding: float = 0.0
 
     @property
     def decisions(self) -> list[Expression]:
@@ -74,29 +81,27 @@ class Program:
             found += [stage.space.depth.index(chosen.depth)]
         return found
 
-    def network(self, value: Callable[[Expression], int]) -> Architecture:
-        """Return the network that the variables' values stand for."""
-        space = self.problem.space
+    def network(self, values: Sequence[int]) -> Architecture:
+        """Return the network that values of `decisions` stand for."""
+        space, taken = self.problem.space, iter(values)
+        stem = Stem(space.stem.out[next(taken)], space.stem.kernel, space.stem.stride)
         stages = []
         for stage in self.stages:
-            place, out = value(stage.choice.index), value(stage.out.value)
-            variant = stage.variants[place]
-            width = value(stage.width.value) if stage.width else _inner_widths(stage, place, out)[0]
-            depth = stage.space.depth[value(stage.depths.index)]
+            place, out = next(taken), stage.space.out[next(taken)]
+            width = stage.space.width[next(taken)] if stage.space.width else _inner_widths(stage, place, out)[0]
+            depth, variant = stage.space.depth[next(taken)], stage.variants[place]
             stages.append(Stage(variant.kind, out, width, variant.kernel, depth, stage.space.stride))
-        stem = Stem(value(self.stem.value), space.stem.kernel, space.stem.stride)
         return Architecture(space.resolution, stem, tuple(stages), space.tail, space.classes, space.in_channels)
 
-    def check(self, network: Architecture, value: Callable[[Expression], int]) -> None:
-        """Assert that the program counts `network` exactly as its layer records do."""
-        parts = network.parts()
-        counts: dict[str, Callable[[], int]] = {
-            "macs": lambda: total_macs(parts),
-            "params": lambda: total_params(parts),
-            "latency_seconds": lambda: latency_nanoseconds(parts, self.problem.table) if self.problem.table else 0,
-        }
-        for name, total in self.totals.items():
-            ours, exact = value(total), int(counts[name]())
+    def check(self, network: Architecture, counted: Mapping[str, int]) -> None:
+        """Assert that the program's totals for `network` are exactly those of its layer records."""
+        parts, table = network.parts(), self.problem.table
+        for name, ours in counted.items():
+            if name == "latency_seconds":
+                assert table is not None, "a latency limit comes with its table"
+                exact = latency_nanoseconds(parts, table)
+            else:
+                exact = {"macs": total_macs, "params": total_params}[name](parts)
             assert ours == exact, f"{name}: the program counts {ours}, the layer records {exact}, for {network}"
 
 
@@ -130,7 +135,7 @@ def build_program(problem: Problem, *, objective: bool = True) -> Program:
             add_memory_limit(builder, variables, elements)
         for part in (part for part in parts if part.body.main):
             keep_alive_within(builder, [stem, c_in], part.body, elements, [])
-    program = Program(problem, builder, stem, stages, totals, None, math.inf, 0.0)
+    program = Program(problem, builder, stem, stages, totals)
     if problem.budget.rho is None and not objective:
         return program
     # Entropy so far and convolutions so far, at every scale; rho ties the two together.
@@ -187,6 +192,12 @@ class _ScaleTotals:
     channels: Axis | int
     side: int
 
+    @property
+    def factors(self) -> Array:
+        """ln(r^2 c), the entropy of one nat of log-width, for every value of the channels."""
+        values = self.channels.values if isinstance(self.channels, Axis) else np.array([self.channels])
+        return np.asarray(Scale(1, 1.0, values, self.side).entropy)
+
 
 def _convolutions(body: Body) -> Terms:
     return {(): np.int64(len(body.main))}  # type: ignore[dict-item]
@@ -196,9 +207,7 @@ def _log_widths(body: Body) -> Terms:
     return scaled_logs(summed(Body(body.main), lambda layer: np.log(layer.fan_in)))
 
 
-def _scales(
-    builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]
-) -> list[_ScaleTotals]:
+def _scales(builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]) -> list[_ScaleTotals]:
     """Return the scales, first to last, summed as `deepmad.engine.entropy.scales` sums them."""
     last = stages[-1].out
     depth, logs = Total(0, 0, 0), Total(0, 0, 0)
@@ -247,51 +256,64 @@ def _add_effectiveness(builder: Builder, scale: _ScaleTotals, limit: float) -> N
 def _with_objective(program: Program, found: list[_ScaleTotals]) -> Program:
     """Return the program with its objective: weighted entropies of the scales less the depth penalty."""
     problem, builder = program.problem, program.builder
-    total: Expression = 0
-    most = rounding = 0.0
-    for weight, scale in zip(problem.space.weights, found, strict=True):
-        weight *= entropy_factor(problem.objective)
-        if weight > 0:
-            entropy, error = _weighted_entropy(builder, scale, weight)
-            total, most, rounding = total + entropy.expression, most + entropy.high, rounding + error
-    penalty = _penalty(problem, builder, program.stages)
-    total, most = total - penalty.expression, most - penalty.low
+    weights = [weight * entropy_factor(problem.objective) for weight in problem.space.weights]
+    factors = [weight * scale.factors for weight, scale in zip(weights, found, strict=True)]
+    highs = [
+        float(factor.max()) * scale.log_widths.high / LOG_UNIT for factor, scale in zip(factors, found, strict=True)
+    ]
+    largest = max(sum(highs), 1e-6)
+    unit = 2.0 ** (_OBJECTIVE_BITS - math.ceil(math.log2(largest)))
+    entropies = [
+        _weighted_entropy(builder, scale, factor, unit)
+        for scale, factor in zip(found, factors, strict=True)
+        if factor.max() > 0
+    ]
+    penalty = _penalty(problem, builder, program.stages, unit, _LARGEST_PENALTY * largest)
+    total = sum(entropy.expression for entropy in entropies) - penalty.expression
     builder.model.maximize(total)
-    return replace(program, objective=total, most=most / OBJECTIVE_UNIT, rounding=rounding + 4 / OBJECTIVE_UNIT)
+    most = (sum(entropy.high for entropy in entropies) - penalty.low) / unit
+    # Rounding, relative to the largest entropy: three units for each logarithm, which is at least that of
+    # fan-in 2; one for either side of each product; and whole units of the objective.
+    relative = 5 / LOG_UNIT + 4 / 2**_FACTOR_BITS
+    return replace(program, objective=total, unit=unit, most=most, rounding=relative * largest + 10 / unit)
 
 
-def _weighted_entropy(builder: Builder, scale: _ScaleTotals, weight: float) -> tuple[Total, float]:
-    """Return weight * ln(r^2 c) * E of a scale, rounded up, and its largest rounding error.
+def _weighted_entropy(builder: Builder, scale: _ScaleTotals, factors: Array, unit: float) -> Total:
+    """Return factor * E of a scale in whole units of 1 / `unit`, rounded up; the factor hangs on the channels.
 
     Once the channels are fixed the product is linear: one enforced constraint for each of their values.
     """
-    values = scale.channels.values if isinstance(scale.channels, Axis) else np.array([scale.channels])
-    factors = weight * np.asarray(Scale(1, 1.0, values, scale.side).entropy)
     logs = scale.log_widths
-    room = _PRODUCT_BITS - math.log2(max(logs.high, 1)) - math.log2(max(factors.max(), 1.0))
-    unit = 2 ** max(0, min(30, math.floor(room)))
-    slopes = [math.ceil(factor * unit * (1 + 1e-15)) for factor in factors]
-    divisor = unit * LOG_UNIT // OBJECTIVE_UNIT
-    high = -(-max(slopes) * logs.high // divisor)
+    shift = max(0, logs.high.bit_length() - _FACTOR_BITS)
+    coarse: Expression = logs.expression
+    if shift:
+        coarse = builder.variable(logs.low >> shift, (logs.high >> shift) + 1, "coarse entropy")
+        builder.model.add(coarse * 2**shift >= logs.expression)
+        builder.model.add(coarse * 2**shift <= logs.expression + (2**shift - 1))
+    scaling = 2.0 ** (_FACTOR_BITS - math.ceil(math.log2(factors.max())))
+    slopes = [math.ceil(factor * scaling * (1 + 1e-15)) for factor in factors.tolist()]
+    divisor = round(scaling * LOG_UNIT / 2**shift / unit)
+    high = -(-max(slopes) * ((logs.high >> shift) + 1) // divisor)
     product = builder.variable(0, high, "weighted entropy")
-    if isinstance(product, int):
-        return Total(0, 0, 0), 0.0
     literals = builder.indicators(scale.channels) if isinstance(scale.channels, Axis) else [None]
     for slope, literal in zip(slopes, literals, strict=True):
-        constraint = builder.model.add(divisor * product <= slope * logs.expression + divisor - 1)
+        constraint = builder.model.add(divisor * product <= slope * coarse + (divisor - 1))
         if literal is not None:
             constraint.only_enforce_if(literal)
-    error = factors.max() * 3 * (scale.depth.high + 1) / LOG_UNIT + 2 * logs.high / LOG_UNIT / unit
-    return Total(product, 0, high), float(error)
+    return Total(product, 0, high)
 
 
-def _penalty(problem: Problem, builder: Builder, stages: list[StageVariables]) -> Total:
-    """Return the depth penalty, rounded down; which stages it looks at may hang on the first one's block kind."""
+def _penalty(problem: Problem, builder: Builder, stages: list[StageVariables], unit: float, largest: float) -> Total:
+    """Return the depth penalty in whole units of 1 / `unit`, rounded down, and held at `largest` (in real units).
+
+    Holding it overstates the objective: still a valid bound. Which stages it looks at may hang on the first one's
+    block kind.
+    """
     cases: dict[tuple[int, int], list[Expression]] = {}
     for variant, literal in zip(stages[0].variants, stages[0].choice.literals, strict=True):
         part = penalised_stages(problem.objective, variant.kind, len(stages))
         cases.setdefault((part.start, part.stop), []).append(literal)
-    options = {bounds: _spread_penalty(problem, builder, stages[slice(*bounds)]) for bounds in cases}
+    options = {bounds: _spread_penalty(problem, builder, stages[slice(*bounds)], unit, largest) for bounds in cases}
     if len(options) == 1:
         return next(iter(options.values()))
     low, high = min(option.low for option in options.values()), max(option.high for option in options.values())
@@ -302,11 +324,10 @@ def _penalty(problem: Problem, builder: Builder, stages: list[StageVariables]) -
     return Total(chosen, low, high)
 
 
-def _spread_penalty(problem: Problem, builder: Builder, stages: list[StageVariables]) -> Total:
-    """Return the penalty on the spread of these stages' depths: a table over V = m^2 Var(L), a whole number.
-
-    A penalty above `_LARGEST_PENALTY` is held there, which overstates the objective: still a valid bound.
-    """
+def _spread_penalty(
+    problem: Problem, builder: Builder, stages: list[StageVariables], unit: float, largest: float
+) -> Total:
+    """Return the penalty on the spread of these stages' depths: a table over V = m^2 Var(L), a whole number."""
     count, depths = len(stages), [stage.space.depth for stage in stages]
     span = max(map(max, depths)) - min(map(min, depths)) if count > 1 else 0
     widest = (count * span) ** 2 // 4  # no variance is above span^2 / 4
@@ -314,8 +335,8 @@ def _spread_penalty(problem: Problem, builder: Builder, stages: list[StageVariab
     # Two depths 2 sqrt(Var) apart have that variance, so the one formula for the penalty fills the table too.
     pair = [np.zeros(len(spreads)), 2 * np.sqrt(spreads) / max(count, 1)]
     penalties = np.asarray(depth_penalty(problem.objective, pair, problem.space.beta))
-    kept = int(np.searchsorted(penalties, _LARGEST_PENALTY)) + 1
-    table = np.floor(np.minimum(penalties[:kept], _LARGEST_PENALTY) * OBJECTIVE_UNIT * (1 - 1e-12)).astype(np.int64)
+    kept = int(np.searchsorted(penalties, largest)) + 1
+    table = np.floor(np.minimum(penalties[:kept], largest) * unit * (1 - 1e-12)).astype(np.int64)
     if table[0] == table[-1]:
         return Total(int(table[0]), int(table[0]), int(table[0]))
     spread = builder.variable(0, widest, "spread of depths")

@@ -167,8 +167,6 @@ def keep_alive_within(
         over = [axis for axis, length in enumerate(array.shape) if length > 1]
         return builder.lookup([axes[axis] for axis in over], array.squeeze(), "alive")
 
-    main = [
-        replace(layer, inputs=expression(layer.inputs), outputs=expression(layer.outputs)) for layer in body.main
-    ]
+    main = [replace(layer, inputs=expression(layer.inputs), outputs=expression(layer.outputs)) for layer in body.main]
     for alive in Body(tuple(main), int(body.residual)).live_elements() if main else ():
         builder.model.add(alive <= limit).only_enforce_if(*literals)

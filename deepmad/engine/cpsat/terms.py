@@ -84,9 +84,7 @@ def following(stage: StageSpace, variant: Variant, side: int) -> Body:
 
 def _plain(body: Body) -> Body:
     """Return the body with every width a plain three-dimensional array and one yes or no for the shortcut."""
-    layers = tuple(
-        replace(layer, inputs=_three(layer.inputs), outputs=_three(layer.outputs)) for layer in body.layers
-    )
+    layers = tuple(replace(layer, inputs=_three(layer.inputs), outputs=_three(layer.outputs)) for layer in body.layers)
     return Body(layers, bool(np.all(body.residual)))
 
 

@@ -1,58 +1,86 @@
-"""Neighbourhood descent over pairs and triples of moves, and kicks out of a local optimum."""
+"""Neighbourhood descent: over pairs of moves, then over triples, until none of them is better."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 
 from deepmad.engine.population.genomes import Coding, Genomes
-from deepmad.engine.search.genetic import traded
 from deepmad.engine.search.trials import Trial, Trials
+from deepmad.engine.search.variation import with_width
 
 BATCH = 8192
 WIDE, NEAR = (1, 2, 3, 4, 6, 9), (1, 2)
+MANY_CHOICES = 32
+"""Choices from which on a gene is moved by more than `NEAR` steps."""
+MOST_NEIGHBOURS = 200_000
+IMPROVEMENT = 1e-9
 
 
-def moves(coding: Coding, steps: tuple[int, ...]) -> Genomes:
-    """Return moves of one gene by up to `steps` choices either way, shape (moves, genes)."""
-    rows = []
-    for gene, size in enumerate(coding.sizes):
-        for step in steps:
-            if step < size and (step < 3 or size > 32):
-                unit = np.eye(len(coding.sizes), dtype=np.intp)[gene]
-                rows += [step * unit, -step * unit]
-    return np.array(rows, dtype=np.intp).reshape(len(rows), len(coding.sizes))
-
-
+@dataclass(frozen=True)
 class Neighbourhood:
-    """All sums of two wide moves, and of three near ones, shape (moves, genes) each."""
+    """Which moves are made together: rows of positions in `moves`, the wide ones for pairs, the near for triples."""
 
-    def __init__(self, coding: Coding) -> None:
-        wide, near = moves(coding, WIDE), moves(coding, NEAR)
-        one, other = np.triu_indices(len(wide), 1)
-        self.pairs = np.concatenate([wide, wide[one] + wide[other]])
-        chosen = np.array(list(combinations(range(len(near)), 3)), dtype=np.intp)
-        self.triples = near[chosen].sum(axis=1)
-        self.near = moves(coding, (1,2,3))
+    pairs: npt.NDArray[np.intp]
+    triples: npt.NDArray[np.intp]
 
 
-def descend(trials: Trials, around: Neighbourhood, start: Trial, deep: bool, rng=None) -> Trial:
+def moves(coding: Coding, genome: Genomes, steps: tuple[int, ...]) -> Genomes:
+    """Return single moves from `genome` as differences, shape (moves, genes).
+
+    A gene goes up or down by up to `steps` choices; a stage's two widths go together; the first move is none.
+    """
+    genes = len(coding.sizes)
+    rows = [np.zeros(genes, dtype=np.intp)]
+    for gene, size in enumerate(coding.sizes):
+        unit = np.eye(genes, dtype=np.intp)[gene]
+        reach = [step for step in steps if step < size and (step in NEAR or size > MANY_CHOICES)]
+        rows += [sign * step * unit for step in reach for sign in (-1, 1)]
+    for stage, choice in enumerate(coding.space.stages):
+        if choice.width is not None:
+            both = np.array([-2, -1, 1, 2])
+            rows += list(with_width(coding, stage, np.repeat(genome[None], len(both), axis=0), both) - genome)
+    return np.array(rows)
+
+
+def neighbourhood(coding: Coding, rng: np.random.Generator) -> Neighbourhood:
+    """Return the combinations of two wide and of three near moves, in random order."""
+    genome = np.zeros(len(coding.sizes), dtype=np.intp)
+    groups = []
+    for steps, together in ((WIDE, 2), (NEAR, 3)):
+        count = len(moves(coding, genome, steps))
+        rows = np.array(list(combinations(range(count), together)), dtype=np.intp).reshape(-1, together)
+        groups.append(rng.permutation(rows)[:MOST_NEIGHBOURS])
+    return Neighbourhood(*groups)
+
+
+def descend(trials: Trials, around: Neighbourhood, start: Trial, *, deep: bool) -> Trial:
+    """Return the local optimum that better neighbours lead to from `start`, one network.
+
+    `deep` looks at triples where no pair is better. Ends early where the time is up.
+    """
     point = start
-    while not trials.over:
-        for group in (around.pairs, around.triples) if deep else (around.pairs,):
-            better = _best_neighbour(trials, point, group, rng)
-            if better is not None:
-                point = better
-                break
-        else:
-            return point
+    while (better := _better(trials, around, point, deep=deep)) is not None:
+        point = better
     return point
 
 
-def _best_neighbour(trials, point, group, rng):
-    for first in range(0, len(group), BATCH):
-        found = trials(point.genomes + group[first : first + BATCH]).best(1)
-        if found.scores[0] > point.scores[0] + 1e-9:
-            return found
+def _better(trials: Trials, around: Neighbourhood, point: Trial, *, deep: bool) -> Trial | None:
+    for neighbours in _neighbours(trials.evaluator.coding, around, point.genomes[0], deep=deep):
         if trials.over:
             return None
+        found = trials(neighbours).best
+        if found.score > point.score + IMPROVEMENT:
+            return found
     return None
+
+
+def _neighbours(coding: Coding, around: Neighbourhood, genome: Genomes, *, deep: bool) -> Iterator[Genomes]:
+    """Yield the neighbours of a genome in batches."""
+    for steps, rows in ((WIDE, around.pairs), (NEAR, around.triples))[: 2 if deep else 1]:
+        single = moves(coding, genome, steps)
+        for first in range(0, len(rows), BATCH):
+            together = rows[first : first + BATCH]
+            yield genome + sum(single[together[:, column]] for column in range(together.shape[1]))

@@ -1,10 +1,11 @@
-"""Trials: repaired genomes and their scores, shared by every part of the search, with the best network so far."""
+"""Trials: repaired genomes and their scores, and the best feasible network met on the way."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from deepmad.engine.population.evaluation import Evaluator
 from deepmad.engine.population.genomes import Genomes
@@ -13,69 +14,106 @@ from deepmad.engine.problems import Problem
 from deepmad.engine.search.repair import Repair
 from deepmad.search_spaces.architectures import Architecture
 
-PENALTY = 3.0
-"""What a relative excess of 1 costs, in units of the largest objective seen."""
+FIRST_PENALTY = 3.0
+"""What a relative excess of 1 costs, in units of the largest objective met."""
 ROUNDING = 1e-12
-"""A relative excess up to this may be rounding; such a network is checked by the problem itself."""
+"""A relative excess up to this may be rounding; the problem itself has the last word on such a network."""
+POPULATION = 100
+"""Networks from which on a trial's best objective tells how large objectives are."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Repaired genomes (networks, genes) and their scores (networks,): objective less penalty for excess."""
+    """Repaired genomes (networks, genes) and their scores (networks,): objective less a penalty for excess."""
 
     genomes: Genomes
     scores: Floats
+    feasible: npt.NDArray[np.bool_]
 
-    def best(self, count: int) -> "Trial":
-        """Return the `count` best different ones, best first."""
-        order = np.argsort(-self.scores, kind="stable")[: 3 * count]
+    def rows(self, chosen: npt.NDArray[np.intp]) -> "Trial":
+        """Return some of the networks."""
+        return Trial(self.genomes[chosen], self.scores[chosen], self.feasible[chosen])
+
+    @property
+    def best(self) -> "Trial":
+        """The best network alone."""
+        return self.rows(np.array([self.scores.argmax()]))
+
+    @property
+    def score(self) -> float:
+        """The score of the first network."""
+        return float(self.scores[0])
+
+    def survivors(self, count: int, genes: Sequence[int], share: int) -> "Trial":
+        """Return `count` different networks, best first, at most `share` with the same values of `genes` first.
+
+        Where that leaves fewer than `count`, the best of the others fill up. Of networks with equal scores
+        one is taken.
+        """
+        order = np.argsort(-self.scores, kind="stable")[: 6 * count]
         _, first = np.unique(self.scores[order], return_index=True)
-        chosen = order[np.sort(first)][:count]
-        return Trial(self.genomes[chosen], self.scores[chosen])
+        order = order[np.sort(first)]
+        _, niche = np.unique(self.genomes[np.ix_(order, genes)], axis=0, return_inverse=True)
+        by_niche = np.argsort(niche.ravel(), kind="stable")
+        starts = np.flatnonzero(np.diff(niche.ravel()[by_niche], prepend=-1))
+        rank = np.empty(len(order), dtype=np.intp)
+        rank[by_niche] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+        chosen = np.argsort(rank >= share, kind="stable")[:count]
+        return self.rows(order[np.sort(chosen)])
 
 
+def joined(one: Trial, other: Trial) -> Trial:
+    """Return the networks of both."""
+    names = ("genomes", "scores", "feasible")
+    return Trial(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in names))
+
+
+@dataclass
+class Best:
+    """The best feasible network so far, None before there is one; `on_better` is told of every better one."""
+
+    on_better: Callable[[Architecture, float], None] | None = None
+    network: Architecture | None = None
+    genome: Genomes | None = None
+    value: float = -np.inf
+
+
+@dataclass
 class Trials:
-    """Repairs and scores genomes of one problem; `best` is the best network met that is feasible."""
+    """Repairs and scores genomes of one problem until `end` (`time.monotonic` seconds; None is no end)."""
 
-    def __init__(
-        self, problem: Problem, seconds: float | None, on_better: Callable[[Architecture, float], None] | None
-    ) -> None:
-        self.problem = problem
-        self.evaluator = Evaluator(problem)
-        self.coding = self.evaluator.coding
-        self.repair = Repair(self.coding)
-        self.best: Architecture | None = None
-        self.best_genome: Genomes | None = None
-        self.best_value = -np.inf
-        self.evaluated = 0
-        self._largest = 1.0
-        self._end = None if seconds is None else time.monotonic() + seconds
-        self._on_better = on_better
+    problem: Problem
+    evaluator: Evaluator
+    repair: Repair
+    best: Best
+    end: float | None = None
+    penalty: float = FIRST_PENALTY
+    _largest: float = field(default=1.0, init=False)
 
     @property
     def over(self) -> bool:
         """Whether the time is up."""
-        return self._end is not None and time.monotonic() >= self._end
+        return self.end is not None and time.monotonic() >= self.end
 
     def __call__(self, genomes: Genomes) -> Trial:
-        """Return `genomes` repaired and scored; the best is kept."""
+        """Return `genomes` repaired and scored; the best feasible one is kept."""
         genomes = self.repair(genomes)
         found = self.evaluator.evaluate(genomes)
-        self.evaluated += len(genomes)
-        finite = found.values[np.isfinite(found.values)]
-        self._largest = max(self._largest, float(np.abs(finite).max(initial=0.0)))
+        if len(genomes) >= POPULATION and np.isfinite(found.values.max()):
+            self._largest = max(self._largest, abs(float(found.values.max())))
         feasible = found.excess <= ROUNDING
-        scores = np.where(feasible, found.values, found.values - PENALTY * self._largest * found.excess)
+        penalties = np.where(feasible, 0.0, self.penalty * self._largest * found.excess)
         self._keep(genomes, np.where(feasible, found.values, -np.inf))
-        return Trial(genomes, scores)
+        return Trial(genomes, found.values - penalties, feasible)
 
     def _keep(self, genomes: Genomes, values: Floats) -> None:
-        while values.max(initial=-np.inf) > self.best_value:
+        best = self.best
+        while len(values) and values.max() > best.value:
             row = int(values.argmax())
-            network = self.coding.architecture(genomes[row])
+            network = self.evaluator.coding.architecture(genomes[row])
             if not self.problem.broken(network):
-                self.best, self.best_genome, self.best_value = network, genomes[row].copy(), float(values[row])
-                if self._on_better is not None:
-                    self._on_better(network, self.best_value)
+                best.network, best.genome, best.value = network, genomes[row].copy(), float(values[row])
+                if best.on_better is not None:
+                    best.on_better(network, best.value)
                 return
             values[row] = -np.inf

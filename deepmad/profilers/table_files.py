@@ -1,0 +1,205 @@
+"""Latency table files: measured probes in SQLite, every row with its raw times and conditions.
+
+A file holds one series of probes for every (back end, precision, batch, threads). A builder holds the
+file's write lock while it measures: two builders take turns, so that they neither disturb each other nor
+measure a probe twice, and one that is killed leaves what it had stored.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from deepmad.profilers.timing import Visit
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+
+FORMAT = "deepmad/table@1"
+TURN_SECONDS = 600.0
+"""How long a builder waits for its turn."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS about (format TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS series (
+    id INTEGER PRIMARY KEY,
+    backend TEXT NOT NULL, precision TEXT NOT NULL, batch INTEGER NOT NULL, threads INTEGER NOT NULL,
+    device TEXT NOT NULL, version TEXT NOT NULL, space TEXT NOT NULL,
+    seed INTEGER NOT NULL, probes INTEGER NOT NULL, fit TEXT,
+    UNIQUE (backend, precision, batch, threads)
+);
+CREATE TABLE IF NOT EXISTS probes (
+    series INTEGER NOT NULL REFERENCES series (id),
+    architecture TEXT NOT NULL, visits TEXT NOT NULL, anchor TEXT NOT NULL, date TEXT NOT NULL,
+    load_before REAL NOT NULL, load_after REAL NOT NULL, stolen_share REAL NOT NULL,
+    UNIQUE (series, architecture)
+);
+"""
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which series of a file."""
+
+    backend: str
+    precision: str
+    batch: int
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.backend}, {self.precision}, batch {self.batch}, {self.threads} thread(s)"
+
+    def options(self) -> str:
+        """Return the options of the command line that ask for this series."""
+        return f"--backend {self.backend} --precision {self.precision} --batch {self.batch} --threads {self.threads}"
+
+
+@dataclass(frozen=True)
+class Series:
+    """What all rows of a series share; `probes` is how many it has when it is complete."""
+
+    key: Key
+    device: str
+    version: str
+    space: str
+    seed: int
+    probes: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One probe: the raw seconds of each visit, and the anchor's medians in the same rounds."""
+
+    architecture: Architecture
+    visits: list[Visit]
+    anchor: list[float]
+    date: str
+    load_before: float
+    load_after: float
+    stolen_share: float
+
+
+class TableFile:
+    """An open table file; use `open_table`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def series(self) -> list[Series]:
+        """Return every series of the file."""
+        found = self._connection.execute(
+            "SELECT backend, precision, batch, threads, device, version, space, seed, probes FROM series ORDER BY id"
+        )
+        return [Series(Key(*row[:4]), *row[4:]) for row in found]
+
+    def add_series(self, series: Series) -> None:
+        """Store a series unless the file holds one of its key."""
+        values = (*asdict(series.key).values(), series.device, series.version, series.space, series.seed, series.probes)
+        with self.turn():
+            self._connection.execute(
+                "INSERT OR IGNORE INTO series (backend, precision, batch, threads, device, version, space, seed, probes) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold the write lock; what is added inside is stored at the end, all or nothing."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def add(self, key: Key, row: Row) -> None:
+        """Store one probe; call it within `turn`."""
+        values = (text(row.architecture), json.dumps(row.visits), json.dumps(row.anchor), row.date)
+        self._connection.execute(
+            "INSERT INTO probes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (self._number(key), *values, row.load_before, row.load_after, row.stolen_share),
+        )
+
+    def done(self, key: Key) -> set[str]:
+        """Return the architectures of a series that have been measured, as `text` writes them."""
+        query = "SELECT architecture FROM probes WHERE series = ?"
+        return {found for (found,) in self._connection.execute(query, (self._number(key),))}
+
+    def rows(self, key: Key) -> list[Row]:
+        """Return the probes of a series, in an order that does not depend on when they were measured."""
+        found = self._connection.execute(
+            "SELECT architecture, visits, anchor, date, load_before, load_after, stolen_share "
+            "FROM probes WHERE series = ? ORDER BY architecture",
+            (self._number(key),),
+        )
+        return [
+            Row(Architecture.from_dict(json.loads(row[0])), json.loads(row[1]), json.loads(row[2]), *row[3:])
+            for row in found
+        ]
+
+    def fit(self, key: Key) -> dict[str, Any] | None:
+        """Return the fitted predictor of a series as `store_fit` got it, None where there is none yet."""
+        (found,) = self._connection.execute("SELECT fit FROM series WHERE id = ?", (self._number(key),)).fetchone()
+        return json.loads(found) if found else None
+
+    def store_fit(self, key: Key, fit: dict[str, Any]) -> None:
+        """Store the fitted predictor of a series."""
+        with self.turn():
+            values = (json.dumps(fit), self._number(key))
+            self._connection.execute("UPDATE series SET fit = ? WHERE id = ?", values)
+
+    def _number(self, key: Key) -> int:
+        query = "SELECT id FROM series WHERE (backend, precision, batch, threads) = (?, ?, ?, ?)"
+        (number,) = self._connection.execute(query, tuple(asdict(key).values())).fetchone()
+        return int(number)
+
+
+def text(architecture: Architecture) -> str:
+    """Return an architecture as the one text that stands for it in a table."""
+    return json.dumps(architecture.to_dict(), separators=(",", ":"))
+
+
+@contextmanager
+def open_table(path: Path, *, create: bool = False) -> Iterator[TableFile]:
+    """Open a table file; with `create` make it where there is none.
+
+    Raises `InputError` where the file is missing, damaged, in use for too long, or no latency table.
+    """
+    if not create and not path.is_file():
+        raise InputError(f"{path}: there is no such latency table; build it: deepmad table build SPACE -o {path}")
+    try:
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=TURN_SECONDS, isolation_level=None)) as connection:
+            if create and not _tables(connection):
+                _make(connection)
+            _check(connection, path)
+            yield TableFile(connection)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place with -o") from error
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{path}: cannot be used as a latency table ({error}); build a new one elsewhere") from error
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    """Lay out an empty file, all or nothing; another process may be doing the same."""
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in filter(str.strip, _SCHEMA.split(";")):
+        connection.execute(statement)
+    if not connection.execute("SELECT * FROM about").fetchall():
+        connection.execute("INSERT INTO about VALUES (?)", (FORMAT,))
+    connection.execute("COMMIT")
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `InputError` unless the file is a latency table of this version."""
+    found = connection.execute("SELECT format FROM about").fetchall() if "about" in _tables(connection) else []
+    if found != [(FORMAT,)]:
+        what = f"its format is {found[0][0]}" if found else "it is another program's database"
+        raise InputError(f"{path}: {what}; this version of deepmad reads {FORMAT}")

@@ -1,0 +1,131 @@
+"""The bound against brute force: on small spaces of every kind no network may ever exceed it."""
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from deepmad.engine.bounds import BoundStep, tighten
+from deepmad.engine.budgets import Budget
+from deepmad.engine.latency import latency_nanoseconds
+from deepmad.engine.problems import Problem
+from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
+from deepmad.search_spaces.layers import Count, Layer, total_macs, total_params
+from deepmad.search_spaces.spaces import Rules, Space, StageSpace, StemSpace, WidthRatio, load_space
+
+
+@dataclass(frozen=True)
+class Stairs:
+    """A synthetic latency model: multiply-accumulates with every channel count rounded up to 16, plus a start."""
+
+    batch: int = 1
+    precision: str = "fp32"
+    overhead_nanoseconds: int = 1000
+
+    def nanoseconds(self, layer: Layer) -> Count:
+        """Nanoseconds of a layer; a pool on a shortcut is dear, so that identity shortcuts matter."""
+        inputs, outputs = -(-layer.inputs // 16) * 16, -(-layer.outputs // 16) * 16
+        if layer.operation in ("average_pool", "global_pool"):
+            return 500 + inputs * layer.side**2 // 4
+        work = inputs * layer.kernel**2 * (1 if layer.depthwise else outputs) * layer.out_side**2
+        return 200 + work // 1000
+
+
+def members(space: Space) -> list[Architecture]:
+    """Every member of a small space, by plain enumeration."""
+    stages = [
+        [
+            Stage(block, out, width, kernel, depth, choice.stride)
+            for block in choice.block
+            for out in choice.out
+            for width in choice.widths(out)
+            for kernel in choice.kernel
+            for depth in choice.depth
+        ]
+        for choice in space.stages
+    ]
+    found = [
+        Architecture(space.resolution, Stem(stem), row, space.tail, space.classes, space.in_channels)
+        for stem in space.stem.out
+        for row in itertools.product(*stages)
+    ]
+    return [network for network in found if not space.violations(network)]
+
+
+def random_space(random: np.random.Generator) -> Space:
+    """A space of two or three stages, small enough to enumerate."""
+    kinds = ("bottleneck", "basic", "mbconv", "mbconv_se")
+    count = int(random.integers(2, 4))
+
+    def some(values: list[int], most: int) -> tuple[int, ...]:
+        size = int(random.integers(1, most + 1))
+        return tuple(int(value) for value in random.choice(values, size, replace=False))
+
+    stages = []
+    for _ in range(count):
+        free = random.random() < 0.5
+        stages.append(
+            StageSpace(
+                tuple(str(kind) for kind in random.choice(kinds, int(random.integers(1, 3)), replace=False)),
+                2 if random.random() < 0.6 else 1,
+                some([8, 16, 24, 40], 3 if count == 2 else 2),
+                some([3, 5], 2 if count == 2 else 1),
+                some([1, 2, 4, 7], 3 if count == 2 else 2),
+                some([8, 12, 24, 40], 2) if free else None,
+                None if free else tuple(float(value) for value in some([1, 3, 6], 2 if count == 2 else 1)),
+            )
+        )
+    rules = Rules(bool(random.random() < 0.5), 3 if random.random() < 0.5 else None, WidthRatio(0.2, 2.0))
+    tail = Tail(64) if random.random() < 0.5 else None
+    classes = int(random.choice([0, 10]))
+    return Space("small", 32, StemSpace(some([8, 16, 24], 2)), tuple(stages), 3, tail, classes, rules)
+
+
+def random_problem(random: np.random.Generator) -> tuple[Problem, list[Architecture]]:
+    """A random problem whose limits pass through the middle of its space, and the space's members."""
+    while not 1 <= len(found := members(space := random_space(random))) <= 6000:
+        pass
+    scales = 1 + sum(stage.stride == 2 for stage in space.stages)
+    alpha = tuple(float(value) for value in random.choice([0, 0.5, 1, 8], scales))
+    space = replace(space, alpha=alpha, beta=float(random.choice([0, 1, 10])))
+    table = Stairs()
+    middle = found[int(random.integers(len(found)))].parts()
+    limits = {
+        "macs": float(total_macs(middle)),
+        "params": float(total_params(middle)),
+        "latency": int(latency_nanoseconds(middle, table)) / 1e9,
+        "rho": float(random.choice([0.3, 0.6, 1.5])),
+    }
+    kept = {name: value for name, value in limits.items() if random.random() < 0.5}
+    objective = "paper" if random.random() < 0.5 else "reference"
+    return Problem(space, Budget(**kept), table if "latency" in kept else None, objective), found
+
+
+def check(problem: Problem, incumbent: float | None, optimum: float, steps: int) -> BoundStep:
+    """Run some steps and hold every one of them against the optimum; return the last."""
+    last, before = BoundStep(math.inf, None, False), math.inf
+    for last in itertools.islice(tighten(problem, lambda: incumbent), steps):
+        valid = last.bound if incumbent is None else max(last.bound, incumbent)
+        assert valid >= optimum - 1e-9 * abs(optimum)
+        assert last.bound <= before
+        before = last.bound
+        if last.proposal is not None:
+            assert not problem.space.violations(last.proposal)
+    return last
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_no_network_of_a_small_space_exceeds_the_bound(seed: int) -> None:
+    problem, found = random_problem(np.random.default_rng(seed))
+    values = [problem.value(network) for network in found if not problem.broken(network)]
+    optimum = max(values, default=-math.inf)
+    if not values:
+        last = check(problem, None, optimum, 300)
+        assert last.infeasible or not last.done
+        return
+    for incumbent in (None, optimum - 0.2 * abs(optimum), optimum):
+        last = check(problem, incumbent, optimum, 150)
+        if last.done:
+            assert last.bound == pytest.approx(optimum, rel=1e-6)

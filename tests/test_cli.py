@@ -1,0 +1,245 @@
+"""The command line: exit codes, one-line errors, JSON on standard output, files."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import onnx
+import pytest
+
+from deepmad.cli.app import run
+from deepmad.cli.schema import schema_of
+from deepmad.profilers.building import build_table
+from deepmad.profilers.timing import Timer
+from tests.catalogue import EXAMPLES, GOLDEN, small_space
+
+SMALL = str(EXAMPLES / "small.yaml")
+QUICK = ["--time-limit", "20", "--workers", "1"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a real, small latency table of this machine for the small space."""
+    path = tmp_path_factory.mktemp("tables") / "small.sqlite"
+    build_table(small_space(), path, **TINY)
+    return path
+
+
+TINY: dict[str, Any] = {"networks": 12, "stages": 12, "timer": Timer(seconds=0.01, warmup_seconds=0.0)}
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one error line."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["design", "r51"], ["r51", "presets: "]),
+        (["design", SMALL, "--macs", "-5"], ["--macs", "-5", "positive"]),
+        (["design", SMALL, "--macs", "4.13X"], ["--macs", "4.13X", "units: "]),
+        (["design", SMALL, "--alpha", "1,2,3"], ["alpha", "3 weights for 2 scales"]),
+        (["design", SMALL, "--alpha", "one"], ["--alpha", "one"]),
+        (["design", SMALL, "--time-limit", "0"], ["--time-limit", "positive"]),
+        (["design", SMALL, "--resolution", "33"], ["resolution", "32 or 36"]),
+        (["design", SMALL, "--latency", "5ms"], ["no latency table", "deepmad table build"]),
+        (["design", SMALL, "--latency", "5ms", "--table", "/nowhere/t.sqlite"], ["/nowhere/t.sqlite"]),
+        (["design", SMALL, "--measure", "--backend", "tpu"], ["tpu", "onnxruntime"]),
+        (["design", SMALL, "--latncy", "5ms"], ["--latncy", "--latency"]),
+        (["design", SMALL, "--objective", "other"], ["--objective", "paper"]),
+        (["design"], ["PRESET_OR_SPACE"]),
+        (["frobnicate"], ["frobnicate"]),
+        (["show", "/nowhere.json"], ["/nowhere.json", "No such file"]),
+        (["show", SMALL], ["not JSON", "line 1"]),
+        (["measure", "/nowhere.onnx"], ["/nowhere.onnx", "no such file"]),
+        (["measure", "resnet18"], ["resnet18", "timm:NAME"]),
+        (["measure", "nowhere.module:function"], ["nowhere.module"]),
+        (["table", "show", "/nowhere.sqlite"], ["/nowhere.sqlite"]),
+        (["schema", "zebra"], ["zebra", "architecture"]),
+    ],
+    ids=" ".join,
+)
+def test_misuse_is_one_line_and_exit_code_2(
+    arguments: list[str],
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert run(arguments) == 2
+    line = told(capsys)
+    assert all(word in line for word in words), line
+
+
+def test_malformed_yaml_names_the_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("format: deepmad/space@1\nname: [", encoding="utf-8")
+    assert run(["design", str(path)]) == 2
+    assert "line 2" in told(capsys)
+
+
+def test_design_writes_a_solution_that_show_and_export_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "solution.json"
+    assert run(["design", SMALL, *QUICK, "--json", "-o", str(path)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document == json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate(document, schema_of("solution"))
+    assert document["status"] == "optimal"
+    assert run(["show", str(path)]) == 0
+    assert "objective" in capsys.readouterr().out
+    assert run(["show", str(path), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["macs"] == document["limits"]["macs"]["used"]
+    assert figures["objective_paper"] == pytest.approx(document["objective"], rel=1e-9)
+    exported = tmp_path / "network.onnx"
+    assert run(["export", str(path), "--to", "onnx", "-o", str(exported)]) == 0
+    onnx.checker.check_model(str(exported), full_check=True)
+
+
+def test_infeasible_limits_exit_with_1_and_name_the_clash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "none.json"
+    assert run(["design", SMALL, *QUICK, "--macs", "1k", "-o", str(path)]) == 1
+    assert "macs" in told(capsys)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert (document["status"], document["clash"], document["architecture"]) == ("infeasible", ["macs"], None)
+
+
+def test_none_lifts_a_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["design", SMALL, *QUICK, "--macs", "none", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["limits"]) == {"rho", "params"}
+
+
+def test_a_bare_latency_that_meant_milliseconds_is_warned_about(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["design", SMALL, *QUICK, "--latency", "5", "--table", str(table)]) == 0
+    captured = capsys.readouterr()
+    assert "warning: --latency 5 is 5 seconds" in captured.err
+    assert "5ms" in captured.err
+
+
+def test_a_table_of_other_conditions_is_refused(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option in (["--batch", "8"], ["--threads", "2"], ["--backend", "torch"], ["--precision", "fp16"]):
+        assert run(["design", SMALL, "--throughput", "10/s", "--table", str(table), *option]) == 2
+        assert "onnxruntime" in told(capsys)
+
+
+def test_a_file_that_is_no_table_is_refused_and_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "notes.sqlite"
+    path.write_text("these are my notes, not a database", encoding="utf-8")
+    for arguments in (
+        ["design", SMALL, "--latency", "5ms", "--table", str(path)],
+        ["table", "show", str(path)],
+        ["table", "build", SMALL, "-o", str(path)],
+    ):
+        assert run(arguments) == 2
+        assert str(path) in told(capsys)
+    assert path.read_text(encoding="utf-8") == "these are my notes, not a database"
+
+
+def test_the_whole_job_on_a_small_space(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Design under a measured target, then measure the exported file: asked, predicted and measured are told."""
+    path = tmp_path / "solution.json"
+    code = run(
+        ["design", SMALL, "--throughput", "100/s", "--table", str(table), "--measure", "--json", "-o", str(path),
+         *QUICK, "--rounds", "2"]
+    )  # fmt: skip
+    document = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert document["measured"]["latency_seconds"] <= 0.01
+    assert document["limits"]["latency_seconds"]["limit"] == 0.01
+    assert document["predicted"]["latency_seconds"] <= 0.01
+    assert document["measured"]["low"] <= document["measured"]["latency_seconds"] <= document["measured"]["high"]
+    exported = tmp_path / "network.onnx"
+    assert run(["export", str(path), "--to", "onnx", "-o", str(exported)]) == 0
+    assert run(["measure", str(path), str(exported), "--seconds", "0.1", "--json"]) == 0
+    timed = json.loads(capsys.readouterr().out)
+    assert [one["model"] for one in timed] == [str(path), str(exported)]
+    assert all(one["backend"] == "onnxruntime" for one in timed)
+
+
+def test_table_show_and_export(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["table", "show", str(table), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+    for kind in ("csv", "json"):
+        path = tmp_path / f"rows.{kind}"
+        assert run(["table", "export", str(table), "--to", kind, "-o", str(path)]) == 0
+        text = path.read_text(encoding="utf-8")
+        assert all(word in text for word in ("device", "onnxruntime", "fp32", "threads", "date"))
+
+
+@pytest.mark.usefixtures("torchvision_operators")
+def test_measure_takes_modules_of_other_libraries(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())\n", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--backend", "torch", "--seconds", "0.05", "--resolution", "32", "--json"]
+    assert run(["measure", "mine:net", "timm:resnet10t", "torchvision:resnet18", *arguments]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 3
+
+
+@pytest.mark.usefixtures("torchvision_operators")
+@pytest.mark.parametrize("name", ["timm:resnet_none", "torchvision:resnet_none"])
+def test_an_unknown_model_of_a_library_is_told(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["measure", name]) == 2
+    assert name in told(capsys)
+
+
+def test_compare_puts_networks_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(EXAMPLES / "deepmad-r50.json"), str(EXAMPLES / "deepmad-29m-224.json")]
+    assert run(["compare", *files, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["macs"] for one in found] == [GOLDEN[name]["expect"]["macs"] for name in ("r50", "29m-224")]
+    assert run(["compare", *files]) == 0
+    assert "deepmad-r50" in capsys.readouterr().out
+
+
+def test_doctor_tells_what_works(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    states = {row["name"]: row for row in report["libraries"]}
+    assert states["torch"]["works"]
+    assert not states["openvino"]["works"]
+    assert "pip install 'deepmad[openvino]'" in states["openvino"]["state"]
+    assert {row["name"] for row in report["backends"]} >= {"onnxruntime", "torch"}
+
+
+def test_an_interrupt_writes_the_best_so_far_and_exits_with_130(tmp_path: Path) -> None:
+    path = tmp_path / "solution.json"
+    command = [sys.executable, "-m", "deepmad", "design", "r18", "--workers", "1", "-o", str(path), "--gap", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        deadline = time.monotonic() + 60
+        for line in process.stderr:  # a line of progress with a network in it
+            if "best" in line and "none yet" not in line:
+                break
+            assert time.monotonic() < deadline
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert document["architecture"] is not None
+
+
+def test_an_unwritable_output_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["design", SMALL, *QUICK, "-o", "/proc/nowhere/solution.json"]) == 2
+    assert "/proc/nowhere" in told(capsys)
+
+
+def test_help_has_an_example_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = [["design"], ["show"], ["compare"], ["measure"], ["export"], ["doctor"], ["schema"]]
+    for command in [*commands, ["table", "build"], ["table", "show"], ["table", "export"]]:
+        assert run([*command, "--help"]) == 0
+        assert f"Example: deepmad {' '.join(command)}" in capsys.readouterr().out

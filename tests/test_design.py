@@ -1,0 +1,110 @@
+"""`design`: what a user relies on, whichever part of the solver did the work."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from deepmad.cli.schema import schema_of
+from deepmad.engine.budgets import Budget
+from deepmad.engine.problems import Problem
+from deepmad.engine.progress import Progress
+from deepmad.engine.solutions import Solution, Status, relative_gap
+from deepmad.engine.solvers import CpSat, Interrupted, design
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.spaces import load_space
+from tests.catalogue import StairTable, small_space
+
+FIXED = CpSat(workers=1, deterministic_limit=4.0, gap=0.0)
+
+
+def small(**limits: float | None) -> Problem:
+    space = small_space()
+    return Problem(space, replace(Budget.of(space), **limits), StairTable())
+
+
+def test_a_small_space_is_solved_to_proven_optimality() -> None:
+    lines: list[Progress] = []
+    problem = small(latency=0.001)
+    solution = design(problem, FIXED, report=lines.append)
+    assert solution.status is Status.OPTIMAL
+    assert solution.gap == 0
+    assert solution.architecture is not None
+    assert problem.broken(solution.architecture) == []
+    assert solution.objective == pytest.approx(problem.value(solution.architecture), rel=1e-12)
+    assert [line.seconds for line in lines] == sorted(line.seconds for line in lines)
+    assert any(line.best is not None and line.bound is not None for line in lines)
+
+
+def test_the_same_answer_comes_twice() -> None:
+    first, second = design(small(), FIXED), design(small(), FIXED)
+    assert first.architecture == second.architecture
+    assert first.bound == second.bound
+
+
+def test_a_large_space_gives_a_network_and_a_bound() -> None:
+    space = load_space("r18")
+    problem = Problem(space, Budget.of(space), objective="reference", classes=0)
+    solution = design(problem, CpSat(workers=1, deterministic_limit=1.0, gap=0.01))
+    assert solution.architecture is not None
+    assert problem.broken(solution.architecture) == []
+    assert solution.objective is not None
+    assert solution.bound is not None
+    assert solution.bound >= 36_453  # the best known network: no valid bound is below it
+    assert solution.gap == pytest.approx(relative_gap(solution.objective, solution.bound))
+
+
+def test_limits_that_cannot_be_met_are_named() -> None:
+    solution = design(small(macs=1000.0), FIXED)
+    assert solution.status is Status.INFEASIBLE
+    assert solution.clash == ("macs",)
+    assert "macs 1000" in solution.message
+    assert solution.architecture is None
+
+
+def test_an_interrupt_brings_the_best_so_far() -> None:
+    def stop_after_the_first(progress: Progress) -> None:
+        if progress.best is not None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        design(small(), FIXED, report=stop_after_the_first)
+    assert caught.value.solution.architecture is not None
+    assert small().broken(caught.value.solution.architecture) == []
+
+
+def test_starts_are_never_made_worse() -> None:
+    best = design(small(), FIXED)
+    assert best.architecture is not None
+    again = design(small(), CpSat(workers=1, time_limit=1.0), starts=[best.architecture])
+    assert again.objective is not None
+    assert best.objective is not None
+    assert again.objective >= best.objective
+
+
+def test_the_solution_file_keeps_everything(tmp_path: Path) -> None:
+    solution = design(small(latency=0.001, memory=1e6), FIXED)
+    path = tmp_path / "solution.json"
+    solution.save(path)
+    assert Solution.load(path) == solution
+    assert Architecture.load(path) == solution.architecture
+    document = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate(document, schema_of("solution"))
+    assert set(document["limits"]) == {"macs", "params", "rho", "latency_seconds", "memory_bytes"}
+
+
+def test_a_latency_limit_needs_a_table() -> None:
+    space = small_space()
+    with pytest.raises(InputError, match="latency table"):
+        Problem(space, Budget(latency=0.001))
+
+
+@pytest.mark.parametrize("limit", ["macs", "params", "rho", "latency", "throughput", "memory"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+def test_absurd_limits_are_refused(limit: str, value: float) -> None:
+    with pytest.raises(InputError, match=limit):
+        Budget(**{limit: value})

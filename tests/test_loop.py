@@ -1,0 +1,87 @@
+"""The measured loop meets the target on a device that its table predicts wrongly."""
+
+import pytest
+
+from deepmad.engine.budgets import Budget
+from deepmad.engine.latency import latency_nanoseconds
+from deepmad.engine.loop import Round, design_measured
+from deepmad.engine.problems import Problem
+from deepmad.engine.solutions import Measured, Status
+from deepmad.engine.solvers import CpSat, design
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+from tests.catalogue import StairTable, small_space
+
+SOLVER = CpSat(workers=1, deterministic_limit=4.0, gap=0.0)
+TABLE = StairTable()
+
+
+class Device:
+    """A device whose true latency is a factor off its table, and which scatters from time to time."""
+
+    def __init__(self, factor: float, scatter: tuple[float, ...] = (1.0,)) -> None:
+        self.factor, self.scatter, self.measured = factor, scatter, 0
+
+    def seconds(self, network: Architecture) -> float:
+        return self.factor * float(latency_nanoseconds(network.parts(), TABLE)) / 1e9
+
+    def __call__(self, network: Architecture) -> Measured:
+        seconds = self.seconds(network) * self.scatter[self.measured % len(self.scatter)]
+        self.measured += 1
+        return Measured(seconds, seconds, seconds, 1 / seconds, None, "toy", "toy", "1", "fp32", 1, 1, "2026-01-01")
+
+
+def problem(share: float) -> Problem:
+    """Return the small space's problem under a share of the unlimited design's predicted latency."""
+    free = Problem(small_space(), Budget.of(small_space()), TABLE)
+    solution = design(free, SOLVER)
+    assert solution.predicted is not None
+    return Problem(
+        small_space(), Budget(**(vars(free.budget) | {"latency": share * solution.predicted.latency_seconds})), TABLE
+    )
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.2])
+def test_the_true_latency_meets_the_target(factor: float) -> None:
+    target, device, rounds = problem(0.6), Device(factor), list[Round]()
+    solution = design_measured(target, SOLVER, device, on_round=rounds.append)
+    limit = target.budget.latency
+    assert limit is not None
+    assert solution.architecture is not None
+    assert solution.measured is not None
+    assert not solution.measured.violated
+    assert device.seconds(solution.architecture) <= limit
+    assert [one.number for one in rounds] == list(range(1, len(rounds) + 1))
+    if factor > 1:  # an optimistic table needs a second round, and a tight hit cannot be far
+        assert len(rounds) > 1
+    assert solution.measured.latency_seconds >= 0.85 * limit
+
+
+def test_a_lucky_measurement_is_not_delivered() -> None:
+    """The first time of a network is 10 % too fast: the second one, true and too slow, decides."""
+    target, device = problem(0.6), Device(1.05, scatter=(0.9, 1.0))
+    solution = design_measured(target, SOLVER, device)
+    assert solution.architecture is not None
+    assert target.budget.latency is not None
+    assert device.seconds(solution.architecture) <= target.budget.latency
+
+
+def test_a_missed_target_is_told() -> None:
+    """A device on which nothing meets the target ends as a violation or as infeasible, never as met."""
+    solution = design_measured(problem(0.6), SOLVER, Device(50.0), rounds=2)
+    assert solution.measured is not None
+    assert solution.measured.violated
+    assert "misses" in solution.message
+
+
+def test_an_impossible_target_is_infeasible_without_measuring() -> None:
+    device = Device(1.0)
+    solution = design_measured(problem(1e-6), SOLVER, device)
+    assert solution.status is Status.INFEASIBLE
+    assert solution.clash == ("latency_seconds",)
+    assert device.measured == 0
+
+
+def test_no_target_is_an_error() -> None:
+    with pytest.raises(InputError, match="--throughput"):
+        design_measured(Problem(small_space(), Budget.of(small_space()), TABLE), SOLVER, Device(1.0))
