@@ -30,7 +30,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-TINY: dict[str, Any] = {"networks": 12, "stages": 12, "timer": Timer(seconds=0.01, warmup_seconds=0.0)}
+TINY: dict[str, Any] = {"networks": 12, "short": 12, "timer": Timer(seconds=0.01, warmup_seconds=0.0)}
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:

@@ -63,10 +63,10 @@ def run(arguments: Sequence[str]) -> int:
         return int(stop.exit_code)
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":
-            typer.echo(error.format_message())  # type: ignore[attr-defined]
+            typer.echo(str(error))
             return DONE
         if isinstance(error, _UsageError):
-            return _fail(f"{error.format_message().rstrip('.')}; see deepmad --help", MISUSE)
+            return _fail(f"{str(error).rstrip('.')}; see deepmad --help", MISUSE)
         if isinstance(error, _ClickError):
             return MISUSE if not str(error) else _fail(str(error), MISUSE)
         raise

@@ -200,19 +200,20 @@ def measured(measurement: "Measurement") -> "Measured":
     """Return a measurement as the solution file tells it; whether a limit is violated is not known here."""
     from deepmad.engine.solutions import Measured
 
+    what = measurement.conditions
     return Measured(
         measurement.seconds,
         measurement.low,
         measurement.high,
         measurement.throughput,
         None,
-        measurement.device,
-        measurement.backend,
-        measurement.version,
-        measurement.precision,
-        measurement.batch,
-        measurement.threads,
-        measurement.date,
+        what.device,
+        what.backend,
+        what.version,
+        what.precision,
+        what.batch,
+        what.threads,
+        what.date,
     )
 
 

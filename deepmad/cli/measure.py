@@ -31,23 +31,18 @@ def measure(
 
     Example: deepmad measure net.json timm:resnet18 --threads 1
     """
-    from deepmad.profilers.measurements import measure_all
+    from deepmad.profilers.measurements import Request, measure_all
     from deepmad.profilers.sources import load_source
     from deepmad.profilers.timing import Timer
 
     timer = Timer(seconds=quantity(seconds, "seconds", "--seconds"))
     sources = [load_source(model, resolution=resolution) for model in models]
+    requests = [
+        Request(source.model, backend, batch, precision, threads, source.resolution, source.in_channels)
+        for source in sources
+    ]
     with err().status(f"timing {len(sources)} network(s) on {backend}"):
-        found = measure_all(
-            [source.model for source in sources],
-            backend=backend,
-            batch=batch,
-            precision=precision,
-            threads=threads,
-            resolution=[source.resolution for source in sources],
-            in_channels=[source.in_channels for source in sources],
-            timer=timer,
-        )
+        found = measure_all(requests, timer=timer)
     if json:
         emit_json([{"model": name} | one.to_dict() for name, one in zip(models, found, strict=True)])
     else:
@@ -62,10 +57,10 @@ def measure(
             for name, one in zip(models, found, strict=True)
         ]
         out().print(plain_table(("model", "latency (median)", "95 % interval", "throughput", "runs"), rows))
-        first = found[0]
+        what = found[0].conditions
         out().print(
-            f"\n{first.device}, {first.backend} {first.version}, {first.precision}, batch {first.batch}, "
-            f"{first.threads} thread(s), {first.date}",
+            f"\n{what.device}, {what.backend} {what.version}, {what.precision}, batch {what.batch}, "
+            f"{what.threads} thread(s), {what.date}",
             markup=False,
         )
     for name, one in zip(models, found, strict=True):

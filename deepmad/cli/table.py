@@ -1,5 +1,6 @@
 """`deepmad table`: build, show and export latency tables."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,6 @@ from deepmad.cli.options import Backend, Batch, Json, Precision, Threads
 from deepmad.cli.output import bar, emit_json, out, say
 from deepmad.cli.render import plain_table
 from deepmad.cli.tables import default_table
-from deepmad.search_spaces.files import write_text
 
 table = typer.Typer(help="Build, show and export latency tables.", rich_markup_mode=None)
 
@@ -31,14 +31,20 @@ def build(
 
     Example: deepmad table build r18 -o cpu.sqlite
     """
-    from deepmad.profilers.building import build_table
+    from deepmad.profilers.building import Progress, build_table
     from deepmad.search_spaces.spaces import load_space
 
     chosen = load_space(space)
     conditions = {"backend": backend, "precision": precision, "batch": batch, "threads": threads}
     path = output or default_table(chosen.name, **conditions)  # type: ignore[arg-type]
     with bar(f"measuring for {chosen.name}", 1.0) as shown:
-        built = build_table(
+        began = time.monotonic()
+
+        def tell(progress: Progress) -> None:
+            passed = time.monotonic() - began
+            shown.update(progress.done / progress.total, f"{progress.done} of {progress.total} probes, {passed:.0f} s")
+
+        build_table(
             chosen,
             path,
             backend=backend,
@@ -46,13 +52,10 @@ def build(
             batch=batch,
             threads=threads,
             seed=seed,
-            progress=lambda done, total, note: shown.update(done / total, f"{done} of {total} probes, {note}"),
+            progress=tell,
         )
-    if json:
-        emit_json({"file": str(path)} | built.describe())
-    else:
-        say(f"written to {path}")
-        _print(built.describe())
+    say(f"written to {path}")
+    _tell(path, json=json)
 
 
 @table.command()
@@ -61,14 +64,7 @@ def show(file: TableFile, json: Json = False) -> None:
 
     Example: deepmad table show cpu.sqlite
     """
-    from deepmad.profilers.tables import describe_table
-
-    found = describe_table(file)
-    if json:
-        emit_json(found)
-        return
-    for one in found:
-        _print(one)
+    _tell(file, json=json)
 
 
 @table.command()
@@ -81,23 +77,27 @@ def export(
 
     Example: deepmad table export cpu.sqlite --to csv -o cpu.csv
     """
-    from deepmad.profilers.tables import export_rows
-    from deepmad.search_spaces.errors import InputError
+    from deepmad.profilers.tables import export_table
 
-    rows = export_rows(file)
-    import pandas as pd
-
-    frame = pd.DataFrame(rows)
-    if to == "parquet":
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            frame.to_parquet(output)
-        except ImportError as error:
-            raise InputError("parquet needs pyarrow: pip install 'deepmad[parquet]'") from error
-    else:
-        write_text(output, frame.to_csv(index=False) if to == "csv" else frame.to_json(orient="records", indent=1))
-    say(f"{len(rows)} measurements written to {output}")
+    export_table(file, to, output)
+    say(f"written to {output}")
 
 
-def _print(description: dict[str, object]) -> None:
-    out().print(plain_table(("", ""), [[str(key), str(value)] for key, value in description.items()]))
+def _tell(path: Path, *, json: bool) -> None:
+    """Print what the tables in a file hold."""
+    from deepmad.profilers.tables import describe_tables
+
+    found = describe_tables(path)
+    if json:
+        emit_json(found)
+        return
+    for one in found:
+        out().print(plain_table(("", ""), [[key, _text(value)] for key, value in one.items()]))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {_text(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return " to ".join(_text(item) for item in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

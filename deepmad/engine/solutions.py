@@ -12,6 +12,8 @@ from pydantic import ConfigDict, TypeAdapter
 from deepmad.engine.problems import Problem
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
+from deepmad.search_spaces.layers import total_macs, total_params
+from deepmad.search_spaces.units import human
 
 GAP_IS_ZERO = 1e-6
 """Relative gap below which objective and bound count as equal."""
@@ -137,6 +139,7 @@ def found(
     assert not broken, f"the solver returned a network that is not feasible: {broken}"
     objective = problem.value(network)
     reached = relative_gap(objective, bound)
+    network = replace(network, name=network.name or _name(problem, network))
     if reached <= gap:
         proof = "proven optimal" if reached == 0 else f"proven to be within {reached:.2%} of the optimum"
         status, message = Status.OPTIMAL, f"the network is {proof}"
@@ -155,6 +158,13 @@ def found(
         limits={name: LimitUse(use.limit, use.used) for name, use in problem.usages(network).items()},
         predicted=predict(problem, network),
     )
+
+
+def _name(problem: Problem, network: Architecture) -> str:
+    """Return a name that tells the space and the size, like r50-4.13G-25.6M."""
+    parts = network.parts()
+    macs, params = human(total_macs(parts), "count"), human(total_params(parts), "count")
+    return f"{problem.space.name}-{macs}-{params}".replace(" ", "")
 
 
 def predict(problem: Problem, network: Architecture) -> Predicted | None:

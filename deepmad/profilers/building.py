@@ -10,7 +10,7 @@ import numpy as np
 
 from deepmad.profilers.backends import Backend, Settings, find_backend
 from deepmad.profilers.machine import machine_state
-from deepmad.profilers.prediction import Prediction, fit_probes
+from deepmad.profilers.prediction import fit_probes
 from deepmad.profilers.probes import Probes, draw_probes
 from deepmad.profilers.table_files import Key, Row, Series, TableFile, open_table, text
 from deepmad.profilers.timing import Timer
@@ -18,9 +18,7 @@ from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import Space
 
-PROBE_TIMER = Timer(
-    seconds=0.36, min_repeats=6, warmup_seconds=0.03, max_warmup_seconds=0.5, stable=0.05, visits=3
-)
+PROBE_TIMER = Timer(seconds=0.36, min_repeats=6, warmup_seconds=0.03, max_warmup_seconds=0.5, stable=0.05, visits=3)
 SHORT_SHARE = 0.25
 """A short probe gets this share of the seconds that a whole network gets."""
 CHUNK = 12
@@ -67,10 +65,9 @@ def build_table(
         with ExitStack() as stack:
             anchor = library.prepare(probes.anchor, _settings(probes.anchor, key))
             stack.callback(anchor.close)
-            short_timer = replace(timer, seconds=timer.seconds * SHORT_SHARE)
-            builder = _Builder(file, key, library, anchor.run, probes, progress)
-            builder.measure(probes.networks, timer)
-            builder.measure(probes.short, short_timer)
+            builder = _Builder(file, key, library, anchor.run, probes, timer, progress)
+            builder.measure(probes.networks, short=False)
+            builder.measure(probes.short, short=True)
         file.store_fit(key, fit_probes(file.rows(key)).to_dict())
 
 
@@ -83,23 +80,25 @@ class _Builder:
     library: Backend
     anchor: Callable[[], object]
     probes: Probes
+    timer: Timer
     progress: Callable[[Progress], None] | None
 
-    def measure(self, networks: Sequence[Architecture], timer: Timer) -> None:
+    def measure(self, networks: Sequence[Architecture], *, short: bool) -> None:
         """Measure those that the file does not hold, a chunk a turn."""
         while True:
             with self.file.turn():
                 done = self.file.done(self.key)
                 pending = [network for network in networks if text(network) not in done][:CHUNK]
-                for row in self._rows(pending, timer) if pending else ():
+                for row in self._rows(pending, short) if pending else ():
                     self.file.add(self.key, row)
             if self.progress is not None:
                 self.progress(Progress(len(done) + len(pending), self.probes.count))
             if not pending:
                 return
 
-    def _rows(self, networks: Sequence[Architecture], timer: Timer) -> list[Row]:
+    def _rows(self, networks: Sequence[Architecture], short: bool) -> list[Row]:
         """Time the networks and the anchor in turns."""
+        timer = replace(self.timer, seconds=self.timer.seconds * SHORT_SHARE) if short else self.timer
         with ExitStack() as stack:
             runs = [self.anchor]
             for network in networks:
@@ -112,7 +111,9 @@ class _Builder:
         levels = [float(np.median(visit)) for visit in anchor]
         date = datetime.now(UTC).isoformat(timespec="seconds")
         machine = (before.load, after.load, before.stolen_share(after))
-        return [Row(network, found, levels, date, *machine) for network, found in zip(networks, visits, strict=True)]
+        return [
+            Row(network, short, found, levels, date, *machine) for network, found in zip(networks, visits, strict=True)
+        ]
 
 
 def _settings(network: Architecture, key: Key) -> Settings:

@@ -87,7 +87,8 @@ class Measurement:
     def _doubts(self) -> Iterator[str]:
         width = (self.high - self.low) / self.seconds
         if width > WIDE_INTERVAL:
-            yield f"the 95 % interval is {width:.1%} wide, above {WIDE_INTERVAL:.0%}; measure longer or free the machine"
+            limit = f"{WIDE_INTERVAL:.0%}"
+            yield f"the 95 % interval is {width:.1%} wide, above {limit}; measure longer or free the machine"
         load, own = max(self.before.load, self.after.load), self.conditions.threads
         if load > own + 0.5:
             yield f"the load average was {load:.1f}, and the timing explains {own}; other processes were running"
@@ -133,13 +134,13 @@ class Request:
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: {getattr(self, name)} is no positive number")
         source = self.model if isinstance(self.model, Architecture) else getattr(self.model, "architecture", None)
-        known = (source.in_channels, source.resolution) if isinstance(source, Architecture) else (None, None)
-        if source is None and isinstance(self.model, Path):
-            known = _onnx_input(self.model)
-        resolution = self.resolution or known[1]
-        if resolution is None:
+        channels, side = _onnx_input(self.model) if isinstance(self.model, Path) else (None, None)
+        if isinstance(source, Architecture):
+            channels, side = source.in_channels, source.resolution
+        side = self.resolution or side
+        if side is None:
             raise InputError("resolution: the network does not say what it takes; give the side of its input in pixels")
-        return Settings(self.batch, self.precision, self.threads, self.in_channels or known[0] or 3, resolution)
+        return Settings(self.batch, self.precision, self.threads, self.in_channels or channels or 3, side)
 
 
 def measure(
@@ -193,6 +194,6 @@ def _onnx_input(path: Path) -> tuple[int | None, int | None]:
     try:
         model = onnx.load(str(path), load_external_data=False)
         sizes = [axis.dim_value or None for axis in model.graph.input[0].type.tensor_type.shape.dim]
-    except Exception as error:  # noqa: BLE001 - the parser raises classes of its own
+    except Exception as error:  # the parser raises classes of its own
         raise InputError(f"{path}: not an ONNX file that can be read ({type(error).__name__})") from error
     return (sizes[1], sizes[2]) if len(sizes) == 4 else (None, None)

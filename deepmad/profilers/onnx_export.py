@@ -34,7 +34,7 @@ def onnx_bytes(model: "Architecture | Network", batch: int | None = None) -> byt
     from deepmad.profilers.onnx_graph import network_model
 
     network = initialised(model) if isinstance(model, Architecture) else model
-    return network_model(network, batch).SerializeToString()
+    return bytes(network_model(network, batch).SerializeToString())
 
 
 def export_onnx(
@@ -79,10 +79,9 @@ def _export_module(
 
     if resolution is None:
         raise InputError("resolution: this module does not say what it takes; give the side of its input in pixels")
-    open_batch = batch is None
-    # An example batch of 1 would be taken for a constant of the network.
-    images = torch.zeros(2 if open_batch else batch, in_channels, resolution, resolution)
-    shapes = ({0: torch.export.Dim("batch")},) if open_batch else None
+    # An open batch needs an example above 1, which would be taken for a constant of the network.
+    images = torch.zeros(2 if batch is None else batch, in_channels, resolution, resolution)
+    shapes = ({0: torch.export.Dim("batch")},) if batch is None else None
     training = {name: part.training for name, part in module.named_modules()}
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

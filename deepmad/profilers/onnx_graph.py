@@ -141,7 +141,9 @@ def _weights(layer: Layer, modules: Iterator[nn.Module]) -> tuple[np.ndarray, np
     if not layer.norm:
         return weight, bias
     norm = next(modules)
-    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale, shift, mean, variance = (
         tensor.detach().double().cpu().numpy()
         for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var)

@@ -1,5 +1,157 @@
-def fit_probes(rows):
-    class X:
-        def to_dict(self): return {"x": 1}
-    return X()
-Prediction = None
+"""Prediction: a network's latency as a sum over its layers, fitted on the measured probes.
+
+All of it is done in whole numbers: a layer has integer features, every feature an integer cost in
+femtoseconds, and their sum is cut to nanoseconds once. So the integer program, a population of networks and a
+single one all get the same number. Femtoseconds in 64 bits hold two and a half hours.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from deepmad.profilers.features import Basis, terms
+from deepmad.profilers.table_files import Row
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.layers import Count, Layer
+
+Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
+Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+
+FEMTOSECONDS = 10**15
+FEMTOSECONDS_IN_NANOSECOND = 10**6
+SHORT_WEIGHT = 0.1
+"""Weight of a short probe's relative error: it tells layers apart, but runs warmer than in a whole network."""
+RIDGE = 1e-3
+"""Pull of every cost towards 0, relative to the errors: what the probes do not tell is not made up."""
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A fitted predictor: the cost of every feature in femtoseconds, and of a network whatever its layers."""
+
+    basis: Basis
+    costs: tuple[tuple[str, int], ...]
+    overhead_femtoseconds: int
+
+    @property
+    def overhead_nanoseconds(self) -> int:
+        """Nanoseconds every network takes for one batch, whatever its layers."""
+        return self.overhead_femtoseconds // FEMTOSECONDS_IN_NANOSECOND
+
+    @cached_property
+    def _cost(self) -> dict[str, int]:
+        return dict(self.costs)
+
+    def nanoseconds(self, layer: Layer) -> Count:
+        """Return the nanoseconds of `layer` for one batch: an int, or an int64 array for a record of arrays.
+
+        Raises `InputError` for a kind of layer that no probe had.
+        """
+        total: Count = 0
+        for name, value in terms(layer, self.basis):
+            cost = self._cost.get(name)
+            if cost is None and name.endswith(".layers"):
+                kind = name.removesuffix(".layers")
+                known = ", ".join(item.removesuffix(".layers") for item, _ in self.costs if item.endswith(".layers"))
+                raise InputError(f"table: it holds no time of a {kind} layer, only of {known}; build one for the space")
+            total = total + value * (cost or 0)
+        nanoseconds: Count = total // FEMTOSECONDS_IN_NANOSECOND
+        return nanoseconds
+
+    def network_nanoseconds(self, network: Architecture) -> int:
+        """Return the nanoseconds of a whole network for one batch."""
+        parts = [part for part in network.parts() if part.repeats]
+        layers = (int(part.repeats * self.nanoseconds(layer)) for part in parts for layer in part.body.layers)
+        return self.overhead_nanoseconds + sum(layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the predictor as a JSON document."""
+        return {
+            "sides": list(self.basis.sides),
+            "kernels": list(self.basis.kernels),
+            "overhead_femtoseconds": self.overhead_femtoseconds,
+            "femtoseconds": dict(self.costs),
+        }
+
+    @staticmethod
+    def from_dict(document: dict[str, Any]) -> "Prediction":
+        """Return the predictor of a document that `to_dict` wrote."""
+        basis = Basis(tuple(document["sides"]), tuple(document["kernels"]))
+        return Prediction(basis, tuple(document["femtoseconds"].items()), document["overhead_femtoseconds"])
+
+
+def probe_seconds(rows: Sequence[Row]) -> Vector:
+    """Return the seconds of each probe, the drift of the machine divided out.
+
+    Each visit's median is taken relative to the anchor's in the same round, and the median of these ratios
+    is scaled to the anchor's usual time: a burst that hits one round, or a slow minute, leaves it alone.
+    """
+    usual = np.median([level for row in rows for level in row.anchor])
+    ratios = [
+        np.median([np.median(visit) / level for visit, level in zip(row.visits, row.anchor, strict=True)])
+        for row in rows
+    ]
+    seconds: Vector = np.asarray(ratios) * usual
+    return seconds
+
+
+def fit_probes(rows: Sequence[Row]) -> Prediction:
+    """Return the predictor of the measured probes; the same rows give the same one, to the bit."""
+    basis = Basis.of([row.architecture for row in rows])
+    features, names = _features(rows, basis)
+    costs = _solve(features, probe_seconds(rows), _weights(rows))
+    rounded = [round(float(cost) * FEMTOSECONDS) for cost in costs]
+    return Prediction(basis, tuple(zip(names[1:], rounded[1:], strict=True)), rounded[0])
+
+
+def held_out_errors(rows: Sequence[Row]) -> Vector:
+    """Return (predicted - measured) / measured of every whole network, each predicted from other probes.
+
+    The probes are dealt out into five folds; there must be five at least.
+    """
+    features, _ = _features(rows, Basis.of([row.architecture for row in rows]))
+    seconds, weights = probe_seconds(rows), _weights(rows)
+    fold = np.random.default_rng(0).permutation(len(rows)) % FOLDS
+    predicted = np.zeros(len(rows))
+    for held_out in range(FOLDS):
+        used = fold != held_out
+        predicted[~used] = features[~used] @ _solve(features[used], seconds[used], weights[used])
+    whole = np.array([not row.short for row in rows])
+    errors: Vector = ((predicted - seconds) / seconds)[whole]
+    return errors
+
+
+def _weights(rows: Sequence[Row]) -> Vector:
+    return np.array([SHORT_WEIGHT if row.short else 1.0 for row in rows])
+
+
+def _features(rows: Sequence[Row], basis: Basis) -> tuple[Matrix, list[str]]:
+    """Return the features of every probe, a row each, and their names; the first is the network itself."""
+    found = []
+    for row in rows:
+        total: dict[str, int] = {"network": 1}
+        for part in row.architecture.parts():
+            for layer in part.body.layers if part.repeats else ():
+                for name, value in terms(layer, basis):
+                    total[name] = total.get(name, 0) + part.repeats * int(value)
+        found.append(total)
+    names = ["network", *sorted({name for total in found for name in total} - {"network"})]
+    return np.array([[float(total.get(name, 0)) for name in names] for total in found]), names
+
+
+def _solve(features: Matrix, seconds: Vector, weights: Vector) -> Vector:
+    """Return the non-negative cost of every feature that minimises the weighted squared relative errors."""
+    from scipy.optimize import nnls
+
+    relative = features / seconds[:, None] * weights[:, None]
+    scale = np.sqrt((relative**2).mean(axis=0))
+    scale[scale == 0] = 1.0
+    ridge = np.sqrt(RIDGE * len(seconds)) * np.diag(np.arange(len(scale)) > 0)  # the network's own cost is free
+    columns = np.vstack([relative / scale, ridge])
+    costs, _ = nnls(columns, np.concatenate([weights, np.zeros(len(scale))]), maxiter=100 * len(scale))
+    return np.asarray(costs / scale, dtype=np.float64)

@@ -9,7 +9,7 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.spaces import Rules, Space, StageSpace
 
-_ATTEMPTS = 2000
+_ATTEMPTS = 500
 _BISECTIONS = 14
 PARAMS_SLACK = 1.4
 """Probes may have this many times the space's parameters: networks under a latency limit are often wide."""

@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS series (
 );
 CREATE TABLE IF NOT EXISTS probes (
     series INTEGER NOT NULL REFERENCES series (id),
-    architecture TEXT NOT NULL, visits TEXT NOT NULL, anchor TEXT NOT NULL, date TEXT NOT NULL,
+    architecture TEXT NOT NULL, short INTEGER NOT NULL, visits TEXT NOT NULL, anchor TEXT NOT NULL, date TEXT NOT NULL,
     load_before REAL NOT NULL, load_after REAL NOT NULL, stolen_share REAL NOT NULL,
     UNIQUE (series, architecture)
 );
@@ -69,9 +69,13 @@ class Series:
 
 @dataclass(frozen=True)
 class Row:
-    """One probe: the raw seconds of each visit, and the anchor's medians in the same rounds."""
+    """One probe: the raw seconds of each visit, and the anchor's medians in the same rounds.
+
+    `short` says that it is one stage rather than a whole network.
+    """
 
     architecture: Architecture
+    short: bool
     visits: list[Visit]
     anchor: list[float]
     date: str
@@ -98,7 +102,8 @@ class TableFile:
         values = (*asdict(series.key).values(), series.device, series.version, series.space, series.seed, series.probes)
         with self.turn():
             self._connection.execute(
-                "INSERT OR IGNORE INTO series (backend, precision, batch, threads, device, version, space, seed, probes) "
+                "INSERT OR IGNORE INTO series "
+                "(backend, precision, batch, threads, device, version, space, seed, probes) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 values,
             )
@@ -116,9 +121,9 @@ class TableFile:
 
     def add(self, key: Key, row: Row) -> None:
         """Store one probe; call it within `turn`."""
-        values = (text(row.architecture), json.dumps(row.visits), json.dumps(row.anchor), row.date)
+        values = (text(row.architecture), row.short, json.dumps(row.visits), json.dumps(row.anchor), row.date)
         self._connection.execute(
-            "INSERT INTO probes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO probes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (self._number(key), *values, row.load_before, row.load_after, row.stolen_share),
         )
 
@@ -130,12 +135,18 @@ class TableFile:
     def rows(self, key: Key) -> list[Row]:
         """Return the probes of a series, in an order that does not depend on when they were measured."""
         found = self._connection.execute(
-            "SELECT architecture, visits, anchor, date, load_before, load_after, stolen_share "
+            "SELECT architecture, short, visits, anchor, date, load_before, load_after, stolen_share "
             "FROM probes WHERE series = ? ORDER BY architecture",
             (self._number(key),),
         )
         return [
-            Row(Architecture.from_dict(json.loads(row[0])), json.loads(row[1]), json.loads(row[2]), *row[3:])
+            Row(
+                Architecture.from_dict(json.loads(row[0])),
+                bool(row[1]),
+                json.loads(row[2]),
+                json.loads(row[3]),
+                *row[4:],
+            )
             for row in found
         ]
 
@@ -169,17 +180,22 @@ def open_table(path: Path, *, create: bool = False) -> Iterator[TableFile]:
     """
     if not create and not path.is_file():
         raise InputError(f"{path}: there is no such latency table; build it: deepmad table build SPACE -o {path}")
-    try:
-        if create:
+    if create:
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place with -o") from error
+    try:
         with closing(sqlite3.connect(path, timeout=TURN_SECONDS, isolation_level=None)) as connection:
             if create and not _tables(connection):
                 _make(connection)
             _check(connection, path)
             yield TableFile(connection)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place with -o") from error
     except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise InputError(
+                f"{path}: another process has been writing it for {TURN_SECONDS:.0f} s; wait for it or end it"
+            ) from error
         raise InputError(f"{path}: cannot be used as a latency table ({error}); build a new one elsewhere") from error
 
 

@@ -1,7 +1,7 @@
 """Branching: where to split a box, and the networks that a box or its master's solution stands for."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +11,7 @@ from deepmad.engine.bounds.master import Master
 from deepmad.engine.bounds.nodes import Node
 from deepmad.engine.bounds.pricing import Box, Interval
 from deepmad.engine.bounds.relaxation import log_area_range, within
-from deepmad.engine.bounds.tables import ENTROPY, Array, SpaceTables
+from deepmad.engine.bounds.tables import ENTROPY, SpaceTables
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.spaces import expanded
 
@@ -115,7 +115,7 @@ def _width_values(space: SpaceTables, stage: int) -> tuple[int, ...]:
     return tables.values if tables else (1,)
 
 
-def rounded(space: SpaceTables, box: Box, master: Master) -> Architecture | None:
+def rounded(space: SpaceTables, master: Master) -> Architecture | None:
     """Return the member of the space nearest to a master's solution; None where rounding meets a dead end."""
     columns, shares = master.columns, master.weights
     options, depths, widths = [], [], []
@@ -132,7 +132,7 @@ def rounded(space: SpaceTables, box: Box, master: Master) -> Architecture | None
 
 
 def _member(
-    space: SpaceTables, options: list[int], channels: list[float], depths: list[float], widths: list[float]
+    space: SpaceTables, options: list[int], channels: Sequence[float], depths: Sequence[float], widths: Sequence[float]
 ) -> Architecture | None:
     """Return the network whose numbers are nearest to those given, stage after stage within the rules."""
     position = _nearest(space.channels[0], channels[0], None)

@@ -1,12 +1,12 @@
 """The master: a small linear program over stage columns whose duals are the multipliers of the pricing."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepmad.engine.bounds.pricing import Box, Choice, Prices, choice_costs
+from deepmad.engine.bounds.pricing import Box, Choice, Prices, choice_costs, no_prices
 from deepmad.engine.bounds.relaxation import Relaxation, chord, envelope, log_area_range
 from deepmad.engine.bounds.tables import ENTROPY, Array, Bools, Ints, SpaceTables
 
@@ -121,14 +121,19 @@ class _Rows:
         return len(self.rows) - 1
 
 
-def solve_master(space: SpaceTables, relaxation: Relaxation, columns: Columns) -> Master | None:
+def solve_master(
+    space: SpaceTables, relaxation: Relaxation, columns: Columns, *, limits_only: bool = False
+) -> Master | None:
     """Return the solved master over the columns of a box, or None where they do not join into a network.
+
+    With `limits_only` it minimises the excess over the limits, whatever the objective: its prices then prove a box
+    empty of feasible networks where they give it a score below 0.
 
     Variables: the columns' shares, one product a scale, the penalty, one excess each for budget and rho rows.
     """
     from scipy.optimize import linprog
 
-    program = _Program(space, relaxation, columns)
+    program = _Program(space, relaxation, columns, limits_only=limits_only)
     result = linprog(
         -program.gain,
         np.array(program.upper.rows),
@@ -144,8 +149,8 @@ def solve_master(space: SpaceTables, relaxation: Relaxation, columns: Columns) -
 class _Program:
     """The master's rows, and how to read its solution."""
 
-    def __init__(self, space: SpaceTables, relaxation: Relaxation, columns: Columns) -> None:
-        self.space, self.relaxation, self.columns = space, relaxation, columns
+    def __init__(self, space: SpaceTables, relaxation: Relaxation, columns: Columns, *, limits_only: bool) -> None:
+        self.space, self.relaxation, self.columns, self.limits_only = space, relaxation, columns, limits_only
         self.count, self.scale_count = len(columns.stage), len(space.scales)
         self.penalty = self.count + self.scale_count
         self.excess = self.penalty + 1
@@ -214,6 +219,9 @@ class _Program:
 
     def _gain(self) -> Array:
         gain = np.zeros(self.size)
+        if self.limits_only:
+            gain[self.excess :] = -1.0
+            return gain
         weights = np.array([info.weight for info in self.space.scales])
         gain[self.count : self.penalty] = weights
         gain[self.penalty] = -1.0
@@ -260,31 +268,47 @@ class _Program:
 
     def _prices(self, duals: Array) -> Prices:
         """Return the multipliers of the rows, mended so that they bound whatever the solver's rounding."""
-        space, relaxation = self.space, self.relaxation
-        entropy, convs, depths = (np.zeros(space.stages) for _ in range(3))
-        costs, channels = np.zeros(3), [np.zeros(len(values)) for values in space.channels]
-        constant = 0.0
+        space = self.space
+        prices = no_prices(space)
+        constant = self._limit_prices(prices, duals)
+        if not self.limits_only:
+            constant += self._objective_prices(prices, duals)
+        return replace(prices, constant=constant)
+
+    def _limit_prices(self, prices: Prices, duals: Array) -> float:
+        """Add the multipliers of budgets and effectiveness to `prices`; return their constant."""
+        space, constant = self.space, 0.0
         for index, row in self.budget_rows.items():
-            costs[index] = -duals[row] / space.limits[index]
-            constant += duals[row]
-        for scale, info in enumerate(space.scales):
-            found = {kink: duals[row] for kink, row in self.product_rows[scale].items()}
-            total = sum(found.values())
-            for kink, dual in found.items():
-                share = info.weight * (dual / total if total > 0 else 1 / len(found))
-                entropy[: info.stages] += share * kink
-                constant += share * kink * info.entropy
-                if not info.fixed:
-                    channels[info.stages] += share * envelope(space, relaxation, scale, kink)
-            for at, row in self.chord_rows[scale].items():
+            prices.costs[index] = -duals[row] / space.limits[index]
+            constant += float(duals[row])
+        for info, rows in zip(space.scales, self.chord_rows, strict=True):
+            for at, row in rows.items():
                 slope, base = chord(space, at)
-                entropy[: info.stages] += duals[row]
-                convs[: info.stages] -= duals[row] * slope
-                constant += duals[row] * (info.entropy - slope * info.convs - base)
-        shares = duals[self.penalty_rows]
-        # the penalty is above every tangent, so above any mean of them: the shares must add up to 1
-        shares = shares / shares.sum() if shares.sum() > 0 else np.full(len(shares), 1 / len(shares))
-        for share, cut in zip(shares, relaxation.penalties, strict=True):
-            depths -= share * cut.slopes
+                prices.entropy[: info.stages] += duals[row]
+                prices.convs[: info.stages] -= duals[row] * slope
+                constant += float(duals[row]) * (info.entropy - slope * info.convs - base)
+        return constant
+
+    def _objective_prices(self, prices: Prices, duals: Array) -> float:
+        """Add the multipliers of products and penalty to `prices`; return their constant.
+
+        A product is below each of its cuts, so below any mean of them, and so is the penalty above: whatever the
+        solver says, the shares of the cuts are made to add up to 1.
+        """
+        space, relaxation, constant = self.space, self.relaxation, 0.0
+        for scale, (info, rows) in enumerate(zip(space.scales, self.product_rows, strict=True)):
+            for share, kink in zip(_shares(duals[list(rows.values())]), rows, strict=True):
+                earned = info.weight * share
+                prices.entropy[: info.stages] += earned * kink
+                constant += earned * kink * info.entropy
+                if not info.fixed:
+                    prices.channels[info.stages][:] += earned * envelope(space, relaxation, scale, kink)
+        for share, cut in zip(_shares(duals[self.penalty_rows]), relaxation.penalties, strict=True):
+            prices.depths[:] -= share * cut.slopes
             constant -= share * cut.constant
-        return Prices(entropy, costs, convs, depths, tuple(channels), constant)
+        return constant
+
+
+def _shares(duals: Array) -> list[float]:
+    total = float(duals.sum())
+    return [float(dual) / total for dual in duals] if total > 0 else [1 / len(duals)] * len(duals)

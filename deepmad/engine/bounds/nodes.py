@@ -16,6 +16,7 @@ from deepmad.engine.bounds.pricing import (
     best_path,
     chained,
     choice_in,
+    no_prices,
     price,
     stage_scores,
     through_widths,
@@ -25,6 +26,9 @@ from deepmad.engine.bounds.tables import Array, SpaceTables
 
 _ROOM = 1e-9
 """Relative room added to every bound for the rounding of sums of a few dozen terms in double precision."""
+
+_MOST_ROUNDS_TO_EXCLUDE = 20
+"""Rounds of pricing spent on proving that a box holds no network within the limits."""
 
 Floor = Callable[[], float]
 """The value that a network must exceed to be worth finding; -inf while none is known."""
@@ -71,6 +75,8 @@ def evaluate(space: SpaceTables, node: Node, pool: Pool, floor: Floor, effort: E
             yield
             if not _round(space, node, pool, floor) or node.bound <= floor():
                 break
+        if node.bound > floor() and node.master is not None and node.master.excess > 1e-7:
+            yield from _exclude(space, node, pool)
         if node.bound <= floor() or sweep == effort.sweeps or node.master is None:
             return
         if sweep and before - node.bound < 1e-4 * abs(node.bound):
@@ -87,8 +93,9 @@ def _round(space: SpaceTables, node: Node, pool: Pool, floor: Floor) -> bool:
     if node.bound <= floor() or chain.value == -np.inf:
         return False
     columns = list(enumerate(best_path(space, node.box, prices, chain)))
-    columns += _stage_columns(space, node, prices, chain)
-    shrunk = _shrunk(space, node.box, chain, prices, floor())
+    if node.master:
+        columns += _stage_columns(space, node.box, node.master, prices, chain)
+    shrunk = _shrunk(node.box, chain, prices, floor())
     new = pool.add(columns)
     if shrunk != node.box:
         node.relaxation = within(node.relaxation, space, shrunk)
@@ -104,22 +111,36 @@ def _round(space: SpaceTables, node: Node, pool: Pool, floor: Floor) -> bool:
 
 
 def _first_prices(space: SpaceTables, relaxation: Relaxation) -> Prices:
-    """Return multipliers to begin with: each scale's product at the middle of its range, every limit ignored."""
-    entropy, channels, constant = np.zeros(space.stages), [np.zeros(len(row)) for row in space.channels], 0.0
+    """Return multipliers to begin with: each scale's ln(side^2 c) at its largest, every limit ignored."""
+    prices, constant = no_prices(space), 0.0
     for scale, info in enumerate(space.scales):
         high = log_area_range(space, relaxation.box, scale)[1]
-        entropy[: info.stages] += info.weight * high
+        prices.entropy[: info.stages] += info.weight * high
         constant += info.weight * high * info.entropy
-    zeros = np.zeros(space.stages)
-    penalty = penalty_at(space, relaxation.first_block, np.ones(space.stages))
-    return Prices(entropy, np.zeros(3), zeros, zeros, tuple(channels), constant - penalty)
+    return replace(prices, constant=constant)
 
 
-def _stage_columns(space: SpaceTables, node: Node, prices: Prices, chain: Chain) -> Iterator[tuple[int, Choice]]:
-    """Yield each stage's columns that the master does not know to be worthless: the best of every table."""
-    master, box = node.master, node.box
-    if master is None:
-        return
+def _exclude(space: SpaceTables, node: Node, pool: Pool) -> Iterator[None]:
+    """Try to prove that the node's box holds no network within the limits; its bound is then -inf."""
+    for _ in range(_MOST_ROUNDS_TO_EXCLUDE):
+        master = solve_master(space, node.relaxation, pool.inside(node.box), limits_only=True)
+        if master is None or master.excess < 1e-7:
+            return
+        yield
+        chain = price(space, node.box, master.prices)
+        if padded(chain.value, master.prices) < 0:
+            node.bound = -math.inf
+            return
+        columns = list(enumerate(best_path(space, node.box, master.prices, chain)))
+        columns += _stage_columns(space, node.box, master, master.prices, chain)
+        if not pool.add(columns):
+            return
+
+
+def _stage_columns(
+    space: SpaceTables, box: Box, master: Master, prices: Prices, chain: Chain
+) -> Iterator[tuple[int, Choice]]:
+    """Yield the columns that would better the master: the best of every table of every stage."""
     for stage, scores in enumerate(chain.scores):
         into, out_of = master.links[stage]
         into = into + prices.channels[0] if stage == 0 else into
@@ -129,11 +150,11 @@ def _stage_columns(space: SpaceTables, node: Node, prices: Prices, chain: Chain)
         for key, table in zip(scores.keys, scores.tables, strict=True):
             total = table + earned
             cell = np.unravel_index(int(total.argmax()), total.shape)
-            if total[cell] > master.bars[stage] + 1e-7 * abs(node.bound):
+            if total[cell] > master.bars[stage] + 1e-8 * (1 + abs(master.value)):
                 yield stage, choice_in(space, stage, box, prices, key, (int(cell[0]), int(cell[1])))
 
 
-def _shrunk(space: SpaceTables, box: Box, chain: Chain, prices: Prices, floor: float) -> Box:
+def _shrunk(box: Box, chain: Chain, prices: Prices, floor: float) -> Box:
     """Return the box without the ends and options through which no network above the floor can pass."""
     # a score is short of the truth by rounding at most; what cannot reach the floor even so is dropped
     least = floor - _ROOM * (abs(floor) + abs(prices.constant))

@@ -5,12 +5,12 @@ only the ends of the box's depths matter. What ties stages together, the channel
 exactly by dynamic programming along the chain.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from deepmad.engine.bounds.tables import Array, Bools, Ints, Option, SpaceTables, WidthTables
+from deepmad.engine.bounds.tables import Array, Option, SpaceTables
+from deepmad.engine.bounds.widths import WidthCells, reaches
 
 Interval = tuple[int, int]
 """First and last index, both included."""
@@ -47,11 +47,12 @@ class Prices:
     channels: tuple[Array, ...]
     constant: float
 
-    def scaled(self, factor: float) -> "Prices":
-        """Return every multiplier times `factor`."""
-        channels = tuple(factor * row for row in self.channels)
-        fields = (factor * row for row in (self.entropy, self.costs, self.convs, self.depths))
-        return Prices(*fields, channels, factor * self.constant)
+
+def no_prices(space: SpaceTables) -> Prices:
+    """Return multipliers that are all 0."""
+    channels = tuple(np.zeros(len(values)) for values in space.channels)
+    per_stage = [np.zeros(space.stages) for _ in range(3)]
+    return Prices(per_stage[0], np.zeros(len(space.limits)), per_stage[1], per_stage[2], channels, 0.0)
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,11 @@ def stage_scores(space: SpaceTables, stage: int, box: Box, prices: Prices) -> St
     """Return the best score over the inner widths for every cell of the box (-inf where the rules forbid it)."""
     ends = sorted(set(box.depths[stage]))
     keys = tuple((option, end) for option in box.options[stage] for end in ends)
-    tables = []
-    for key in keys:
-        scores = _without_width(space, stage, box, prices, key)
-        cells = _width_cells(space, stage, box, prices, key)
-        tables.append(scores + cells.best() if cells else scores)
-    stacked = np.stack(tables)
-    return StageScores(keys, stacked, stacked.max(0))
+    tables = _without_widths(space, stage, box, prices, keys)
+    widths = _width_cells(space, stage, box, prices, keys)
+    if widths is not None:
+        tables += widths.best()
+    return StageScores(keys, tables, tables.max(0))
 
 
 def _slices(box: Box, stage: int) -> tuple[slice, slice]:
@@ -92,104 +91,61 @@ def _slices(box: Box, stage: int) -> tuple[slice, slice]:
     return slice(low_in, high_in + 1), slice(low_out, high_out + 1)
 
 
-def _without_width(space: SpaceTables, stage: int, box: Box, prices: Prices, key: tuple[int, int]) -> Array:
-    """Return the scores of an (option, depth end) over the box's cells, less what depends on a free width."""
+def _without_widths(
+    space: SpaceTables, stage: int, box: Box, prices: Prices, keys: tuple[tuple[int, int], ...]
+) -> Array:
+    """Return (keys, c_in, out): the scores over the box's cells, less what depends on a free width."""
     ins, outs = _slices(box, stage)
-    option, depth = space.options[stage][key[0]], int(space.depths[stage][key[1]])
     weights = option_weights(prices, stage)
-    convs = option.convs[0] + (depth - 1) * option.convs[1]
-    extra = prices.convs[stage] * convs + prices.depths[stage] * depth
-    scores = np.tensordot(weights, option.pair[:, ins, outs], 1)
-    scores += (depth - 1) * (weights @ option.later[:, outs]) + extra
-    scores[~space.allowed[stage][ins, outs]] = -np.inf
-    return scores
+    forbidden = ~space.allowed[stage][ins, outs]
+    pairs = {index: np.tensordot(weights, space.options[stage][index].pair[:, ins, outs], 1) for index, _ in keys}
+    tables = np.empty((len(keys), *forbidden.shape))
+    for table, (index, end) in zip(tables, keys, strict=True):
+        option, depth = space.options[stage][index], int(space.depths[stage][end])
+        convs = option.convs[0] + (depth - 1) * option.convs[1]
+        extra = prices.convs[stage] * convs + prices.depths[stage] * depth
+        np.add(pairs[index], (depth - 1) * (weights @ option.later[:, outs]) + extra, out=table)
+        table[forbidden] = -np.inf
+    return tables
+
+
+def _width_cells(
+    space: SpaceTables, stage: int, box: Box, prices: Prices, keys: tuple[tuple[int, int], ...]
+) -> WidthCells | None:
+    ins, outs = _slices(box, stage)
+    low, high = box.widths[stage]
+    chosen = slice(low, high + 1)
+    rows, columns = np.nonzero(space.channels[stage][ins, None] == space.channels[stage + 1][outs])
+    offered = None
+    weights, into, out_of, whole = option_weights(prices, stage), [], [], []
+    for index, end in keys:
+        tables = space.options[stage][index].widths
+        if tables is None:
+            return None
+        later = (int(space.depths[stage][end]) - 1) * np.tensordot(weights, tables.later[:, chosen, outs], 1)
+        offered = tables.offered[chosen, outs]
+        later[~offered] = -np.inf
+        into.append(np.tensordot(weights, tables.into[:, chosen, ins], 1))
+        out_of.append(np.tensordot(weights, tables.out_of[:, chosen, outs], 1) + later)
+        whole.append(np.tensordot(weights, tables.same[:, chosen, outs][:, :, columns], 1) + later[:, columns])
+    assert offered is not None, "a box offers some option in every stage"
+    reach = tuple(reaches(space.allowed[stage][ins, outs], offered))
+    return WidthCells(np.stack(into), np.stack(out_of), np.stack(whole), (rows, columns), reach)
 
 
 def through_widths(space: SpaceTables, stage: int, box: Box, prices: Prices, chain: "Chain") -> Array | None:
     """Return the best score of a network through each inner width of a stage; None where widths follow from out."""
-    through = None
+    keys = chain.scores[stage].keys
+    widths = _width_cells(space, stage, box, prices, keys)
+    if widths is None:
+        return None
     rest = chain.ahead[stage][:, None] + chain.behind[stage + 1] + chain.constant
-    for key in chain.scores[stage].keys:
-        cells = _width_cells(space, stage, box, prices, key)
-        if cells is not None:
-            best = cells.through(_without_width(space, stage, box, prices, key) + rest)
-            through = best if through is None else np.maximum(through, best)
-    return through
+    return widths.through(_without_widths(space, stage, box, prices, keys) + rest)
 
 
 def option_weights(prices: Prices, stage: int) -> Array:
     """Return the multipliers of the rows of a cost table in a stage."""
     return np.concatenate([prices.entropy[stage : stage + 1], prices.costs])
-
-
-@dataclass(frozen=True)
-class _WidthCells:
-    """What the inner widths of one option and depth add to the cells (c_in, out) of a box."""
-
-    tables: WidthTables
-    weights: Array
-    depth: int
-    ins: slice
-    outs: slice
-    interval: Interval
-    allowed: Bools
-    same: tuple[Ints, ...]
-
-    def rows(self) -> tuple[Array, Array, Array]:
-        """Return into[width, c_in], out_of[width, out] and, for the cells `same`, the whole: [width, cells]."""
-        chosen = slice(self.interval[0], self.interval[1] + 1)
-        tables, weights, outs = self.tables, self.weights, self.outs
-        later = (self.depth - 1) * np.tensordot(weights, tables.later[:, chosen, outs], 1)
-        later[~tables.offered[chosen, outs]] = -np.inf
-        out_of = np.tensordot(weights, tables.out_of[:, chosen, outs], 1) + later
-        whole = np.tensordot(weights, tables.same[:, chosen, outs][:, :, self.same[1]], 1) + later[:, self.same[1]]
-        return np.tensordot(weights, tables.into[:, chosen, self.ins], 1), out_of, whole
-
-    def reach(self) -> Iterator[tuple[int, slice, slice]]:
-        """Yield every width's place in the interval with the smallest ranges of c_in and out that hold its cells."""
-        low, high = self.interval
-        possible = self.allowed.any(0)
-        first, last = self.allowed.argmax(0), len(self.allowed) - 1 - self.allowed[::-1].argmax(0)
-        for index, offered in enumerate(self.tables.offered[low : high + 1, self.outs] & possible):
-            columns = np.flatnonzero(offered)
-            if len(columns):
-                rows = slice(int(first[columns].min()), int(last[columns].max()) + 1)
-                yield index, rows, slice(int(columns[0]), int(columns[-1]) + 1)
-
-    def best(self) -> Array:
-        """Return, for every cell, the most that a width adds (-inf where none is offered)."""
-        into, out_of, whole = self.rows()
-        best = np.full((into.shape[1], out_of.shape[1]), -np.inf)
-        buffer = np.empty(best.size)
-        for index, rows, columns in self.reach():
-            part = best[rows, columns]
-            sums = buffer[: part.size].reshape(part.shape)
-            np.add(into[index, rows, None], out_of[index, columns], out=sums)
-            np.maximum(part, sums, out=part)
-        best[self.same] = whole.max(0, initial=-np.inf)
-        return best
-
-    def through(self, cells: Array) -> Array:
-        """Return, for every width of the interval, the largest of what it adds plus `cells`."""
-        into, out_of, whole = self.rows()
-        apart = cells.copy()
-        apart[self.same] = -np.inf
-        best = (whole + cells[self.same]).max(1, initial=-np.inf)
-        for index, rows, columns in self.reach():
-            sums = into[index, rows, None] + out_of[index, columns] + apart[rows, columns]
-            best[index] = max(best[index], float(sums.max()))
-        return best
-
-
-def _width_cells(space: SpaceTables, stage: int, box: Box, prices: Prices, key: tuple[int, int]) -> _WidthCells | None:
-    tables = space.options[stage][key[0]].widths
-    if tables is None:
-        return None
-    ins, outs = _slices(box, stage)
-    same = np.nonzero(space.channels[stage][ins, None] == space.channels[stage + 1][outs])
-    depth = int(space.depths[stage][key[1]])
-    allowed = space.allowed[stage][ins, outs]
-    return _WidthCells(tables, option_weights(prices, stage), depth, ins, outs, box.widths[stage], allowed, same)
 
 
 def best_width(
@@ -200,8 +156,8 @@ def best_width(
     if tables is None:
         return None
     low, high = box.widths[stage]
-    weights, depth = option_weights(prices, stage), int(space.depths[stage][key[1]])
-    scores = weights @ width_costs(space, stage, key[0], depth, cell)[:, low : high + 1]
+    depth = int(space.depths[stage][key[1]])
+    scores: Array = option_weights(prices, stage) @ width_costs(space, stage, key[0], depth, cell)[:, low : high + 1]
     scores[~tables.offered[low : high + 1, cell[1]]] = -np.inf
     return low + int(scores.argmax())
 
@@ -233,12 +189,14 @@ class Chain:
 
     def through_channels(self, index: int) -> Array:
         """Return the best score of a network through each channel count before stage `index`."""
-        return self.ahead[index] + self.behind[index] + self.constant
+        through: Array = self.ahead[index] + self.behind[index] + self.constant
+        return through
 
     def through_tables(self, stage: int) -> Array:
         """Return the best score of a network through each (option, depth end) of a stage."""
         totals = self.scores[stage].tables + self.ahead[stage][:, None] + self.behind[stage + 1]
-        return totals.max((1, 2)) + self.constant
+        through: Array = totals.max((1, 2)) + self.constant
+        return through
 
 
 def price(space: SpaceTables, box: Box, prices: Prices) -> Chain:

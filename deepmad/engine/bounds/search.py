@@ -3,14 +3,14 @@
 import heapq
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from deepmad.engine.bounds.branching import children, network, rounded
 from deepmad.engine.bounds.master import Pool
 from deepmad.engine.bounds.nodes import Effort, Node, evaluate
-from deepmad.engine.bounds.pricing import Prices, price
+from deepmad.engine.bounds.pricing import no_prices, price
 from deepmad.engine.bounds.relaxation import Relaxation, full_box, penalty_cut, within
 from deepmad.engine.bounds.tables import Array, SpaceTables, families, read_tables
 from deepmad.engine.problems import Problem
@@ -67,9 +67,9 @@ class _Search:
         self.proposal: Architecture | None = None
 
     def floor(self) -> float:
-        """Return the best incumbent handed in so far."""
+        """Return the best objective known: handed in, or settled here."""
         value = self.incumbent()
-        self.known = max(self.known, -math.inf if value is None else value)
+        self.known = max(self.known, self.settled, -math.inf if value is None else value)
         return self.known
 
     def step(self) -> BoundStep:
@@ -110,7 +110,7 @@ class _Search:
             self.single(node)
         else:
             if node.master is not None and node.bound > self.floor():
-                self.proposal = rounded(self.space, node.box, node.master)
+                self.proposal = rounded(self.space, node.master)
             self.push(node)
         self.current = None
 
@@ -138,11 +138,9 @@ def _root(space: SpaceTables, kinds: tuple[str, ...]) -> Node:
 def _entropy_ranges(space: SpaceTables) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     """Return the least and the largest entropy before every scale, for every channel count there, limits aside."""
     kinds = tuple(space.problem.space.stages[0].block)
-    box, zeros = full_box(space, kinds), np.zeros(space.stages)
-    channels = tuple(np.zeros(len(values)) for values in space.channels)
+    box = full_box(space, kinds)
     least, most = (
-        price(space, box, Prices(np.full(space.stages, sign), np.zeros(3), zeros, zeros, channels, 0.0)).ahead
-        for sign in (-1.0, 1.0)
+        price(space, box, replace(no_prices(space), entropy=np.full(space.stages, sign))).ahead for sign in (-1.0, 1.0)
     )
 
     def finite(values: Array, start: float) -> Array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -96,7 +97,7 @@ def read_tables(problem: Problem) -> SpaceTables:
     """Return the tables of a problem."""
     space = problem.space
     channels = tuple(np.array(values) for values in (space.stem.out, *(stage.out for stage in space.stages)))
-    allowed = tuple(_allowed(space, ins, outs) for ins, outs in zip(channels, channels[1:], strict=False))
+    allowed = tuple(_allowed(space, ins, outs) for ins, outs in pairwise(channels))
     ends = _end_costs(problem, channels)
     options = tuple(
         tuple(_options(problem, stage, channels[stage], channels[stage + 1], ends)) for stage in range(len(allowed))
@@ -147,7 +148,8 @@ def _layer_costs(layer: Layer, table: LatencyModel | None) -> Array:
 def _end_costs(problem: Problem, channels: Sequence[Ints]) -> tuple[Array, Array]:
     """Return (quantities, channels) of the stem, and of tail and classifier; the stem's entropy is a scale's start."""
     space, table = problem.space, problem.table
-    last = Stage(space.stages[-1].block[0], channels[-1], 1, 1, 1, space.stages[-1].stride)
+    outs: Count = channels[-1]
+    last = Stage(space.stages[-1].block[0], outs, 1, 1, 1, space.stages[-1].stride)
     parts = _parts(space, {len(space.stages) - 1: last}, channels[0])
     costs = []
     for found, size in (([parts[0]], len(channels[0])), (parts[1 + 2 * len(space.stages) :], len(channels[-1]))):

@@ -1,1 +1,6 @@
 """The design problem as an exact integer program, solved by OR-Tools' CP-SAT."""
+
+from deepmad.engine.cpsat.clashes import clashes
+from deepmad.engine.cpsat.solving import ExactResult, solve
+
+__all__ = ["ExactResult", "clashes", "solve"]

@@ -32,6 +32,17 @@ class ExactResult:
     bound: float | None
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How long and how to search; see `solve`."""
+
+    seconds: float | None
+    deterministic_limit: float | None
+    workers: int
+    seed: int
+    gap: float
+
+
 @dataclass
 class _Search:
     """What one call to `solve` has found so far."""
@@ -135,40 +146,48 @@ def solve(
     Raises `InputError` for a block kind whose layers the program cannot tabulate.
     """
     search = _Search(problem, on_progress, math.inf if bound is None else bound, time.perf_counter())
-    if hint is not None and problem.broken(hint):
-        hint = None
-    if hint is not None:
+    if hint is not None and not problem.broken(hint):
         search.take(hint)
     program = build_program(problem)
     search.bound = min(search.bound, program.most)
     if bound is not None:
         largest = math.ceil((bound + program.rounding) * program.unit)
         program.builder.model.add(program.objective <= largest)
+    status = _searched(program, search, Effort(seconds, deterministic_limit, workers, seed, gap))
+    if search.network is None:
+        bound = search.bound if math.isfinite(search.bound) else None
+        infeasible = status == cp_model.INFEASIBLE
+        return ExactResult("infeasible" if infeasible else "unknown", None, None if infeasible else bound)
+    return ExactResult("optimal" if search.closed(gap) else "feasible", search.network, search.bound)
+
+
+def find_feasible(problem: Problem, *, seconds: float, workers: int, seed: int) -> ExactResult:
+    """Return any feasible network, or the proof that there is none; the objective does not matter."""
+    search = _Search(problem, None, math.inf, time.perf_counter())
+    status = _searched(build_program(problem, objective=False), search, Effort(seconds, None, workers, seed, 0.0))
+    if search.network is not None:
+        return ExactResult("feasible", search.network, None)
+    return ExactResult("infeasible" if status == cp_model.INFEASIBLE else "unknown", None, None)
+
+
+def _searched(program: Program, search: _Search, effort: Effort) -> cp_model.CpSolverStatus:
+    """Run the search to its end: again, without them, where it met solutions that only rounding let pass."""
     deterministic_used = 0.0
     while True:
-        solver = _solver(workers, seed)
-        solver.parameters.relative_gap_limit = max(gap - CLOSED, _SOLVER_GAP)
+        solver = _solver(effort.workers, effort.seed)
+        solver.parameters.relative_gap_limit = max(effort.gap - CLOSED, _SOLVER_GAP)
         if search.network is not None:
-            _add_complete_hint(program, search.network, deterministic=deterministic_limit is not None)
-        if seconds is not None:
-            solver.parameters.max_time_in_seconds = max(0.0, seconds - search.seconds)
-        if deterministic_limit is not None:
-            solver.parameters.max_deterministic_time = max(0.0, deterministic_limit - deterministic_used)
+            _add_complete_hint(program, search.network, deterministic=effort.deterministic_limit is not None)
+        if effort.seconds is not None:
+            solver.parameters.max_time_in_seconds = max(0.0, effort.seconds - search.seconds)
+        if effort.deterministic_limit is not None:
+            solver.parameters.max_deterministic_time = max(0.0, effort.deterministic_limit - deterministic_used)
         status, rejected = _run(program, solver, search)
         deterministic_used += solver.deterministic_time
         if not rejected:
-            return _result(search, status, gap)
-        _forbid(program, rejected)
-
-
-def _result(search: _Search, status: cp_model.CpSolverStatus, gap: float) -> ExactResult:
-    """Return what the search proved."""
-    if search.network is None and status == cp_model.INFEASIBLE:
-        return ExactResult("infeasible", None, None)
-    bound = search.bound if math.isfinite(search.bound) else None
-    if search.network is None:
-        return ExactResult("unknown", None, bound)
-    return ExactResult("optimal" if search.closed(gap) else "feasible", search.network, bound)
+            return status
+        # Their networks break the limit on rho by less than the rounding.
+        program.builder.model.add_forbidden_assignments(program.decisions, rejected)
 
 
 def _solver(workers: int, seed: int) -> cp_model.CpSolver:
@@ -205,7 +224,8 @@ def _run(
             raise
         status = future.result()
     assert status != cp_model.MODEL_INVALID, "the integer program is malformed"
-    if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):  # otherwise the solver holds no bound
+    found = status in (cp_model.OPTIMAL, cp_model.FEASIBLE)
+    if found and program.objective is not None:  # otherwise the solver holds no bound
         search.tighten(solver.best_objective_bound / program.unit)
     return status, rejected
 
@@ -223,11 +243,6 @@ def _handle(program: Program, search: _Search, event: _Found | float | BaseExcep
     program.check(event.network, event.counted)
     search.take(event.network)
     return []
-
-
-def _forbid(program: Program, rejected: list[list[int]]) -> None:
-    """Cut off the solutions whose networks break the limit on rho by less than the rounding."""
-    program.builder.model.add_forbidden_assignments(program.decisions, rejected)
 
 
 def _add_complete_hint(program: Program, network: Architecture, *, deterministic: bool) -> None:

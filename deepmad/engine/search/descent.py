@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import numpy.typing as npt
@@ -46,13 +47,16 @@ def moves(coding: Coding, genome: Genomes, steps: tuple[int, ...]) -> Genomes:
 
 
 def neighbourhood(coding: Coding, rng: np.random.Generator) -> Neighbourhood:
-    """Return the combinations of two wide and of three near moves, in random order."""
+    """Return the combinations of two wide and of three near moves in random order, a sample where they are many."""
     genome = np.zeros(len(coding.sizes), dtype=np.intp)
     groups = []
     for steps, together in ((WIDE, 2), (NEAR, 3)):
         count = len(moves(coding, genome, steps))
-        rows = np.array(list(combinations(range(count), together)), dtype=np.intp).reshape(-1, together)
-        groups.append(rng.permutation(rows)[:MOST_NEIGHBOURS])
+        if comb(count, together) > MOST_NEIGHBOURS:
+            groups.append(rng.integers(0, count, (MOST_NEIGHBOURS, together)))
+        else:
+            rows = np.array(list(combinations(range(count), together)), dtype=np.intp)
+            groups.append(rng.permutation(rows.reshape(-1, together)))
     return Neighbourhood(*groups)
 
 

@@ -117,9 +117,7 @@ def _scale_stage(
         genomes[rows, inner] = _scaled(coding.width_values[stage][0], genomes[rows, inner], factor)
 
 
-def _scaled(
-    values: npt.NDArray[np.intp], indices: Genomes, factor: npt.NDArray[np.float64]
-) -> npt.NDArray[np.intp]:
+def _scaled(values: npt.NDArray[np.intp], indices: Genomes, factor: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
     """Return the indices of the largest values that are not above `factor` times those at `indices`."""
     wanted = values[np.clip(indices, 0, len(values) - 1)] * factor
     return np.maximum(np.searchsorted(values, wanted, side="right") - 1, 0)

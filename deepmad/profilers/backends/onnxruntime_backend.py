@@ -66,7 +66,7 @@ class _Session:
         options.log_severity_level = 3
         try:
             session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - the library raises a dozen classes of its own
+        except Exception as error:  # the library raises a dozen classes of its own
             raise InputError(f"{name}: ONNX Runtime cannot load it ({_first_line(error)})") from error
         _check_input(session, settings, name)
         images = np.random.default_rng(0).standard_normal(settings.shape, dtype=np.float32)
@@ -79,7 +79,7 @@ class _Session:
     def run(self) -> object:
         try:
             self._session.run_with_iobinding(self._binding)
-        except Exception as error:  # noqa: BLE001 - the library raises a dozen classes of its own
+        except Exception as error:  # the library raises a dozen classes of its own
             raise DeviceError(f"onnxruntime: {_first_line(error)}") from error
         return self._binding
 

@@ -1,0 +1,187 @@
+"""Latency tables: a device's fitted predictor with the conditions it holds for, and export of what was measured."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepmad.profilers.prediction import Prediction, held_out_errors, probe_seconds
+from deepmad.profilers.table_files import Key, Series, TableFile, open_table
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.layers import Count, Layer
+
+EXPORTS = ("csv", "json", "parquet")
+MIN_HELD_OUT = 10
+"""Whole networks that a statement on accuracy needs."""
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """The predictor of one device under one set of conditions.
+
+    A network's latency for one batch is `overhead_nanoseconds` plus `nanoseconds` of each of its layers.
+    """
+
+    device: str
+    backend: str
+    version: str
+    precision: str
+    batch: int
+    threads: int
+    space: str
+    prediction: Prediction
+
+    @staticmethod
+    def load(
+        path: str | Path,
+        *,
+        batch: int | None = None,
+        backend: str | None = None,
+        precision: str | None = None,
+        threads: int | None = None,
+    ) -> "LatencyTable":
+        """Return the table in a file; what is None may be left out where the file leaves no choice.
+
+        Raises `InputError` where the file is missing, damaged, no latency table or unfinished, or holds
+        none or several that fit.
+        """
+        path = Path(path)
+        wanted = {"backend": backend, "precision": precision, "batch": batch, "threads": threads}
+        wanted = {name: value for name, value in wanted.items() if value is not None}
+        with open_table(path) as file:
+            series = _choose(path, file.series(), wanted)
+            fit = file.fit(series.key)
+            if fit is None:
+                raise InputError(
+                    f"{path}: unfinished: {len(file.done(series.key))} of {series.probes} probes of {series.key} "
+                    f"are measured; go on with: {_build_command(path, series.space, series.key)} --seed {series.seed}"
+                )
+        return LatencyTable(
+            series.device, series.key.backend, series.version, series.key.precision, series.key.batch,
+            series.key.threads, series.space, Prediction.from_dict(fit),
+        )  # fmt: skip
+
+    @property
+    def overhead_nanoseconds(self) -> int:
+        """Nanoseconds every network takes for one batch, whatever its layers."""
+        return self.prediction.overhead_nanoseconds
+
+    def nanoseconds(self, layer: Layer) -> Count:
+        """Return the nanoseconds of `layer` for one batch: an int, or an int64 array for a record of arrays.
+
+        Raises `InputError` for a kind of layer that was never measured.
+        """
+        return self.prediction.nanoseconds(layer)
+
+    def predict(self, network: Architecture) -> float:
+        """Return the predicted seconds of a network for one batch. Raises `InputError` as `nanoseconds` does."""
+        return self.prediction.network_nanoseconds(network) / 1e9
+
+
+def _choose(path: Path, held: list[Series], wanted: dict[str, Any]) -> Series:
+    """Return the one series that has what is wanted."""
+    found = [series for series in held if wanted.items() <= asdict(series.key).items()]
+    if len(found) == 1:
+        return found[0]
+    what = "; ".join(str(series.key) for series in held) or "nothing yet"
+    if found:
+        raise InputError(f"{path}: holds several tables: {what}; say which with batch, backend, precision or threads")
+    standard: dict[str, Any] = {"backend": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 1}
+    command = _build_command(path, held[0].space if held else "SPACE", Key(**(standard | wanted)))
+    asked = ", ".join(f"{name} {value}" for name, value in wanted.items()) or "any"
+    raise InputError(f"{path}: holds {what}, not {asked}; build it: {command}")
+
+
+def _build_command(path: Path, space: str, key: Key) -> str:
+    return f"deepmad table build {space} {key.options()} -o {path}"
+
+
+def describe_tables(path: str | Path) -> list[dict[str, Any]]:
+    """Return a dictionary on every table in a file: its conditions, how complete and how accurate it is.
+
+    `drift` is the range of the anchor's times relative to its usual one while the table was built (its 5 %
+    and 95 % quantile): how unquiet the machine was. `held_out` tells how well whole networks are predicted
+    from the other probes; null where there are too few. Raises `InputError` as `LatencyTable.load` does.
+    """
+    with open_table(Path(path)) as file:
+        return [_description(file, series) for series in file.series()]
+
+
+def _description(file: TableFile, series: Series) -> dict[str, Any]:
+    rows = file.rows(series.key)
+    described = asdict(series.key) | asdict(series) | {"measured": len(rows), "drift": None, "held_out": None}
+    del described["key"]
+    described["finished"] = file.fit(series.key) is not None
+    whole = sum(not row.short for row in rows)
+    if rows:
+        levels = np.array([level for row in rows for level in row.anchor])
+        described["drift"] = [float(value) for value in np.quantile(levels, [0.05, 0.95]) / np.median(levels)]
+        described["dates"] = [min(row.date for row in rows), max(row.date for row in rows)]
+    if whole >= MIN_HELD_OUT:
+        errors = np.abs(held_out_errors(rows))
+        described["held_out"] = {
+            "networks": whole,
+            "within_10_percent": float(np.mean(errors <= 0.10)),
+            "within_5_percent": float(np.mean(errors <= 0.05)),
+            "mean_absolute_percentage_error": float(100 * np.mean(errors)),
+        }
+    return described
+
+
+def export_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Return every measured probe of a table file with its conditions, one dictionary each.
+
+    `seconds` is the median of the raw `times`, `corrected_seconds` what the fit uses: the drift of the
+    machine divided out; both for one batch. Raises `InputError` as `LatencyTable.load` does.
+    """
+    with open_table(Path(path)) as file:
+        return [row for series in file.series() for row in _exported(file, series)]
+
+
+def _exported(file: TableFile, series: Series) -> list[dict[str, Any]]:
+    rows = file.rows(series.key)
+    if not rows:
+        return []
+    shared = {name: value for name, value in asdict(series).items() if name not in ("key", "probes")}
+    return [
+        {
+            **asdict(series.key),
+            **shared,
+            "date": row.date,
+            "short": row.short,
+            "load_before": row.load_before,
+            "load_after": row.load_after,
+            "stolen_share": row.stolen_share,
+            "seconds": float(np.median(np.concatenate(row.visits))),
+            "corrected_seconds": float(corrected),
+            "architecture": json.dumps(row.architecture.to_dict()),
+            "times": json.dumps([seconds for visit in row.visits for seconds in visit]),
+        }
+        for row, corrected in zip(rows, probe_seconds(rows), strict=True)
+    ]
+
+
+def export_table(path: str | Path, to: str, output: str | Path) -> None:
+    """Write every measured probe of a table file as csv, json or parquet; columns as in `export_rows`.
+
+    Raises `InputError` for another format, a missing library, or a file that cannot be written.
+    """
+    if to not in EXPORTS:
+        raise InputError(f"to: {to!r} is unknown; choose from {', '.join(EXPORTS)}")
+    import pandas as pd
+
+    frame = pd.DataFrame(export_rows(path))
+    try:
+        if to == "csv":
+            frame.to_csv(output, index=False)
+        elif to == "json":
+            frame.to_json(output, orient="records", indent=1)
+        else:
+            frame.to_parquet(output, index=False)
+    except ImportError as error:
+        raise InputError("to: parquet needs pyarrow; pip install pyarrow") from error
+    except OSError as error:
+        raise InputError(f"{output}: cannot write there ({error.strerror}); choose another place with -o") from error

@@ -1,0 +1,114 @@
+"""Measurements: every back end on every block kind, conditions, doubts and errors."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from deepmad.profilers.backends import BACKENDS, find_backend
+from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.machine import MachineState
+from deepmad.profilers.measurements import Conditions, Measurement, Request, measure, measure_all
+from deepmad.profilers.onnx_export import export_onnx
+from deepmad.profilers.timing import Timer
+from deepmad.search_spaces.architectures import Architecture, Stage, Stem
+from deepmad.search_spaces.blocks import BLOCKS
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.torch_builder import build
+
+QUICK = Timer(seconds=0.002, min_repeats=2, warmup_seconds=0.0, max_warmup_seconds=0.01, visits=2)
+PRESENT = [(name, precision) for name, backend in BACKENDS.items() for precision in backend.precisions]
+
+
+def small(block: str = "bottleneck") -> Architecture:
+    return Architecture(32, Stem(16), (Stage(block, 16, 8, 3, 2, 2),), None, 10)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize(("backend", "precision"), PRESENT)
+def test_every_backend_times_every_block(backend: str, precision: str, block: str) -> None:
+    if BACKENDS[backend].availability() is not None:
+        pytest.skip(f"{backend} is not here")
+    found = measure(small(block), backend=backend, precision=precision, batch=2, timer=QUICK)
+    assert found.low <= found.seconds <= found.high
+    assert found.throughput == pytest.approx(2 / found.seconds)
+    assert len(found.times) >= 2
+    conditions = found.conditions
+    assert (conditions.backend, conditions.precision, conditions.batch, conditions.threads) == (
+        (backend, precision, 2, 1)
+    )
+    assert (conditions.in_channels, conditions.resolution) == (3, 32)
+    assert conditions.device
+    assert conditions.version == BACKENDS[backend].version()
+    assert json.loads(json.dumps(found.to_dict()))["latency_seconds"] == found.seconds
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_measuring_leaves_everything_as_it_was(backend: str) -> None:
+    model = build(small()).train()
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    random_state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    measure(model, backend=backend, threads=2, timer=QUICK)
+    assert all(part.training for part in model.modules())
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(random_state, torch.random.get_rng_state())
+    assert torch.get_num_threads() == threads
+
+
+def test_onnx_files_and_plain_modules_are_timed(tmp_path: Path) -> None:
+    path = export_onnx(small(), tmp_path / "small.onnx", 1)
+    assert measure(path, timer=QUICK).conditions.resolution == 32
+    module = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU())
+    found = measure(module, backend="torch", resolution=8, in_channels=4, timer=QUICK)
+    assert (found.conditions.in_channels, found.conditions.resolution) == (4, 8)
+
+
+def test_several_are_measured_together_in_order() -> None:
+    requests = [Request(small(block), backend) for block in ("basic", "mbconv") for backend in BACKENDS]
+    found = measure_all(requests, timer=QUICK)
+    assert [item.conditions.backend for item in found] == [request.backend for request in requests]
+
+
+def test_errors_list_the_choices(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="onnxruntime, torch"):
+        find_backend("abacus", "fp32")
+    with pytest.raises(InputError, match="fp32, bf16"):
+        measure(small(), backend="torch", precision="int8")
+    with pytest.raises(InputError, match="batch: 0"):
+        measure(small(), batch=0)
+    with pytest.raises(InputError, match="resolution"):
+        measure(nn.Conv2d(3, 3, 1))
+    with pytest.raises(InputError, match="no such file"):
+        measure(tmp_path / "none.onnx")
+    (tmp_path / "bad.onnx").write_text("nonsense")
+    with pytest.raises(InputError, match=r"bad\.onnx"):
+        measure(tmp_path / "bad.onnx", resolution=8)
+    with pytest.raises(InputError, match="shape"):
+        measure(export_onnx(small(), tmp_path / "one.onnx", 1), batch=2)
+    with pytest.raises(InputError, match="onnxruntime"):
+        measure(tmp_path / "one.onnx", backend="torch")
+
+
+def test_a_failing_device_is_not_the_users_fault() -> None:
+    with pytest.raises(DeviceError, match="torch"):
+        measure(nn.Conv2d(5, 3, 1), backend="torch", resolution=8, timer=QUICK)
+
+
+def test_a_missing_library_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for name, backend in BACKENDS.items():
+        assert "pip install" in (backend.availability() or "")
+        with pytest.raises(InputError, match="pip install"):
+            find_backend(name, "fp32")
+
+
+def test_a_measurement_doubts_itself() -> None:
+    conditions = Conditions("cpu", "torch", "1", "fp32", 1, 1, 3, 32, "2026-01-01T00:00:00+00:00")
+    quiet = Measurement((1.0,) * 20, conditions, MachineState(0.2, 0, 1000), MachineState(0.9, 0, 2000))
+    assert quiet.warnings == ()
+    assert "load" in replace(quiet, after=MachineState(3.0, 0, 2000)).warnings[0]
+    assert "hypervisor" in replace(quiet, after=MachineState(0.9, 100, 2000)).warnings[0]
+    assert "interval" in replace(quiet, times=(1.0, 2.0) * 10).warnings[0]

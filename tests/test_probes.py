@@ -1,0 +1,61 @@
+"""Probes are members of their space, spread over its sizes, and the same for the same seed."""
+
+import numpy as np
+import pytest
+
+from deepmad.profilers.probes import draw_probes, random_network, short_network
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.layers import total_macs, total_params
+from deepmad.search_spaces.spaces import load_space, parse_space, presets
+
+TWO_KINDS = """
+format: deepmad/space@1
+name: two
+resolution: 32
+stem: {out: [16], kernel: 3, stride: 2}
+stages:
+  - {block: [bottleneck, basic], stride: 2, out: {min: 16, max: 64}, width: [8, 16, 32], kernel: [3, 5], depth: [1, 4]}
+  - {block: [mbconv, mbconv_se], stride: 1, out: {min: 32, max: 96}, expansion: [3, 6], kernel: 3, depth: [1, 2, 3]}
+classes: 0
+rules: {growth: 4}
+"""
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_random_networks_are_members_over_all_sizes(preset: str) -> None:
+    space, rng = load_space(preset), np.random.default_rng(0)
+    assert space.limits.macs is not None
+    assert space.limits.params is not None
+    shares = []
+    for _ in range(8):
+        network = random_network(space, rng)
+        assert space.violations(network) == []
+        assert total_params(network.parts()) <= space.limits.params
+        shares.append(int(total_macs(network.parts())) / space.limits.macs)
+    assert max(shares) <= 1.0
+    assert max(shares) > 2 * min(shares)
+
+
+def test_a_space_without_limits_and_with_several_block_kinds() -> None:
+    space = parse_space(TWO_KINDS, "two")
+    probes = draw_probes(space, 3, 12, 12)
+    assert all(space.violations(network) == [] for network in probes.networks)
+    kinds = {stage.block for network in probes.networks for stage in network.stages}
+    assert kinds == {"bottleneck", "basic", "mbconv", "mbconv_se"}
+    assert draw_probes(space, 3, 12, 12) == probes
+    assert draw_probes(space, 4, 12, 12) != probes
+
+
+def test_short_networks_are_one_stage_at_its_own_side() -> None:
+    rng = np.random.default_rng(0)
+    network = random_network(load_space("r18"), rng)
+    for _ in range(20):
+        short = short_network(network, rng)
+        assert len(short.stages) == 1
+        assert short.stages[0].depth <= 4
+        assert (short.stages[0].out, short.stages[0].width) in [(stage.out, stage.width) for stage in network.stages]
+
+
+def test_limits_that_nothing_meets_are_told() -> None:
+    with pytest.raises(InputError, match="limits"):
+        random_network(parse_space(TWO_KINDS + "limits: {macs: 1, params: 1}\n", "two"), np.random.default_rng(0))
