@@ -63,8 +63,9 @@ def main(
     _line("predicted against the first measurement ", predicted, times[0])
     _line("predicted against the second measurement", predicted, times[1])
     _line("noise floor: first against second       ", times[0], times[1])
-    for doubt in sorted({doubt for item in (*first, *second) for doubt in item.warnings}):
-        print("doubt:", doubt)
+    doubtful = [item.warnings[0] for item in (*first, *second) if item.warnings]
+    if doubtful:
+        print(f"doubtful: {len(doubtful)} of {2 * len(drawn)} measurements, the first because {doubtful[0]}")
     stem = f"latency_accuracy-{members.name}-{backend}-{precision}-b{batch}-t{threads}-{started:%Y%m%dT%H%M%S}"
     written = write_rows(results / f"{stem}.csv", drawn, predicted, first, second)
     print(f"written: {written}")

@@ -19,8 +19,10 @@ name: mixed
 resolution: 32
 stem: {out: {min: 8, max: 32}}
 stages:
-  - {block: [mbconv, bottleneck], stride: 2, out: [16, 24, 40], width: {min: 8, max: 48}, kernel: [3, 5], depth: [1, 2, 5]}
-  - {block: [mbconv, mbconv_se, basic], stride: 2, out: {min: 16, max: 96}, expansion: [0.3, 3, 6], kernel: [3, 5], depth: {min: 1, max: 4}}
+  - {block: [mbconv, bottleneck], stride: 2,
+     out: [16, 24, 40], width: {min: 8, max: 48}, kernel: [3, 5], depth: [1, 2, 5]}
+  - {block: [mbconv, mbconv_se, basic], stride: 2, out: {min: 16, max: 96},
+     expansion: [0.3, 3, 6], kernel: [3, 5], depth: {min: 1, max: 4}}
   - {block: mbconv_se, stride: 1, out: {min: 32, max: 64, step: 1}, width: 64, kernel: 3, depth: 2}
 tail: {out: 64, kernel: 3}
 classes: 10

@@ -99,7 +99,7 @@ def test_every_kernel_belongs_to_one_group() -> None:
     assert masks[5].tolist() == [False, False, True, True]
 
 
-def rows_of(space: Space, seconds: Any, *, noise: float = 0.0, count: int = 60) -> list[Row]:
+def rows_of(space: Space, seconds: Any, *, noise: float = 0.0, count: int = 40) -> list[Row]:
     """Return the rows of a space's probes, timed by a function of the architecture."""
     probes, rng = draw_probes(space, 0, count, 2 * count), np.random.default_rng(5)
     rows = []

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from deepmad.profilers.probes import draw_probes, random_network, short_network
+from deepmad.profilers.features import Basis, terms
+from deepmad.profilers.probes import draw_probes, random_network, short_kinds, short_network
+from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.spaces import load_space, parse_space, presets
@@ -46,14 +48,32 @@ def test_a_space_without_limits_and_with_several_block_kinds() -> None:
     assert draw_probes(space, 4, 12, 12) != probes
 
 
-def test_short_networks_are_one_stage_at_its_own_side() -> None:
-    rng = np.random.default_rng(0)
-    network = random_network(load_space("r18"), rng)
-    for _ in range(20):
-        short = short_network(network, rng)
-        assert len(short.stages) == 1
-        assert short.stages[0].depth <= 4
-        assert (short.stages[0].out, short.stages[0].width) in [(stage.out, stage.width) for stage in network.stages]
+@pytest.mark.parametrize("preset", ["r18", "mbv2"])
+def test_short_networks_are_one_stage_of_every_kind(preset: str) -> None:
+    space, rng = load_space(preset), np.random.default_rng(0)
+    network = random_network(space, rng)
+    for kind in short_kinds(space):
+        short, stage = short_network(network, kind, rng), network.stages[kind.stage]
+        (only,) = short.stages
+        assert only.depth <= 4
+        assert (only.out, only.width, only.stride) == (stage.out, stage.width, stage.stride)
+        assert (only.block, only.kernel) == (kind.block, kind.kernel)
+        assert (short.stem.out == only.out) or not kind.keeps_channels
+
+
+@pytest.mark.parametrize("preset", ["r18", "mbv2", "29m-224"])
+def test_probes_hold_every_kind_of_layer_of_the_space(preset: str) -> None:
+    space, rng = load_space(preset), np.random.default_rng(9)
+    probes = draw_probes(space, 0, 2, len(short_kinds(space)))
+    basis = Basis.of([*probes.networks, *probes.short])
+
+    def kinds(network: Architecture) -> set[str]:
+        layers = [layer for part in network.parts() if part.repeats for layer in part.body.layers]
+        return {name for layer in layers for name, _ in terms(layer, basis) if name.endswith(".layers")}
+
+    known = set().union(*(kinds(network) for network in (*probes.networks, *probes.short)))
+    for _ in range(10):
+        assert kinds(random_network(space, rng)) <= known
 
 
 def test_limits_that_nothing_meets_are_told() -> None:

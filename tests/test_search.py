@@ -26,8 +26,10 @@ name: medium
 resolution: 32
 stem: {out: [8, 16, 24]}
 stages:
-  - {block: bottleneck, stride: 2, out: {min: 16, max: 64}, width: {min: 8, max: 32}, kernel: [3, 5], depth: {min: 1, max: 5}}
-  - {block: [mbconv, mbconv_se], stride: 1, out: {min: 32, max: 88}, expansion: [3, 6], kernel: [3, 5], depth: {min: 1, max: 6}}
+  - {block: bottleneck, stride: 2,
+     out: {min: 16, max: 64}, width: {min: 8, max: 32}, kernel: [3, 5], depth: {min: 1, max: 5}}
+  - {block: [mbconv, mbconv_se], stride: 1, out: {min: 32, max: 88},
+     expansion: [3, 6], kernel: [3, 5], depth: {min: 1, max: 6}}
 tail: null
 classes: 10
 rules: {non_decreasing: true, growth: 4, width_ratio: {min: 0.2, max: 1}}
@@ -64,7 +66,7 @@ BUDGETS = {
 @pytest.mark.parametrize("limits", BUDGETS)
 def test_it_reaches_the_optimum_of_an_enumerated_space(limits: str, counted: Counted) -> None:
     problem = Problem(medium_space(), BUDGETS[limits], table=StairTable())
-    found = value_of(problem, search(problem, seed=0, rounds=2))
+    found = value_of(problem, search(problem, seed=0, rounds=1))
     assert found == pytest.approx(counted.best(problem), rel=1e-9)
 
 
@@ -97,11 +99,9 @@ def test_choices_of_one_value_in_a_large_space() -> None:
 
 def test_the_same_rounds_give_the_same_answer() -> None:
     problem = Problem(medium_space(), BUDGETS["counts"], table=StairTable())
-    traces: list[list[tuple[Architecture, float]]] = []
-    for _ in range(2):
-        trace: list[tuple[Architecture, float]] = []
-        search(problem, seed=3, rounds=1, on_better=lambda network, value, to=trace: to.append((network, value)))
-        traces.append(trace)
+    traces: tuple[list[tuple[Architecture, float]], ...] = ([], [])
+    for trace in traces:
+        search(problem, seed=3, rounds=1, on_better=lambda *better, to=trace: to.append(better))
     assert traces[0] == traces[1]
 
 
@@ -120,7 +120,7 @@ def test_rules_that_cannot_be_kept() -> None:
 def test_presets_give_only_feasible_networks_each_better(name: str) -> None:
     problem = Problem(load_space(name), Budget.of(load_space(name)))
     met: list[tuple[Architecture, float]] = []
-    network = search(problem, seed=1, seconds=0.8, on_better=lambda *better: met.append(better))
+    network = search(problem, seed=1, seconds=0.5, on_better=lambda *better: met.append(better))
     assert network is not None
     assert network == met[-1][0]
     values = [value for _, value in met]
@@ -147,7 +147,7 @@ def test_starts_are_repaired_and_kept() -> None:
     assert again >= problem.value(first)
 
 
-@pytest.mark.parametrize("factor", [1.1, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize("factor", [1.1, 3.0])
 def test_tighter_latency_gives_feasible_local_optima(factor: float) -> None:
     free = Problem(medium_space(), BUDGETS["counts"], table=StairTable())
     best = search(free, seed=0, rounds=1)
@@ -177,14 +177,9 @@ def test_repair_keeps_members_and_mends_the_rest(name: str) -> None:
 
 def test_misuse_is_told() -> None:
     problem = Problem(load_space("r18"), Budget())
+    other = search(Problem(small_space(), Budget()), seed=0, seconds=1)
+    assert other is not None
     with pytest.raises(InputError, match="neither seconds nor rounds"):
         search(problem, seed=0)
-    with pytest.raises(InputError, match="5, give as many"):
-        search(problem, seed=0, rounds=1, starts=[published("50m"), search_one()])
-
-
-def search_one() -> Architecture:
-    """Return a network of another number of stages."""
-    network = search(Problem(small_space(), Budget()), seed=0, rounds=1)
-    assert network is not None
-    return network
+    with pytest.raises(InputError, match="give as many"):
+        search(problem, seed=0, rounds=1, starts=[published("50m"), other])

@@ -63,14 +63,19 @@ def run(arguments: Sequence[str]) -> int:
         return int(stop.exit_code)
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":
-            typer.echo(str(error))
+            typer.echo(_message(error))
             return DONE
         if isinstance(error, _UsageError):
-            return _fail(f"{str(error).rstrip('.')}; see deepmad --help", MISUSE)
+            return _fail(f"{_message(error).rstrip('.')}; see deepmad --help", MISUSE)
         if isinstance(error, _ClickError):
             return MISUSE if not str(error) else _fail(str(error), MISUSE)
         raise
     return code if isinstance(code, int) else DONE
+
+
+def _message(error: Exception) -> str:
+    """Return what click has to say of an error, the option's name included."""
+    return str(getattr(error, "format_message", error.__str__)())
 
 
 def _fail(message: str, code: int) -> int:

@@ -51,9 +51,15 @@ def architecture_report(figures: dict[str, Any], console: Console) -> None:
         f"{figures['classes']} classes, peak activations {human(figures['activation_bytes'], 'bytes')} (fp32)\n"
         f"entropy {figures['entropy']:,.2f} (scales {entropies}), rho {figures['rho']:.4f}, "
         f"depth variance {figures['depth_variance']:.2f}\n"
-        f"objective: paper {figures['objective_paper']:,.2f}, reference {figures['objective_reference']:,.2f}",
+        f"objective: paper {_figure(figures['objective_paper'])}, "
+        f"reference {_figure(figures['objective_reference'])}",
         markup=False,
     )
+
+
+def _figure(value: float) -> str:
+    """Return a figure in full, unless a penalty has made it astronomical."""
+    return f"{value:,.2f}" if abs(value) < 1e9 else f"{value:.3g}"
 
 
 def solution_report(solution: "Solution", console: Console) -> None:

@@ -55,23 +55,48 @@ def random_network(
     )
 
 
-def short_network(network: Architecture, rng: np.random.Generator) -> Architecture:
+@dataclass(frozen=True)
+class ShortKind:
+    """What a short probe shows: a block kind with a kernel as one of the stages.
+
+    `keeps_channels` gives the stage's first block as many channels as it has: then some blocks have a
+    shortcut, which at stride 2 takes a pooling.
+    """
+
+    stage: int
+    block: str
+    kernel: int
+    keeps_channels: bool
+
+
+def short_kinds(space: Space) -> list[ShortKind]:
+    """Return every kind of short probe that a space asks for, so that no kind of layer stays unmeasured."""
+    return [
+        ShortKind(index, block, kernel, keeps)
+        for index, stage in enumerate(space.stages)
+        for block in stage.block
+        for kernel in stage.kernel
+        for keeps in ((False, True) if stage.stride == 2 else (False,))
+    ]
+
+
+def short_network(network: Architecture, kind: ShortKind, rng: np.random.Generator) -> Architecture:
     """Return one stage of `network`, cut to four blocks, on a stem that makes its input, and a small classifier.
 
     Such a probe is short, so its few layers stand out in its time.
     """
-    index = int(rng.integers(len(network.stages)))
-    before = network.stages[:index]
+    before, stage = network.stages[: kind.stage], network.stages[kind.stage]
     side = network.resolution // network.stem.stride
-    for stage in before:
-        side //= stage.stride
-    stage = network.stages[index]
+    for earlier in before:
+        side //= earlier.stride
+    channels = before[-1].out if before else network.stem.out
+    depth = int(rng.integers(1, min(stage.depth, 4) + 1))
     return replace(
         network,
         name="",
         resolution=side * network.stem.stride,
-        stem=replace(network.stem, out=before[-1].out if before else network.stem.out),
-        stages=(replace(stage, depth=int(rng.integers(1, min(stage.depth, 4) + 1))),),
+        stem=replace(network.stem, out=stage.out if kind.keeps_channels else channels),
+        stages=(replace(stage, block=kind.block, kernel=kind.kernel, depth=depth),),
         tail=None,
         classes=int(rng.choice([1, 10, 100, 1000])),
     )
@@ -94,8 +119,9 @@ class Probes:
 def draw_probes(space: Space, seed: int, networks: int, short: int) -> Probes:
     """Return the probes of a table; the same arguments give the same ones.
 
-    The whole networks have 0.1 to 1.05 times the MACs limit; the anchor is the one in the middle. Every
-    probe occurs once, so a small space may have fewer. Raises `InputError` where the space is empty.
+    The whole networks have 0.1 to 1.05 times the MACs limit; the anchor is the one in the middle. The short
+    ones go round the kinds of `short_kinds`. Every probe occurs once, so a small space may have fewer.
+    Raises `InputError` where the space is empty.
     """
     rng = np.random.default_rng(seed)
     blocks = sorted({block for stage in space.stages for block in stage.block})
@@ -103,7 +129,10 @@ def draw_probes(space: Space, seed: int, networks: int, short: int) -> Probes:
         random_network(space, rng, low=0.1, high=1.05, params_slack=PARAMS_SLACK, block=blocks[index % len(blocks)])
         for index in range(networks)
     )
-    stages = tuple(short_network(whole[rng.integers(len(whole))], rng) for _ in range(short))
+    kinds = short_kinds(space)
+    stages = tuple(
+        short_network(whole[rng.integers(len(whole))], kinds[index % len(kinds)], rng) for index in range(short)
+    )
     whole, stages = tuple(dict.fromkeys(whole)), tuple(dict.fromkeys(stages))
     anchor = sorted(whole, key=lambda network: int(total_macs(network.parts())))[len(whole) // 2]
     return Probes(anchor, whole, tuple(stage for stage in stages if stage not in whole))

@@ -29,40 +29,40 @@ class Split:
 
 
 def children(space: SpaceTables, node: Node) -> list[Node]:
-    """Return the boxes that a node's box is split into, the less promising last; empty for a single network."""
-    boxes = _split(space, node)
-    return [Node(within(node.relaxation, space, box), node.bound, node.prices) for box in boxes]
+    """Return the nodes of the boxes that a node is split into."""
+    return [Node(within(node.relaxation, space, box), node.bound, node.prices) for box in node.parts]
 
 
-def _split(space: SpaceTables, node: Node) -> list[Box]:
+def split(space: SpaceTables, node: Node) -> tuple[Box, ...]:
+    """Return the boxes to split a node into, by its last master; none for a single network."""
     box = node.box
     splits = list(_by_master(space, node, node.master) if node.master else ())
     splits += list(_by_size(box))
     if splits:
-        split = max(splits, key=lambda found: found.score)
-        return _halves(box, split)
+        return _halves(box, max(splits, key=lambda found: found.score))
     for stage, options in enumerate(box.options):
         if len(options) > 1:
-            parts = [(*box.options[:stage], (option,), *box.options[stage + 1 :]) for option in options]
-            return [replace(box, options=part) for part in parts]
-    return []
+            rows = [(*box.options[:stage], (option,), *box.options[stage + 1 :]) for option in options]
+            return tuple(replace(box, options=row) for row in rows)
+    return ()
 
 
-def _halves(box: Box, split: Split) -> list[Box]:
-    intervals: tuple[Interval, ...] = getattr(box, split.dimension)
-    low, high = intervals[split.index]
-    end = min(max(split.end, low), high - 1)
-    halves = []
-    for part in ((low, end), (end + 1, high)):
-        row = (*intervals[: split.index], part, *intervals[split.index + 1 :])
-        halves.append(
-            replace(box, channels=row)
-            if split.dimension == "channels"
-            else replace(box, depths=row)
-            if split.dimension == "depths"
-            else replace(box, widths=row)
-        )
-    return halves
+def _halves(box: Box, place: Split) -> tuple[Box, Box]:
+    intervals: tuple[Interval, ...] = getattr(box, place.dimension)
+    low, high = intervals[place.index]
+    end = min(max(place.end, low), high - 1)
+
+    def part(interval: Interval) -> Box:
+        row = (*intervals[: place.index], interval, *intervals[place.index + 1 :])
+        match place.dimension:
+            case "channels":
+                return replace(box, channels=row)
+            case "depths":
+                return replace(box, depths=row)
+            case "widths":
+                return replace(box, widths=row)
+
+    return part((low, end)), part((end + 1, high))
 
 
 def _by_size(box: Box) -> Iterator[Split]:

@@ -36,12 +36,16 @@ Floor = Callable[[], float]
 
 @dataclass
 class Node:
-    """A box under evaluation: its relaxation, its valid bound so far, multipliers to start from, last master."""
+    """A box under evaluation: its relaxation, its valid bound so far and the multipliers to start from.
+
+    `master` is the last one solved; a node that waits holds the boxes it is to be split into, `parts`, instead.
+    """
 
     relaxation: Relaxation
     bound: float
     prices: Prices | None = None
     master: Master | None = None
+    parts: tuple[Box, ...] = ()
 
     @property
     def box(self) -> Box:

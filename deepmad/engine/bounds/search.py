@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepmad.engine.bounds.branching import children, network, rounded
+from deepmad.engine.bounds.branching import children, network, rounded, split
 from deepmad.engine.bounds.master import Pool
 from deepmad.engine.bounds.nodes import Effort, Node, evaluate
 from deepmad.engine.bounds.pricing import no_prices, price
@@ -17,7 +17,7 @@ from deepmad.engine.problems import Problem
 from deepmad.search_spaces.architectures import Architecture
 
 _ROOT = Effort(rounds=40, sweeps=4)
-_CHILD = Effort(rounds=6, sweeps=0)
+_CHILD = Effort(rounds=4, sweeps=1)
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ class _Search:
         else:
             if node.master is not None and node.bound > self.floor():
                 self.proposal = rounded(self.space, node.master)
+            node.parts, node.master = split(self.space, node), None
             self.push(node)
         self.current = None
 

@@ -11,6 +11,9 @@ from ortools.sat.python import cp_model
 
 from deepmad.engine.cpsat.terms import Array, Terms, maximum, minimum
 
+LARGEST_TABLE = 2**12
+"""Entries of the largest table that may not be replaced by a smaller one: CP-SAT expands each into literals, and
+a table of 2^16 keeps it from looking at its time limit for many seconds."""
 Expression = Any
 """A linear expression of OR-Tools, a variable or an int."""
 
@@ -40,11 +43,13 @@ class Choice:
 
 @dataclass
 class Builder:
-    """The constraint model under construction, with the products and literals it already holds."""
+    """The constraint model under construction, with what it can use again."""
 
     model: cp_model.CpModel = field(default_factory=cp_model.CpModel)
     products: dict[tuple[int, int], Expression] = field(default_factory=dict)
     literals: dict[int, list[Any]] = field(default_factory=dict)
+    halves: dict[int, Axis] = field(default_factory=dict)
+    understated: set[str] = field(default_factory=set)
 
     def variable(self, low: int, high: int, name: str) -> Expression:
         """Return a new integer variable, or the number itself where there is nothing to choose."""
@@ -103,11 +108,14 @@ class Builder:
             self.products[key] = target
         return self.products[key]
 
-    def lookup(self, axes: Sequence[Axis], array: Array, name: str) -> Expression:
-        """Return array[indices of axes]: a polynomial of the widths where it is one, else by a table."""
+    def lookup(self, axes: Sequence[Axis], array: Array, name: str, *, understate: bool = False) -> Expression:
+        """Return array[indices of axes]: a polynomial of the widths where it is one, else by a table.
+
+        `understate` allows a table too large for the solver to be replaced by a smaller one that lies below it.
+        """
         if (found := self.polynomial(axes, array)) is not None:
             return found
-        return self.stacked(Choice([], 0), axes, [array], name)
+        return self.stacked(Choice([], 0), axes, [array], name, understate=understate)
 
     def polynomial(self, axes: Sequence[Axis], array: Array) -> Expression | None:
         """Return an array over at most two axes as a polynomial of degree at most 2, or None."""
@@ -121,8 +129,16 @@ class Builder:
         total: Expression = constant + sum(slope * axis.unit for slope, axis in zip(linear, axes, strict=True))
         return total + mixed * self.product(axes[0], axes[-1]) if mixed else total
 
-    def stacked(self, choice: Choice, axes: Sequence[Axis], arrays: Sequence[Array], name: str) -> Expression:
+    def stacked(
+        self, choice: Choice, axes: Sequence[Axis], arrays: Sequence[Array], name: str, *, understate: bool = False
+    ) -> Expression:
         """Return arrays[choice][indices of axes] by one table over a linear index."""
+        while understate and len(arrays) * arrays[0].size > LARGEST_TABLE:
+            self.understated.add(name)
+            longest = max(range(len(axes)), key=lambda axis: len(axes[axis].values))
+            axes = [self._halved(axis) if place == longest else axis for place, axis in enumerate(axes)]
+            pairs = np.arange(0, arrays[0].shape[longest], 2)
+            arrays = [np.minimum.reduceat(array, pairs, axis=longest) for array in arrays]
         index: Expression = choice.index
         for axis in axes:
             index = index * len(axis.values) + axis.index
@@ -133,8 +149,20 @@ class Builder:
             index = place
         return self.element(index, table, name)
 
-    def chosen(self, choice: Choice, axes: Sequence[Axis], options: Sequence[Terms], name: str) -> Expression:
-        """Return the terms of the chosen option as a linear expression."""
+    def _halved(self, axis: Axis) -> Axis:
+        """Return an axis over neighbouring pairs of another's values; it stands for the smaller one of each."""
+        if id(axis) not in self.halves:
+            values = axis.values[::2]
+            index = self.variable(0, len(values) - 1, "pair")
+            self.model.add(2 * index <= axis.index)
+            self.model.add(2 * index + 1 >= axis.index)
+            self.halves[id(axis)] = Axis(values, index, axis.unit, axis.step)
+        return self.halves[id(axis)]
+
+    def chosen(
+        self, choice: Choice, axes: Sequence[Axis], options: Sequence[Terms], name: str, *, understate: bool = False
+    ) -> Expression:
+        """Return the terms of the chosen option as a linear expression; `understate` as for `lookup`."""
         shared: Expression = 0
         own: list[Expression] = [0] * len(options)
         for chosen_axes in dict.fromkeys(key for terms in options for key in terms):
@@ -143,12 +171,12 @@ class Builder:
             arrays = [np.asarray(terms.get(chosen_axes, np.zeros(shape, np.int64))) for terms in options]
             offsets = [int(array.flat[0] - arrays[0].flat[0]) for array in arrays]
             if all(np.array_equal(array, arrays[0] + offset) for array, offset in zip(arrays, offsets, strict=True)):
-                shared += self.lookup(over, arrays[0], name)
+                shared += self.lookup(over, arrays[0], name, understate=understate)
                 shared += sum(offset * literal for offset, literal in zip(offsets, choice.literals, strict=True))
                 continue
             polynomials = [self.polynomial(over, array) for array in arrays]
             if any(polynomial is None for polynomial in polynomials):
-                shared += self.stacked(choice, over, arrays, name)
+                shared += self.stacked(choice, over, arrays, name, understate=understate)
                 continue
             own = [total + polynomial for total, polynomial in zip(own, polynomials, strict=True)]
         if all(isinstance(terms, int) and terms == 0 for terms in own):

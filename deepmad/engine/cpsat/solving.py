@@ -186,7 +186,7 @@ def _searched(program: Program, search: _Search, effort: Effort) -> cp_model.CpS
         deterministic_used += solver.deterministic_time
         if not rejected:
             return status
-        # Their networks break the limit on rho by less than the rounding.
+        # Their networks break the limit on rho by less than the rounding, or one whose tables are understated.
         program.builder.model.add_forbidden_assignments(program.decisions, rejected)
 
 
@@ -196,6 +196,7 @@ def _solver(workers: int, seed: int) -> cp_model.CpSolver:
     solver.parameters.num_workers = workers
     solver.parameters.random_seed = seed
     solver.parameters.catch_sigint_signal = False
+    solver.parameters.cp_model_probing_level = 0  # seconds on full-size spaces, and little gained
     return solver
 
 
@@ -238,7 +239,7 @@ def _handle(program: Program, search: _Search, event: _Found | float | BaseExcep
         search.tighten(event)
         return []
     if event.broken:
-        assert all(reason.startswith("rho ") for reason in event.broken), f"{event.network}: {event.broken}"
+        assert program.lets_pass(event.broken), f"{event.network}: {event.broken}"
         return [event.decisions]
     program.check(event.network, event.counted)
     search.take(event.network)

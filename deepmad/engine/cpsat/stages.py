@@ -99,18 +99,19 @@ def add_rules(builder: Builder, stage: StageVariables, rules: Rules) -> None:
         model.add(stage.width.value <= builder.lookup([out], most, f"{stage.name}.widest"))
 
 
-def stage_total(builder: Builder, stage: StageVariables, read: ReadTerms, name: str, limit: int | None) -> Total:
+def stage_total(builder: Builder, stage: StageVariables, read: ReadTerms, name: str, limit: int | None = None) -> Total:
     """Return a cost of the stage: its opening block, and depth - 1 times a later block.
 
-    `limit`, where given, caps the variable that holds it.
+    `limit`, where given, caps the variable that holds it; a cost with a limit may be understated where its
+    tables are too large (`Builder.understated` then holds `name`).
     """
-    name = f"{stage.name}.{name}"
-    first = _opening_total(builder, stage, read, name)
+    understate = limit is not None
+    first = _opening_total(builder, stage, read, name, understate=understate)
     options = [read(stage.following(variant)) for variant in stage.variants]
     repeats = (stage.space.depth[0] - 1, stage.space.depth[-1] - 1)
     if repeats == (0, 0):
         return first
-    later = builder.chosen(stage.choice, stage.axes, options, f"{name}.later")
+    later = builder.chosen(stage.choice, stage.axes, options, name, understate=understate)
     low = first.low + repeats[0] * min(map(minimum, options))
     high = first.high + repeats[1] * max(map(maximum, options))
     if isinstance(later, int):
@@ -122,10 +123,10 @@ def stage_total(builder: Builder, stage: StageVariables, read: ReadTerms, name: 
     return Total(total, low, capped)
 
 
-def _opening_total(builder: Builder, stage: StageVariables, read: ReadTerms, name: str) -> Total:
+def _opening_total(builder: Builder, stage: StageVariables, read: ReadTerms, name: str, *, understate: bool) -> Total:
     """Return a cost of the block that opens the stage, whose layers may depend on whether c_in equals out."""
     options = [read(stage.opening(variant, agree=stage.agrees is True)) for variant in stage.variants]
-    first = builder.chosen(stage.choice, stage.axes, options, f"{name}.first")
+    first = builder.chosen(stage.choice, stage.axes, options, name, understate=understate)
     low, high = min(map(minimum, options)), max(map(maximum, options))
     if isinstance(stage.agrees, bool):
         return Total(first, low, high)
@@ -133,9 +134,9 @@ def _opening_total(builder: Builder, stage: StageVariables, read: ReadTerms, nam
     more = [difference(terms, other) for terms, other in zip(agreeing, options, strict=True)]
     if not any(more):
         return Total(first, low, high)
-    extra = builder.chosen(stage.choice, stage.axes, more, f"{name}.agreeing")
+    extra = builder.chosen(stage.choice, stage.axes, more, name, understate=understate)
     least, most = min(0, *map(minimum, more)), max(0, *map(maximum, more))
-    added = builder.variable(least, most, f"{name}.extra")
+    added = builder.variable(least, most, name)
     builder.model.add(added == extra).only_enforce_if(stage.agrees)
     builder.model.add(added == 0).only_enforce_if(~stage.agrees)
     return Total(first + added, low + least, high + most)

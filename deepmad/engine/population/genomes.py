@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.layers import Count
 from deepmad.search_spaces.spaces import Space, StageSpace, expanded
 
 Genomes = npt.NDArray[np.intp]
@@ -24,11 +25,11 @@ GENES = ("block", "out", "inner", "kernel", "depth")
 class StageColumns:
     """One stage's values in every network of a population, each an array (networks,) of integers."""
 
-    c_in: Numbers
-    out: Numbers
-    width: Numbers
-    kernel: Numbers
-    depth: Numbers
+    c_in: Count
+    out: Count
+    width: Count
+    kernel: Count
+    depth: Count
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Coding:
         """
         if len(network.stages) != len(self.space.stages):
             raise InputError(
-                f"starts: a network of {len(network.stages)} stages; the space has {len(self.space.stages)}, give as many"
+                f"starts: one has {len(network.stages)} stages, the space has {len(self.space.stages)}; give as many"
             )
         return np.array(list(self._nearest(network)), dtype=np.intp)
 

@@ -44,7 +44,8 @@ class Table:
         flat: Any = 0
         for axis, stride in zip(self.axes, self.strides, strict=True):
             flat = flat + (indices[axis] if stride == 1 else indices[axis] * stride)
-        return self.costs.take(flat, axis=1, mode="clip")
+        found: Floats = self.costs.take(flat, axis=1, mode="clip")
+        return found
 
 
 def layer_costs(layer: Layer, body: Body, table: LatencyModel | None) -> Floats:
@@ -53,7 +54,9 @@ def layer_costs(layer: Layer, body: Body, table: LatencyModel | None) -> Floats:
     A shortcut's layers run only in those networks in which the body is residual.
     """
     shape = np.broadcast_shapes(*(np.shape(number) for number in (layer.inputs, layer.outputs, layer.kernel)))
-    numbers = {name: np.broadcast_to(getattr(layer, name), shape).ravel() for name in ("inputs", "outputs", "kernel")}
+    numbers: dict[str, Any] = {
+        name: np.broadcast_to(getattr(layer, name), shape).ravel() for name in ("inputs", "outputs", "kernel")
+    }
     alone = (Part("layer", Body((replace(layer, **numbers),))),)
     costs: list[Any] = [scales(alone)[-1].log_widths, total_macs(alone), total_params(alone)]
     if table is not None:

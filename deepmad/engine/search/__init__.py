@@ -1,7 +1,7 @@
 """The quick search: good networks within seconds, without a proof (the exact solver takes them as hints)."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import numpy as np
@@ -74,22 +74,21 @@ def _look_through(trials: Trials) -> None:
 
 
 def _explore(trials: Trials, rng: np.random.Generator, starts: Genomes, rounds: int | None) -> None:
-    """Run rounds until there were enough or the time is up: from random networks, every other from the best."""
+    """Run rounds until there were enough or the time is up: from random networks, every other from the optima."""
     coding = trials.evaluator.coding
     around: Neighbourhood | None = None
+    optima: Genomes = starts
     for number in count() if rounds is None else range(rounds):
         if trials.over:
             return
-        if number == 0 and len(starts):
-            first = np.concatenate([starts, _near(coding, rng, starts)])
-        elif number % 2 and trials.best.genome is not None:
-            first = _near(coding, rng, trials.best.genome[None])
+        if len(optima) and (number % 2 or number == 0):
+            first = np.concatenate([optima, _near(coding, rng, optima)])
         else:
             first = random_genomes(coding, rng, 4 * RESTART_SIZE)
         elite = generations(trials, rng, first, RESTART_GENERATIONS, RESTART_SIZE)
         around = around or neighbourhood(coding, rng)
-        point = descend(trials, around, elite.best, deep=True)
-        _kick(trials, rng, around, point)
+        point = _kick(trials, rng, around, descend(trials, around, elite.best, deep=True))
+        optima = np.concatenate([optima, point.genomes])
 
 
 def _near(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genomes:
@@ -98,7 +97,7 @@ def _near(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genomes
     return varied(coding, rng, traded(coding, rng, copies))
 
 
-def _kick(trials: Trials, rng: np.random.Generator, around: Neighbourhood, point: Trial) -> None:
+def _kick(trials: Trials, rng: np.random.Generator, around: Neighbourhood, point: Trial) -> Trial:
     """Leave a local optimum by trading depth for width, and go on from where that leads if it is better."""
     coding = trials.evaluator.coding
     depths, failed = coding.genes("depth"), 0
@@ -113,3 +112,4 @@ def _kick(trials: Trials, rng: np.random.Generator, around: Neighbourhood, point
             found = descend(trials, around, found, deep=True)
         failed = 0 if found.score > point.score else failed + 1
         point = found if not failed else point
+    return point

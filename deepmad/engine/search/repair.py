@@ -52,7 +52,7 @@ class Repair:
     def __call__(self, genomes: Genomes) -> Genomes:
         """Return genomes, shape (networks, genes), that keep the space's choices and rules; needs `possible`."""
         columns = np.ascontiguousarray(genomes.T)
-        np.clip(columns, 0, (self._coding.sizes - 1)[:, None], out=columns)
+        columns = np.minimum(np.maximum(columns, 0), (self._coding.sizes - 1)[:, None])
         where = np.searchsorted(self._stem, columns[0])
         columns[0] = self._stem[np.minimum(where, len(self._stem) - 1)]
         for stage, widths in enumerate(self._widths):
@@ -63,7 +63,7 @@ class Repair:
             if len(lowest) > 1:
                 inner, out = self._coding.gene(stage, "inner"), columns[gene]
                 columns[inner] = np.minimum(np.maximum(columns[inner], lowest[out]), highest[out])
-        return np.ascontiguousarray(columns.T)
+        return columns.T
 
     def _bounds(self, stage: int, allowed: Indices) -> tuple[Indices, Indices]:
         """Return the first and the last position in `allowed` after each choice of what enters the stage."""

@@ -21,6 +21,9 @@ ROUNDING = 1e-12
 POPULATION = 100
 """Networks from which on a trial's best objective tells how large objectives are."""
 
+HASH = 1_000_003
+"""A prime; the products may wrap around, which only makes two keys equal once in a long while."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -53,13 +56,26 @@ class Trial:
         order = np.argsort(-self.scores, kind="stable")[: 6 * count]
         _, first = np.unique(self.scores[order], return_index=True)
         order = order[np.sort(first)]
-        _, niche = np.unique(self.genomes[np.ix_(order, genes)], axis=0, return_inverse=True)
-        by_niche = np.argsort(niche.ravel(), kind="stable")
-        starts = np.flatnonzero(np.diff(niche.ravel()[by_niche], prepend=-1))
-        rank = np.empty(len(order), dtype=np.intp)
-        rank[by_niche] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
-        chosen = np.argsort(rank >= share, kind="stable")[:count]
+        crowded = np.array(_rank(_keys(self.genomes[order], genes)) >= share)
+        chosen = np.concatenate([np.flatnonzero(~crowded), np.flatnonzero(crowded)])[:count]
         return self.rows(order[np.sort(chosen)])
+
+
+def _keys(genomes: Genomes, genes: Sequence[int]) -> npt.NDArray[np.intp]:
+    """Return a number for each network, (networks,), that is the same where the values of `genes` are."""
+    key = np.zeros(len(genomes), dtype=np.intp)
+    for gene in genes:
+        key = key * HASH + genomes[:, gene]
+    return key
+
+
+def _rank(keys: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return how many equal keys stand before each."""
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order[:1]] - 1))
+    rank = np.empty(len(keys), dtype=np.intp)
+    rank[order] = np.arange(len(keys)) - np.repeat(starts, np.diff(starts, append=len(keys)))
+    return rank
 
 
 def joined(one: Trial, other: Trial) -> Trial:

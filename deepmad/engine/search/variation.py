@@ -14,7 +14,7 @@ STEPS = (0.0, 0.012, 0.035)
 def random_genomes(coding: Coding, rng: np.random.Generator, count: int) -> Genomes:
     """Return random genomes, shape (count, genes), the smallest network among them; half are evenly deep."""
     level = rng.choice(LEVELS, (count, 1))
-    genomes = (rng.random((count, len(coding.sizes))) * (coding.sizes * level + 1)).astype(np.intp)
+    genomes: Genomes = (rng.random((count, len(coding.sizes))) * (coding.sizes * level + 1)).astype(np.intp)
     for genes in (coding.genes("block"), coding.genes("kernel")):
         genomes[:, genes] = rng.integers(0, coding.sizes[genes], (count, len(genes)))
     depths = coding.genes("depth")
@@ -47,7 +47,9 @@ def stepped(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genom
     count, genes = genomes.shape
     chosen = rng.random((count, genes)) < rng.choice([1.5, 3.0, 6.0], (count, 1)) / genes
     deviation = np.maximum(1.0, coding.sizes * rng.choice(STEPS, (count, 1)))
-    return genomes + chosen * np.rint(rng.normal(0.0, 1.0, (count, genes)) * deviation).astype(np.intp)
+    step: Genomes = np.rint(rng.normal(0.0, 1.0, (count, genes)) * deviation).astype(np.intp)
+    moved: Genomes = genomes + chosen * step
+    return moved
 
 
 def traded(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genomes:
@@ -64,10 +66,10 @@ def traded(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genome
             rows = np.flatnonzero((stage == index) & (rng.random(len(genomes)) < 1 / (1 + turn)))
             gene = coding.gene(index, "depth")
             depths, last = np.array(coding.space.stages[index].depth), int(coding.sizes[gene]) - 1
-            before = np.clip(genomes[rows, gene], 0, last)
+            before = np.minimum(np.maximum(genomes[rows, gene], 0), last)
             near = before + rng.integers(-4, 5, len(rows))
             jump = np.where(kind[rows] < 0.4, rng.integers(0, last + 1, len(rows)), near)
-            after = np.clip(np.where(kind[rows] < 0.2, 0, jump), 0, last)
+            after = np.minimum(np.maximum(np.where(kind[rows] < 0.2, 0, jump), 0), last)
             genomes[rows, gene] = after
             factor = (depths[before] / depths[after]) ** power[rows]
             _scale_stage(coding, index, genomes, rows, factor)
@@ -94,13 +96,13 @@ def with_width(coding: Coding, stage: int, genomes: Genomes, step: npt.NDArray[n
 
     Where the inner width follows from the output width, the latter moves alone.
     """
-    genomes = np.clip(genomes, 0, coding.sizes - 1)
+    genomes = np.minimum(np.maximum(genomes, 0), coding.sizes - 1)
     out, inner = coding.gene(stage, "out"), coding.gene(stage, "inner")
     if coding.space.stages[stage].width is None:
         genomes[:, out] += step
         return genomes
     widths = coding.width_values[stage][0]
-    moved = np.clip(genomes[:, inner] + step, 0, len(widths) - 1)
+    moved = np.minimum(np.maximum(genomes[:, inner] + step, 0), len(widths) - 1)
     factor = widths[moved] / widths[genomes[:, inner]]
     genomes[:, inner] = moved
     genomes[:, out] = _scaled(coding.out_values[stage + 1], genomes[:, out], factor)
@@ -119,5 +121,5 @@ def _scale_stage(
 
 def _scaled(values: npt.NDArray[np.intp], indices: Genomes, factor: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
     """Return the indices of the largest values that are not above `factor` times those at `indices`."""
-    wanted = values[np.clip(indices, 0, len(values) - 1)] * factor
+    wanted = values[np.minimum(np.maximum(indices, 0), len(values) - 1)] * factor
     return np.maximum(np.searchsorted(values, wanted, side="right") - 1, 0)

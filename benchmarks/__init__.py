@@ -1,0 +1,1 @@
+"""Long measurements, by hand: each writes a CSV with its conditions to results/."""
