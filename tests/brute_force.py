@@ -78,9 +78,11 @@ def _populations(space: Space) -> Iterator[tuple[Stem, list[Stage]]]:
     for pattern, kinds in itertools.product(
         np.unique(agree[kept]), itertools.product(*[s.block for s in space.stages])
     ):
-        stem, *rest = (column[kept & (agree == pattern)] for column in columns)
-        rows = zip(kinds, (rest[4 * i : 4 * i + 4] for i in range(len(space.stages))), space.stages, strict=True)
-        stages = [Stage(kind, *numbers, stage.stride) for kind, numbers, stage in rows]
+        stem, *rest = [column[kept & (agree == pattern)] for column in columns]
+        stages = []
+        for index, (kind, stage) in enumerate(zip(kinds, space.stages, strict=True)):
+            out, width, kernel, depth = rest[4 * index : 4 * index + 4]
+            stages.append(Stage(kind, out, width, kernel, depth, stage.stride))
         yield Stem(stem, space.stem.kernel, space.stem.stride), stages
 
 
@@ -94,7 +96,7 @@ def _counted(problem: Problem, stem: Stem, stages: list[Stage]) -> Counted:
         "macs": total_macs(parts),
         "params": total_params(parts),
         "rho": rho(found),
-        "latency_seconds": latency_nanoseconds(parts, table) / 1e9 if table else np.zeros(len(depths[0])),
+        "latency_seconds": latency_nanoseconds(parts, table) / 1e9 if table else np.zeros(np.shape(depths[0])),
         "memory_bytes": peak_activation_elements(parts) * element,
     }
     total = entropy(found, space.weights)

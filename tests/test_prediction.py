@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepmad.profilers.features import Basis, terms
-from deepmad.profilers.prediction import Prediction, fit_probes, held_out_errors, probe_seconds
+from deepmad.profilers.prediction import Prediction, disturbed, fit_probes, held_out_errors, probe_seconds, usual_level
 from deepmad.profilers.probes import draw_probes, random_network
 from deepmad.profilers.table_files import Row
 from deepmad.search_spaces.architectures import Architecture
@@ -105,7 +105,7 @@ def rows_of(space: Space, seconds: Any, *, noise: float = 0.0, count: int = 40) 
     rows = []
     for network in (*probes.networks, *probes.short):
         time = seconds(network)
-        drift = rng.uniform(0.9, 1.4, 3)
+        drift = rng.uniform(0.95, 1.1, 3)
         visits = [[time * level * rng.normal(1, noise)] * 3 for level in drift]
         rows.append(Row(network, network in probes.short, visits, (0.01 * drift).tolist(), "", 0.0, 0.0, 0.0))
     return rows
@@ -128,7 +128,7 @@ def true_seconds(network: Architecture) -> float:
 def test_a_fit_finds_costs_that_add_up_whatever_the_drift(preset: str) -> None:
     space = load_space(preset)
     rows = rows_of(space, true_seconds, noise=0.005)
-    usual = np.median([level for row in rows for level in row.anchor]) / 0.01
+    usual = usual_level(rows) / 0.01
     expected = np.array([true_seconds(row.architecture) for row in rows]) * usual
     assert np.abs(probe_seconds(rows) / expected - 1).max() < 0.03
     assert np.mean(np.abs(held_out_errors(rows)) < 0.1) > 0.9
@@ -144,3 +144,19 @@ def test_a_fit_is_reproducible_and_survives_json_and_pickle() -> None:
     assert fit_probes(rows) == prediction
     assert Prediction.from_dict(prediction.to_dict()) == prediction
     assert pickle.loads(pickle.dumps(prediction)) == prediction
+
+
+def test_a_disturbed_third_of_the_build_does_not_spoil_the_rest() -> None:
+    space = load_space("r18")
+    rows = rows_of(space, true_seconds)
+    spoilt = [
+        replace(row, anchor=[3 * level for level in row.anchor], visits=[[1.5 * visit[0]] for visit in row.visits])
+        if index % 3 == 0
+        else row
+        for index, row in enumerate(rows)
+    ]
+    assert disturbed(spoilt) == [index % 3 == 0 for index in range(len(rows))]
+    assert usual_level(spoilt) == pytest.approx(usual_level(rows), rel=0.02)
+    network = random_network(space, np.random.default_rng(5), low=0.3)
+    clean, after = (fit_probes(found).network_nanoseconds(network) for found in (rows, spoilt))
+    assert after == pytest.approx(clean, rel=0.05)

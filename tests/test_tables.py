@@ -152,7 +152,7 @@ def test_a_file_holds_several_tables(built: Path, tmp_path: Path) -> None:
     path = tmp_path / "several.sqlite"
     path.write_bytes(built.read_bytes())
     build_quickly(path, batch=2, networks=4, short=4)
-    build_quickly(path, backend="torch", precision="bf16", threads=2, networks=4, short=4)
+    build_quickly(path, backend="torch", precision="bf16", networks=4, short=4)
     assert LatencyTable.load(path, batch=2).batch == 2
     assert LatencyTable.load(path, backend="torch").precision == "bf16"
     with pytest.raises(InputError, match=r"several.*batch 1.*batch 2"):

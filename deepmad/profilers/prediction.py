@@ -25,6 +25,10 @@ FEMTOSECONDS = 10**15
 FEMTOSECONDS_IN_NANOSECOND = 10**6
 SHORT_WEIGHT = 0.1
 """Weight of a short probe's relative error: it tells layers apart, but runs warmer than in a whole network."""
+DISTURBED = 1.2
+"""A probe is disturbed if the anchor took more than this many times its usual time in the same rounds,"""
+DISTURBED_WEIGHT = 0.1
+"""and then its weight is multiplied by this: networks of other sizes suffer differently from the same neighbour."""
 RIDGE = 1e-3
 """Pull of every cost towards 0, relative to the errors: what the probes do not tell is not made up."""
 FOLDS = 5
@@ -85,19 +89,36 @@ class Prediction:
         return Prediction(basis, tuple(document["femtoseconds"].items()), document["overhead_femtoseconds"])
 
 
+def usual_level(rows: Sequence[Row]) -> float:
+    """Return the anchor's usual seconds: the median of the narrowest range that holds half of its times.
+
+    Disturbances only add time, each another amount, while an undisturbed machine gives about the same time
+    again and again. So this finds the undisturbed time even where a third of the build was disturbed.
+    """
+    levels = np.sort([level for row in rows for level in row.anchor])
+    half = (len(levels) + 1) // 2
+    start = int(np.argmin(levels[half - 1 :] - levels[: len(levels) - half + 1]))
+    return float(np.median(levels[start : start + half]))
+
+
 def probe_seconds(rows: Sequence[Row]) -> Vector:
     """Return the seconds of each probe, the drift of the machine divided out.
 
     Each visit's median is taken relative to the anchor's in the same round, and the median of these ratios
     is scaled to the anchor's usual time: a burst that hits one round, or a slow minute, leaves it alone.
     """
-    usual = np.median([level for row in rows for level in row.anchor])
     ratios = [
         np.median([np.median(visit) / level for visit, level in zip(row.visits, row.anchor, strict=True)])
         for row in rows
     ]
-    seconds: Vector = np.asarray(ratios) * usual
+    seconds: Vector = np.asarray(ratios) * usual_level(rows)
     return seconds
+
+
+def disturbed(rows: Sequence[Row]) -> list[bool]:
+    """Return for each probe whether the anchor was slow when it was measured, so that it tells less."""
+    usual = usual_level(rows)
+    return [bool(np.median(row.anchor) > DISTURBED * usual) for row in rows]
 
 
 def fit_probes(rows: Sequence[Row]) -> Prediction:
@@ -127,7 +148,9 @@ def held_out_errors(rows: Sequence[Row]) -> Vector:
 
 
 def _weights(rows: Sequence[Row]) -> Vector:
-    return np.array([SHORT_WEIGHT if row.short else 1.0 for row in rows])
+    short = np.array([SHORT_WEIGHT if row.short else 1.0 for row in rows])
+    weights: Vector = short * np.where(disturbed(rows), DISTURBED_WEIGHT, 1.0)
+    return weights
 
 
 def _features(rows: Sequence[Row], basis: Basis) -> tuple[Matrix, list[str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmad.profilers.prediction import Prediction, held_out_errors, probe_seconds
+from deepmad.profilers.prediction import Prediction, disturbed, held_out_errors, probe_seconds, usual_level
 from deepmad.profilers.table_files import Key, Series, TableFile, open_table
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -103,8 +103,9 @@ def describe_tables(path: str | Path) -> list[dict[str, Any]]:
     """Return a dictionary on every table in a file: its conditions, how complete and how accurate it is.
 
     `drift` is the range of the anchor's times relative to its usual one while the table was built (its 5 %
-    and 95 % quantile): how unquiet the machine was. `held_out` tells how well whole networks are predicted
-    from the other probes; null where there are too few. Raises `InputError` as `LatencyTable.load` does.
+    and 95 % quantile): how unquiet the machine was; probes that were `disturbed` count little. `held_out`
+    tells how well whole networks are predicted from the other probes; null where there are too few. Raises
+    `InputError` as `LatencyTable.load` does.
     """
     with open_table(Path(path)) as file:
         return [_description(file, series) for series in file.series()]
@@ -112,13 +113,16 @@ def describe_tables(path: str | Path) -> list[dict[str, Any]]:
 
 def _description(file: TableFile, series: Series) -> dict[str, Any]:
     rows = file.rows(series.key)
-    described = asdict(series.key) | asdict(series) | {"measured": len(rows), "drift": None, "held_out": None}
+    described = (
+        asdict(series.key) | asdict(series) | {"measured": len(rows), "drift": None, "disturbed": 0, "held_out": None}
+    )
     del described["key"]
     described["finished"] = file.fit(series.key) is not None
     whole = sum(not row.short for row in rows)
     if rows:
         levels = np.array([level for row in rows for level in row.anchor])
-        described["drift"] = [float(value) for value in np.quantile(levels, [0.05, 0.95]) / np.median(levels)]
+        described["drift"] = [float(value) for value in np.quantile(levels, [0.05, 0.95]) / usual_level(rows)]
+        described["disturbed"] = sum(disturbed(rows))
         described["dates"] = [min(row.date for row in rows), max(row.date for row in rows)]
     if whole >= MIN_HELD_OUT:
         errors = np.abs(held_out_errors(rows))

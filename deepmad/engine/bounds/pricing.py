@@ -139,7 +139,7 @@ def through_widths(space: SpaceTables, stage: int, box: Box, prices: Prices, cha
     widths = _width_cells(space, stage, box, prices, keys)
     if widths is None:
         return None
-    rest = chain.ahead[stage][:, None] + chain.behind[stage + 1] + chain.constant
+    rest = chain.around(stage)
     return widths.through(_without_widths(space, stage, box, prices, keys) + rest)
 
 
@@ -178,10 +178,12 @@ def width_costs(space: SpaceTables, stage: int, option: int, depth: int, cell: I
 class Chain:
     """Dynamic programming along the chain: best scores up to and from every channel count of the box.
 
-    `value` is the best score of a network of the box, the multipliers' constant included.
+    `earned` is what the channel counts themselves earn, part of `ahead` and not of `behind`. `value` is the best
+    score of a network of the box, the multipliers' constant included.
     """
 
     scores: tuple[StageScores, ...]
+    earned: tuple[Array, ...]
     ahead: tuple[Array, ...]
     behind: tuple[Array, ...]
     value: float
@@ -192,10 +194,14 @@ class Chain:
         through: Array = self.ahead[index] + self.behind[index] + self.constant
         return through
 
+    def around(self, stage: int) -> Array:
+        """Return what the rest of a network earns at best, for every (c_in, out) of a stage."""
+        rest: Array = self.ahead[stage][:, None] + (self.earned[stage + 1] + self.behind[stage + 1]) + self.constant
+        return rest
+
     def through_tables(self, stage: int) -> Array:
         """Return the best score of a network through each (option, depth end) of a stage."""
-        totals = self.scores[stage].tables + self.ahead[stage][:, None] + self.behind[stage + 1]
-        through: Array = totals.max((1, 2)) + self.constant
+        through: Array = (self.scores[stage].tables + self.around(stage)).max((1, 2))
         return through
 
 
@@ -206,7 +212,7 @@ def price(space: SpaceTables, box: Box, prices: Prices) -> Chain:
 
 
 def chained(scores: tuple[StageScores, ...], box: Box, prices: Prices) -> Chain:
-    """Join the stages' scores along the chain; `ahead` includes the earnings of the channels themselves."""
+    """Join the stages' scores along the chain."""
     rows = [row[low : high + 1] for row, (low, high) in zip(prices.channels, box.channels, strict=True)]
     ahead = [rows[0]]
     for stage, found in enumerate(scores):
@@ -215,8 +221,9 @@ def chained(scores: tuple[StageScores, ...], box: Box, prices: Prices) -> Chain:
     for stage in range(len(scores) - 1, -1, -1):
         behind.append((scores[stage].best + (behind[-1] + rows[stage + 1])).max(1))
     behind.reverse()
-    # what follows a channel count must not count its own earnings twice
-    return Chain(scores, tuple(ahead), tuple(behind), float(ahead[-1].max()) + prices.constant, prices.constant)
+    return Chain(
+        scores, tuple(rows), tuple(ahead), tuple(behind), float(ahead[-1].max()) + prices.constant, prices.constant
+    )
 
 
 def best_path(space: SpaceTables, box: Box, prices: Prices, chain: Chain) -> list[Choice]:

@@ -18,6 +18,8 @@ from deepmad.search_spaces.architectures import Architecture
 
 _ROOT = Effort(rounds=40, sweeps=4)
 _CHILD = Effort(rounds=4, sweeps=1)
+_TIE = 2e-7
+"""Relative distance to the best known objective within which a box is not split any further."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class _Search:
         self.best = math.inf
         self.settled = -math.inf  # the best network met by splitting boxes down to one
         self.known = -math.inf
+        self.ties = -math.inf
         self.current: Node | None = None
         self.siblings: list[Node] = []
         self.proposal: Architecture | None = None
@@ -75,15 +78,25 @@ class _Search:
     def step(self) -> BoundStep:
         """Return what is proven now."""
         waiting = [node.bound for node in self.siblings] + ([self.current.bound] if self.current else [])
-        open_bound = max([self.settled, *waiting, *([-self.heap[0][0]] if self.heap else [])])
+        open_bound = max([self.settled, self.ties, *waiting, *([-self.heap[0][0]] if self.heap else [])])
         self.best = min(self.best, max(open_bound, self.known))
         proposal, self.proposal = self.proposal, None
         done = not waiting and not self.heap
         return BoundStep(self.best, proposal, done, infeasible=done and self.best == -math.inf)
 
+    def closed(self, node: Node) -> bool:
+        """Whether nothing in a node is worth finding; what a tie may still hide counts towards the bound."""
+        floor = self.floor()
+        if node.bound <= floor or floor == -math.inf:
+            return node.bound <= floor
+        if node.bound <= floor + _TIE * abs(floor):
+            self.ties = max(self.ties, node.bound)
+            return True
+        return False
+
     def push(self, node: Node) -> None:
         """Keep a node for later, unless nothing in it is worth finding."""
-        if node.bound > self.floor():
+        if not self.closed(node):
             heapq.heappush(self.heap, (-node.bound, self.pushed, node))
             self.pushed += 1
 
@@ -94,7 +107,7 @@ class _Search:
             yield from self.work(_ROOT)
         while self.heap:
             node = heapq.heappop(self.heap)[2]
-            if node.bound <= self.floor():
+            if self.closed(node):
                 continue
             self.siblings = children(self.space, node)
             assert self.siblings, "a box of one network is settled, never kept"

@@ -192,14 +192,18 @@ def _quadratic(array: Array, units: Array) -> tuple[int, int, int] | None:
     count = len(units)
     if count == 2:
         slope = Fraction(int(array[1] - array[0]), int(units[1] - units[0]))
-        return _whole(Fraction(int(array[0])) - slope * int(units[0]), slope, Fraction(0))
+        line: tuple[int, int, int] | None = _whole(int(array[0]) - slope * int(units[0]), slope, Fraction(0))
+        return line
     points = [(int(units[i]), int(array[i])) for i in (0, count // 2, count - 1)]
     (u0, y0), (u1, y1), (u2, y2) = points
     first, second = Fraction(y1 - y0, u1 - u0), Fraction(y2 - y1, u2 - u1)
     curve = (second - first) / (u2 - u0)
     slope = first - curve * (u0 + u1)
-    fit = _whole(y0 - slope * u0 - curve * u0 * u0, slope, curve)
-    return fit if fit and np.array_equal(array, fit[0] + fit[1] * units + fit[2] * units**2) else None
+    fit: tuple[int, int, int] | None = _whole(y0 - slope * u0 - curve * u0 * u0, slope, curve)
+    if fit is None:
+        return None
+    a, b, c = fit
+    return fit if np.array_equal(array, a + b * units + c * units**2) else None
 
 
 def _bilinear(array: Array, rows: Array, columns: Array) -> tuple[int, int, int, int] | None:

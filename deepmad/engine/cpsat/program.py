@@ -145,7 +145,7 @@ def build_program(problem: Problem, *, objective: bool = True) -> Program:
     if (elements := problem.limit_elements) is not None:
         for variables in stages:
             add_memory_limit(builder, variables, elements)
-        for part in (part for part in parts if part.body.main):
+        for part in parts:
             keep_alive_within(builder, [stem, c_in], part.body, elements, [])
     program = Program(problem, builder, stem, stages, totals)
     if problem.budget.rho is None and not objective:

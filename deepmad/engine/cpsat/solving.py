@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ortools.sat.python import cp_model
 
@@ -150,7 +150,7 @@ def solve(
         search.take(hint)
     program = build_program(problem)
     search.bound = min(search.bound, program.most)
-    if bound is not None:
+    if bound is not None and program.objective is not None:
         largest = math.ceil((bound + program.rounding) * program.unit)
         program.builder.model.add(program.objective <= largest)
     status = _searched(program, search, Effort(seconds, deterministic_limit, workers, seed, gap))
@@ -251,7 +251,8 @@ def _add_complete_hint(program: Program, network: Architecture, *, deterministic
 
     The variables that follow from the decisions are computed by solving with the decisions fixed.
     """
-    model, solver = program.builder.model, _solver(1, 0)
+    model: Any = program.builder.model
+    solver = _solver(1, 0)
     model.clear_hints()
     for decision, value in zip(program.decisions, program.assignment(network), strict=True):
         if not isinstance(decision, int):

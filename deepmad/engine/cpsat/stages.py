@@ -7,6 +7,7 @@ import numpy as np
 
 from deepmad.engine.cpsat.expressions import Axis, Builder, Choice, Expression
 from deepmad.engine.cpsat.terms import (
+    Array,
     Terms,
     Variant,
     difference,
@@ -164,7 +165,7 @@ def keep_alive_within(
     The body's own count does the sum, with expressions of the program in the place of numbers.
     """
 
-    def expression(array: np.ndarray) -> Expression:  # type: ignore[type-arg]
+    def expression(array: Array) -> Expression:
         over = [axis for axis, length in enumerate(array.shape) if length > 1]
         return builder.lookup([axes[axis] for axis in over], array.squeeze(), "alive")
 

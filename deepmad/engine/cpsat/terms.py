@@ -52,7 +52,7 @@ class _Channels(np.ndarray[Any, Any]):
     def __ne__(self, other: object) -> Any:
         return not self.agree
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 def _axis(values: Iterable[int], axis: int) -> Array:
@@ -110,7 +110,8 @@ def summed(body: Body, cost: Callable[[Layer], Count]) -> Terms:
 
 def difference(first: Terms, second: Terms) -> Terms:
     """Return first - second without the terms that cancel."""
-    found = {axes: first.get(axes, 0) - second.get(axes, np.int64(0)) for axes in {**first, **second}}
+    none = np.zeros((), dtype=np.int64)
+    found = {axes: np.asarray(first.get(axes, none) - second.get(axes, none)) for axes in {**first, **second}}
     return {axes: array for axes, array in found.items() if np.any(array)}
 
 
@@ -160,7 +161,8 @@ def _up(logs: Array) -> Array:
 def ends(space: Space) -> tuple[Part, ...]:
     """Return the parts outside the stages over the widths they depend on: stem.out and the last stage's out."""
     placeholders = [Stage(stage.block[0], 1, 1, 1, 1, stage.stride) for stage in space.stages]
-    placeholders[-1] = replace(placeholders[-1], out=_axis(space.stages[-1].out, 1))
-    stem = replace(Stem(1, space.stem.kernel, space.stem.stride), out=_axis(space.stem.out, 0))
+    widths: tuple[Count, Count] = (_axis(space.stem.out, 0), _axis(space.stages[-1].out, 1))
+    placeholders[-1] = replace(placeholders[-1], out=widths[1])
+    stem = Stem(widths[0], space.stem.kernel, space.stem.stride)
     parts = network_parts(space.in_channels, space.resolution, stem, placeholders, space.tail, space.classes)
     return tuple(replace(part, body=_plain(part.body)) for part in parts if part.stage is None)
