@@ -3,13 +3,10 @@
 Builds a table of a space (or goes on with one), draws random members of the space that are not in it,
 predicts them, measures all of them twice, and writes one row a network to results/.
 
-    taskset -c 0 python benchmarks/latency_accuracy.py --space r18 --networks 20 --seed 1
+    python -m benchmarks.latency_accuracy --space r18 --networks 20 --seed 1
 """
 
-import csv
 import json
-import shlex
-import subprocess
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,6 +17,7 @@ import numpy as np
 import platformdirs
 import typer
 
+from benchmarks.conditions import write_results
 from deepmad.engine.entropy import rho, scales
 from deepmad.profilers.building import Progress, build_table
 from deepmad.profilers.measurements import Measurement, Request, measure_all
@@ -29,8 +27,6 @@ from deepmad.profilers.tables import LatencyTable, describe_tables
 from deepmad.profilers.timing import Timer
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import Space, load_space
-
-ROOT = Path(__file__).parents[1]
 
 
 def main(
@@ -43,7 +39,6 @@ def main(
     threads: int = 1,
     seconds: Annotated[float, typer.Option(help="Seconds for each of the two measurements of a network.")] = 1.0,
     table: Annotated[Path | None, typer.Option(help="Table file to build or reuse; the cache's by default.")] = None,
-    results: Annotated[Path, typer.Option(help="Folder for the CSV.")] = ROOT / "results",
 ) -> None:
     """Build a table, predict and measure random networks, and report the accuracy."""
     members, key = load_space(space), Key(backend, precision, batch, threads)
@@ -66,9 +61,8 @@ def main(
     doubtful = [item.warnings[0] for item in (*first, *second) if item.warnings]
     if doubtful:
         print(f"doubtful: {len(doubtful)} of {2 * len(drawn)} measurements, the first because {doubtful[0]}")
-    stem = f"latency_accuracy-{members.name}-{backend}-{precision}-b{batch}-t{threads}-{started:%Y%m%dT%H%M%S}"
-    written = write_rows(results / f"{stem}.csv", drawn, predicted, first, second)
-    print(f"written: {written}")
+    name = f"latency_accuracy-{members.name}-{backend}-{precision}-b{batch}-t{threads}"
+    print(f"written: {write_results(name, rows_of(drawn, predicted, first, second))}")
 
 
 def draw(space: Space, path: Path, key: Key, count: int, seed: int) -> list[Architecture]:
@@ -84,44 +78,28 @@ def draw(space: Space, path: Path, key: Key, count: int, seed: int) -> list[Arch
     return found
 
 
-def write_rows(
-    path: Path,
-    networks: list[Architecture],
-    predicted: list[float],
-    first: list[Measurement],
-    second: list[Measurement],
-) -> Path:
-    """Write one row a network with its times in seconds and all conditions, and return the path."""
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
-    shared = {"command": shlex.join(sys.argv), "commit": commit + ("-changed" if changed.strip() else "")}
-    rows = []
-    for network, expected, one, two in zip(networks, predicted, first, second, strict=True):
-        rows.append(
-            {
-                "predicted_seconds": expected,
-                "first_seconds": one.seconds,
-                "first_low": one.low,
-                "first_high": one.high,
-                "second_seconds": two.seconds,
-                "second_low": two.low,
-                "second_high": two.high,
-                "relative_error": (expected - one.seconds) / one.seconds,
-                **asdict(one.conditions),
-                "load_before": one.before.load,
-                "load_after": two.after.load,
-                "warnings": "; ".join((*one.warnings, *two.warnings)),
-                **shared,
-                "architecture": json.dumps(network.to_dict()),
-            }
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
+def rows_of(
+    networks: list[Architecture], predicted: list[float], first: list[Measurement], second: list[Measurement]
+) -> list[dict[str, object]]:
+    """Return one row a network with its times in seconds and the conditions of its measurements."""
+    return [
+        {
+            "predicted_seconds": expected,
+            "first_seconds": one.seconds,
+            "first_low": one.low,
+            "first_high": one.high,
+            "second_seconds": two.seconds,
+            "second_low": two.low,
+            "second_high": two.high,
+            "relative_error": (expected - one.seconds) / one.seconds,
+            **asdict(one.conditions),
+            "load_before": one.before.load,
+            "load_after": two.after.load,
+            "warnings": "; ".join((*one.warnings, *two.warnings)),
+            "architecture": json.dumps(network.to_dict()),
+        }
+        for network, expected, one, two in zip(networks, predicted, first, second, strict=True)
+    ]
 
 
 def _report(progress: Progress) -> None:

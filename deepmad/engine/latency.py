@@ -30,5 +30,6 @@ def latency_nanoseconds(parts: Sequence[Part], table: LatencyModel) -> Count:
     total: Count = table.overhead_nanoseconds
     for part in parts:
         for layer in part.body.layers:
-            total = total + part.repeats * table.nanoseconds(layer)
+            runs = part.body.residual if layer.role == "shortcut" else 1  # within a population some have none
+            total = total + part.repeats * runs * table.nanoseconds(layer)
     return total

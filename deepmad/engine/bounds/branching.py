@@ -7,20 +7,26 @@ from typing import Literal
 
 import numpy as np
 
-from deepmad.engine.bounds.master import Master
+from deepmad.engine.bounds.master import Columns, Master
 from deepmad.engine.bounds.nodes import Node
 from deepmad.engine.bounds.pricing import Box, Interval
 from deepmad.engine.bounds.relaxation import log_area_range, within
-from deepmad.engine.bounds.tables import ENTROPY, SpaceTables
+from deepmad.engine.bounds.tables import ENTROPY, Array, SpaceTables
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.spaces import expanded
 
-Dimension = Literal["channels", "depths", "widths"]
+Dimension = Literal["channels", "depths", "widths", "options"]
+
+_OPTION_SHARE = 0.08
+"""What a mixture of options is thought to gain, in units of the spread of its entropy."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """A place to split a box: the interval's low part ends at index `end`. `score` is the error it may mend."""
+    """A place to split a box, and the error that doing so may mend, as the `score`.
+
+    The interval's low part ends at index `end`; a stage's options split into option `end` and the others.
+    """
 
     score: float
     dimension: Dimension
@@ -35,16 +41,20 @@ def children(space: SpaceTables, node: Node) -> list[Node]:
 
 def split(space: SpaceTables, node: Node) -> tuple[Box, ...]:
     """Return the boxes to split a node into, by its last master; none for a single network."""
-    box = node.box
-    splits = list(_by_master(space, node, node.master) if node.master else ())
-    splits += list(_by_size(box))
-    if splits:
-        return _halves(box, max(splits, key=lambda found: found.score))
-    for stage, options in enumerate(box.options):
-        if len(options) > 1:
-            rows = [(*box.options[:stage], (option,), *box.options[stage + 1 :]) for option in options]
-            return tuple(replace(box, options=row) for row in rows)
-    return ()
+    splits = [*(_by_master(space, node, node.master) if node.master else ()), *_by_size(node.box)]
+    if not splits:
+        return ()
+    place = max(splits, key=lambda found: found.score)
+    return _options_split(node.box, place) if place.dimension == "options" else _halves(node.box, place)
+
+
+def _options_split(box: Box, place: Split) -> tuple[Box, Box]:
+    chosen = box.options[place.index]
+
+    def part(options: tuple[int, ...]) -> Box:
+        return replace(box, options=(*box.options[: place.index], options, *box.options[place.index + 1 :]))
+
+    return part((place.end,)), part(tuple(option for option in chosen if option != place.end))
 
 
 def _halves(box: Box, place: Split) -> tuple[Box, Box]:
@@ -59,19 +69,22 @@ def _halves(box: Box, place: Split) -> tuple[Box, Box]:
                 return replace(box, channels=row)
             case "depths":
                 return replace(box, depths=row)
-            case "widths":
+            case _:
                 return replace(box, widths=row)
 
     return part((low, end)), part((end + 1, high))
 
 
 def _by_size(box: Box) -> Iterator[Split]:
-    """Yield the middle of every interval that can still be split, as a last resort."""
+    """Yield the middle of every interval that can still be split, and first options, as a last resort."""
     dimensions: tuple[Dimension, ...] = ("depths", "channels", "widths")
     for rank, dimension in enumerate(dimensions):
         for index, (low, high) in enumerate(getattr(box, dimension)):
             if low < high:
                 yield Split(-1.0 - rank, dimension, index, (low + high) // 2)
+    for index, options in enumerate(box.options):
+        if len(options) > 1:
+            yield Split(-9.0, "options", index, options[0])
 
 
 def _by_master(space: SpaceTables, node: Node, master: Master) -> Iterator[Split]:
@@ -88,17 +101,33 @@ def _by_master(space: SpaceTables, node: Node, master: Master) -> Iterator[Split
                 middle = (area + sum(log_area_range(space, box, scale)) / 2) / 2
                 end = int(np.searchsorted(info.log_area, middle)) - 1
                 yield Split(float(error), "channels", info.stages, end)
-    for stage, (low, high) in enumerate(box.depths):
+    for stage in range(space.stages):
         mask = columns.stage == stage
-        weights, depths = shares[mask], columns.numbers[mask, 5]
-        mean = float(weights @ depths)
-        if low < high:
-            per_block = columns.numbers[mask, ENTROPY] / depths
-            score = slopes[stage] * abs(float(weights @ ((depths - mean) * (per_block - weights @ per_block))))
-            spread = math.sqrt(max(0.0, float(weights @ (depths - mean) ** 2)))
-            yield Split(
-                score + 1e-6 * spread, "depths", stage, int(np.searchsorted(space.depths[stage], mean, "right")) - 1
-            )
+        part = Columns(columns.fields[mask], columns.numbers[mask])
+        if box.depths[stage][0] < box.depths[stage][1]:
+            yield _depth_split(space, stage, part, shares[mask], float(slopes[stage]))
+        if len(box.options[stage]) > 1:
+            yield _option_split(stage, part, shares[mask], float(slopes[stage]))
+
+
+def _depth_split(space: SpaceTables, stage: int, columns: Columns, shares: Array, slope: float) -> Split:
+    """Split depths at their mean: mixing deep and narrow with shallow and wide earns what no single depth does."""
+    depths = columns.numbers[:, 5]
+    mean = float(shares @ depths)
+    per_block = columns.numbers[:, ENTROPY] / depths
+    score = slope * abs(float(shares @ ((depths - mean) * (per_block - shares @ per_block))))
+    spread = math.sqrt(max(0.0, float(shares @ (depths - mean) ** 2)))
+    end = int(np.searchsorted(space.depths[stage], mean, "right")) - 1
+    return Split(score + 1e-6 * spread, "depths", stage, end)
+
+
+def _option_split(stage: int, columns: Columns, shares: Array, slope: float) -> Split:
+    """Split off the option with the largest share, scored by the spread of the entropy a block between options."""
+    options, depths = columns.fields[:, 1], columns.numbers[:, 5]
+    totals = np.bincount(options, weights=shares)
+    sums = np.bincount(options, weights=shares * columns.numbers[:, ENTROPY] / depths)
+    spread = float(np.abs(sums - totals * sums.sum()).sum() * (shares @ depths))
+    return Split(_OPTION_SHARE * slope * spread, "options", stage, int(totals.argmax()))
 
 
 def network(space: SpaceTables, box: Box) -> Architecture | None:
