@@ -146,7 +146,7 @@ def _root(space: SpaceTables, kinds: tuple[str, ...]) -> Node:
     low, high = _entropy_ranges(space)
     depths = np.array([float(values.min()) for values in space.depths])
     relaxation = Relaxation(box, first, low, high, ((),) * count, ((),) * count, (penalty_cut(space, first, depths),))
-    return Node(within(relaxation, space, box), math.inf)
+    return Node(within(relaxation, space, box), math.inf, math.inf)
 
 
 def _entropy_ranges(space: SpaceTables) -> tuple[tuple[Array, ...], tuple[Array, ...]]:

@@ -57,7 +57,7 @@ def layer_costs(layer: Layer, body: Body, table: LatencyModel | None) -> Floats:
     numbers: dict[str, Any] = {
         name: np.broadcast_to(getattr(layer, name), shape).ravel() for name in ("inputs", "outputs", "kernel")
     }
-    alone = (Part("layer", Body((replace(layer, **numbers),))),)
+    alone = (Part("layer", Body((replace(layer, **numbers),), residual=True)),)
     costs: list[Any] = [scales(alone)[-1].log_widths, total_macs(alone), total_params(alone)]
     if table is not None:
         costs.append(latency_nanoseconds(alone, table) - table.overhead_nanoseconds)
