@@ -17,7 +17,7 @@ from deepmad.search_spaces.spaces import expanded
 
 Dimension = Literal["channels", "depths", "widths", "options"]
 
-_OPTION_SHARE = 0.1
+_OPTION_SHARE = 0.08
 """What a mixture of options is thought to gain, in units of the spread of its entropy."""
 
 
@@ -34,13 +34,9 @@ class Split:
     end: int
 
 
-_STALLED = 1e-4
-"""Relative gain of a node on its parent's bound below which its options are split too."""
-
-
 def children(space: SpaceTables, node: Node) -> list[Node]:
     """Return the nodes of the boxes that a node is split into."""
-    return [Node(within(node.relaxation, space, box), node.bound, node.bound, node.prices) for box in node.parts]
+    return [Node(within(node.relaxation, space, box), node.bound, node.prices) for box in node.parts]
 
 
 def split(space: SpaceTables, node: Node) -> tuple[Box, ...]:
@@ -94,8 +90,6 @@ def _by_size(box: Box) -> Iterator[Split]:
 def _by_master(space: SpaceTables, node: Node, master: Master) -> Iterator[Split]:
     """Yield splits scored by how much of the objective rests on the error that they mend."""
     box, columns, shares = node.box, master.columns, master.weights
-    # other splits often settle the options too: they are split once the others no longer help
-    stalled = node.inherited - node.bound < _STALLED * abs(node.bound)
     slopes = np.zeros(space.stages)
     for scale, info in enumerate(space.scales):
         area = float(info.log_area[0]) if info.fixed else float(columns.read(info.stages, info.log_area) @ shares)
@@ -112,7 +106,7 @@ def _by_master(space: SpaceTables, node: Node, master: Master) -> Iterator[Split
         part = Columns(columns.fields[mask], columns.numbers[mask])
         if box.depths[stage][0] < box.depths[stage][1]:
             yield _depth_split(space, stage, part, shares[mask], float(slopes[stage]))
-        if stalled and len(box.options[stage]) > 1:
+        if len(box.options[stage]) > 1:
             yield _option_split(stage, part, shares[mask], float(slopes[stage]))
 
 

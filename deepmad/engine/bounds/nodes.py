@@ -36,14 +36,13 @@ Floor = Callable[[], float]
 
 @dataclass
 class Node:
-    """A box under evaluation: its relaxation, its valid bound so far, the bound it began with and multipliers to start from.
+    """A box under evaluation: its relaxation, its valid bound so far and the multipliers to start from.
 
     `master` is the last one solved; a node that waits holds the boxes it is to be split into, `parts`, instead.
     """
 
     relaxation: Relaxation
     bound: float
-    inherited: float
     prices: Prices | None = None
     master: Master | None = None
     parts: tuple[Box, ...] = ()

@@ -79,7 +79,7 @@ class _Search:
         """Return what is proven now."""
         waiting = [node.bound for node in self.siblings] + ([self.current.bound] if self.current else [])
         open_bound = max([self.settled, self.ties, *waiting, *([-self.heap[0][0]] if self.heap else [])])
-        self.best = min(self.best, max(open_bound, self.known))
+        self.best = float(min(self.best, max(open_bound, self.known)))
         proposal, self.proposal = self.proposal, None
         done = not waiting and not self.heap
         return BoundStep(self.best, proposal, done, infeasible=done and self.best == -math.inf)
@@ -146,7 +146,7 @@ def _root(space: SpaceTables, kinds: tuple[str, ...]) -> Node:
     low, high = _entropy_ranges(space)
     depths = np.array([float(values.min()) for values in space.depths])
     relaxation = Relaxation(box, first, low, high, ((),) * count, ((),) * count, (penalty_cut(space, first, depths),))
-    return Node(within(relaxation, space, box), math.inf, math.inf)
+    return Node(within(relaxation, space, box), math.inf)
 
 
 def _entropy_ranges(space: SpaceTables) -> tuple[tuple[Array, ...], tuple[Array, ...]]:

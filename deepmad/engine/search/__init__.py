@@ -20,7 +20,7 @@ from deepmad.search_spaces.errors import InputError
 SMALL_SPACE = 100_000
 """Networks up to which a space is looked through from end to end."""
 BATCH = 8192
-RESTART_GENERATIONS, RESTART_SIZE = 120, 1500
+RESTART_GENERATIONS, RESTART_SIZE = 120, 800
 KICK_GENERATIONS, KICK_SIZE = 15, 800
 KICKS = 6
 """Kicks in a row that may fail before the search goes elsewhere."""
@@ -39,9 +39,9 @@ def search(
 ) -> Architecture | None:
     """Return the best feasible network found, or None where none was.
 
-    Every round restarts a genetic search from random networks, descends from its best to a local optimum
-    and kicks that one until it stays; the first round begins with `starts`, which need not be feasible nor
-    members of the space. A space of up to `SMALL_SPACE` networks is looked through instead. The search ends
+    Every round runs a genetic search, descends from its best to a local optimum and kicks that one until it
+    stays. Rounds begin in turn from random networks and around the optima so far; the first begins around
+    `starts` where there are any, which need be neither feasible nor members of the space. A space of up to `SMALL_SPACE` networks is looked through instead. The search ends
     after `rounds` rounds or, within about 0.2 s, `seconds`; with `rounds` alone it is deterministic for a
     `seed`. `on_better` is called with every better network and its objective. Raises `InputError` where
     neither end is given, or where a start has another number of stages.

@@ -1,8 +1,4 @@
-"""Genetic search: generations that keep several skeletons alive, so that none takes over early.
-
-A network's skeleton is its depths and inner widths: the good networks of one skeleton are near to each
-other, those of two are many steps apart.
-"""
+"""Genetic search: generations that keep several combinations of depths alive, so that none takes over early."""
 
 import numpy as np
 
@@ -12,7 +8,7 @@ from deepmad.engine.search.variation import children
 
 ELITE = 250
 SHARE = 3
-"""Networks of one skeleton that survive a generation while there are others."""
+"""Networks with the same depths that survive a generation while there are others."""
 PATIENCE = 10
 """Generations without a feasible best after which infeasibility costs more."""
 STEEPEST = 1e6
@@ -21,8 +17,8 @@ STEEPEST = 1e6
 def generations(trials: Trials, rng: np.random.Generator, start: Genomes, count: int, size: int) -> Trial:
     """Return the elite, best first, after `count` generations of `size` children; earlier where time is up."""
     coding = trials.evaluator.coding
-    skeleton = coding.genes("depth") + coding.genes("inner")
-    elite = trials(start).survivors(ELITE, skeleton, SHARE)
+    depths = coding.genes("depth")
+    elite = trials(start).survivors(ELITE, depths, SHARE)
     for generation in range(count):
         if trials.over:
             break
@@ -30,5 +26,5 @@ def generations(trials: Trials, rng: np.random.Generator, start: Genomes, count:
             trials.penalty *= 2
             elite = trials(elite.genomes)
         born = trials(children(coding, rng, elite.genomes, size))
-        elite = joined(elite, born).survivors(ELITE, skeleton, SHARE)
+        elite = joined(elite, born).survivors(ELITE, depths, SHARE)
     return elite
