@@ -41,10 +41,11 @@ def search(
 
     Every round runs a genetic search, descends from its best to a local optimum and kicks that one until it
     stays. Rounds begin in turn from random networks and around the optima so far; the first begins around
-    `starts` where there are any, which need be neither feasible nor members of the space. A space of up to `SMALL_SPACE` networks is looked through instead. The search ends
-    after `rounds` rounds or, within about 0.2 s, `seconds`; with `rounds` alone it is deterministic for a
-    `seed`. `on_better` is called with every better network and its objective. Raises `InputError` where
-    neither end is given, or where a start has another number of stages.
+    `starts` where there are any, which need be neither feasible nor members of the space. A space of up to
+    `SMALL_SPACE` networks is looked through instead. The search ends after `rounds` rounds or, within about
+    0.2 s, `seconds`; with `rounds` alone it is deterministic for a `seed`. `on_better` is called with every
+    better network and its objective. Raises `InputError` where neither end is given, or where a start has
+    another number of stages.
     """
     began = time.monotonic()
     if seconds is None and rounds is None:
@@ -64,6 +65,7 @@ def search(
 
 
 def _look_through(trials: Trials) -> None:
+    """Evaluate every network of the space, or as many as the time allows."""
     sizes = trials.evaluator.coding.sizes
     total = int(np.prod(sizes))
     for first in range(0, total, BATCH):
