@@ -48,8 +48,9 @@ def design_measured(
 
     Each round solves under the corrected limit and measures the network three times: the middle one decides,
     so that neither a lucky time is delivered nor a burst of other work corrected for. The loop ends with a
-    tight hit (95 to 98.5 % of the limit), when another limit binds, or after `rounds`; the best network that met the limit is returned, else the
-    fastest measured one, marked as a violation. Raises `InputError` where there is no latency limit.
+    tight hit (95 to 98.5 % of the limit), when another limit binds, or after `rounds`; the best network that
+    met the limit is returned, else the fastest measured one, marked as a violation. Raises `InputError`
+    where there is no latency limit.
     """
     target = problem.budget.latency_seconds(problem.batch)
     if target is None:
