@@ -214,6 +214,8 @@ def test_doctor_tells_what_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert not states["openvino"]["works"]
     assert "pip install 'deepmad[openvino]'" in states["openvino"]["state"]
     assert {row["name"] for row in report["backends"]} >= {"onnxruntime", "torch"}
+    assert run(["doctor"]) == 0
+    assert "pip install 'deepmad[openvino]'" in capsys.readouterr().out
 
 
 def test_an_interrupt_writes_the_best_so_far_and_exits_with_130(tmp_path: Path) -> None:

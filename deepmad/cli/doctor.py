@@ -52,10 +52,10 @@ def doctor(json: Json = False) -> int:
             f"deepmad {report['deepmad']}, Python {report['python']}, {report['cores']} cores, {report['cpu']}\n"
         )
         rows = [[row["name"], row["version"] or "-", row["state"]] for row in report["libraries"]]
-        out().print(plain_table(("library", "version", ""), rows))
+        out().print(plain_table(("library", "version", ""), rows, text=True))
         rows = [[row["name"], row["version"] or "-", row["state"]] for row in report["backends"]]
         out().print()
-        out().print(plain_table(("back end", "version", ""), rows))
+        out().print(plain_table(("back end", "version", ""), rows, text=True))
     return DONE if healthy else DEVICE_FAILED
 
 

@@ -92,7 +92,7 @@ def _tell(path: Path, *, json: bool) -> None:
         emit_json(found)
         return
     for one in found:
-        out().print(plain_table(("", ""), [[key, _text(value)] for key, value in one.items()]))
+        out().print(plain_table(("", ""), [[key, _text(value)] for key, value in one.items()], text=True))
 
 
 def _text(value: object) -> str:

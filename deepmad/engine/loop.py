@@ -97,14 +97,20 @@ def _with_measurement(solution: Solution, measured: Measured, target: float) -> 
 
 
 def _better(delivered: Solution | None, solution: Solution) -> Solution:
-    """Return the one to deliver: one that meets the target first, then the higher objective, else the faster."""
+    """Return the one to deliver: a safe one before one that just meets the target, then by objective.
+
+    Where neither meets it, the faster one.
+    """
     if delivered is None:
         return solution
 
-    def rank(candidate: Solution) -> tuple[bool, float]:
-        assert candidate.measured is not None
-        assert candidate.objective is not None
-        met = not candidate.measured.violated
-        return met, candidate.objective if met else -candidate.measured.latency_seconds
+    def rank(candidate: Solution) -> tuple[bool, bool, float]:
+        measured, objective = candidate.measured, candidate.objective
+        assert measured is not None
+        assert objective is not None
+        if measured.violated:
+            return False, False, -measured.latency_seconds
+        safe = measured.latency_seconds <= SAFE * candidate.limits["latency_seconds"].limit
+        return True, safe, objective
 
     return max(delivered, solution, key=rank)
