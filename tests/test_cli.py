@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -221,11 +220,11 @@ def test_doctor_tells_what_works(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_interrupt_writes_the_best_so_far_and_exits_with_130(tmp_path: Path) -> None:
     path = tmp_path / "solution.json"
-    command = [sys.executable, "-m", "deepmad", "design", "r18", "--workers", "1", "-o", str(path), "--gap", "0"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    # a shell's background job ignores SIGINT, and would hand that down
-    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, **pipes, text=True, preexec_fn=listen) as process:
+    # a shell's background job ignores SIGINT and hands that down: listen to it again, as at a prompt
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{listen}; from deepmad.cli import main; main()"]
+    command += ["design", "r18", "--workers", "1", "-o", str(path), "--gap", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         deadline = time.monotonic() + 60
         for line in process.stderr:  # a line of progress with a network in it
