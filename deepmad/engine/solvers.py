@@ -21,8 +21,12 @@ from deepmad.search_spaces.errors import InputError
 
 SMALL_SPACE = 1e9
 """Networks up to which CP-SAT is given all of the time; above, it gets a slice and the bound the rest."""
-FIRST_SEARCH_SECONDS = 2.0
+FIRST_SEARCH_SECONDS = 8.0
+"""Enough for one restart or two to reach a good basin of the largest presets; small spaces need far less."""
+SMALL_SEARCH_SECONDS = 1.0
 SEARCH_SECONDS = 4.0
+EXACT_SHARE = 0.1
+"""CP-SAT's share of the time left on a large space."""
 BOUND_STEPS_PER_SEARCH = 25
 SEARCH_ROUNDS = 1
 
@@ -106,9 +110,9 @@ class _Solve:
         """Run until the gap is closed or the time is over; return whether there is no feasible network."""
         for network in starts:
             self.race.offer(network)
-        self.search(FIRST_SEARCH_SECONDS, self.solver.seed, starts)
         small = self.problem.space.size() <= SMALL_SPACE
-        if self.exact(1.0 if small else 0.15):
+        self.search(SMALL_SEARCH_SECONDS if small else FIRST_SEARCH_SECONDS, self.solver.seed, starts)
+        if self.exact(1.0 if small else EXACT_SHARE):
             return True
         if self.race.closed or self.left <= 0 or small:
             return False
