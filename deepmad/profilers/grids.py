@@ -133,9 +133,8 @@ class Grid:
             name: tuple(value) if isinstance(value, list) else value for name, value in document["axes"].items()
         }
         axes = Axes(**known)
-        first, second, third = document["costs"]
         nanoseconds = np.array(document["nanoseconds"], dtype=np.int64).reshape(axes.shape)
-        return Grid(axes, Roofline(document["batch"], (first, second, third)), nanoseconds)
+        return Grid(axes, Roofline(document["batch"], tuple(document["costs"])), nanoseconds)
 
 
 @dataclass(frozen=True, eq=False)

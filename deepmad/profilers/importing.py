@@ -15,7 +15,7 @@ import numpy as np
 from deepmad.profilers.convolutions import ConvolutionTimes
 from deepmad.profilers.grids import NARROW, Axes, Grid, GridPrediction, rooflines
 from deepmad.profilers.kriging import krige
-from deepmad.profilers.rooflines import Floats, Roofline, fit_roofline, work
+from deepmad.profilers.rooflines import PARTS, Floats, Roofline, fit_roofline, work
 from deepmad.profilers.table_files import ANY_SPACE, UNKNOWN, Key, Origin, Series, open_table
 from deepmad.profilers.tinynas_files import read_tinynas
 from deepmad.search_spaces.errors import InputError
@@ -190,7 +190,7 @@ def _grids(group: _Group, progress: _Progress) -> dict[int, Grid]:
 def _fitted(group: _Group, batch: int) -> Roofline:
     """Return the roofline fitted on the measured cells of a batch."""
     measured = group.measured(batch)
-    parts = np.empty((*group.axes.shape, 3))
+    parts = np.empty((*group.axes.shape, len(PARTS)))
     for stride, adds, side, layer in group.axes.cells():
         parts[:, stride, adds, :, :, side] = np.stack(work(layer, batch), axis=-1)
     known = ~np.isnan(measured)
