@@ -285,6 +285,8 @@ def test_the_command_imports_and_names_its_choices(tmp_path: Path, capsys: pytes
     assert (described["device"], described["measured"]) == ("V100", 1)
     assert run(["table", "show", str(tmp_path / "t.sqlite")]) == 0
     assert "one.out (tinynas)" in capsys.readouterr().out
+    assert run(["table", "import", "--help"]) == 0
+    assert "Example: deepmad table import" in capsys.readouterr().out
     assert run([*command, "--precision", "fp32", "--from", "nobody"]) == 2
     assert "tinynas" in capsys.readouterr().err
     for form, precision in (("nobody", "fp32"), ("tinynas", "fp12")):
