@@ -1,15 +1,26 @@
-"""The back ends: one file each, one line each in the registry."""
+"""The back ends: one file each, one line a way of running in the registry."""
 
 from deepmad.profilers.backends.onnxruntime_backend import OnnxRuntime
+from deepmad.profilers.backends.openvino_backend import OpenVino
 from deepmad.profilers.backends.role import Backend, Runnable, Settings
+from deepmad.profilers.backends.tensorrt_onnx import TensorRtOnnx
 from deepmad.profilers.backends.torch_backend import Torch
+from deepmad.profilers.backends.torch_tensorrt import TorchTensorRt
 from deepmad.search_spaces.errors import InputError
 
 __all__ = ["BACKENDS", "Backend", "Runnable", "Settings", "find_backend"]
 
 BACKENDS: dict[str, Backend] = {
     "onnxruntime": OnnxRuntime(),
+    "onnxruntime:cuda": OnnxRuntime("onnxruntime:cuda", "cuda", precisions=("fp32", "fp16")),
+    "openvino": OpenVino(),
+    "tensorrt": TorchTensorRt(),
+    "tensorrt-onnx": TensorRtOnnx(),
     "torch": Torch(),
+    "torch:compiled": Torch("torch:compiled", compiled=True),
+    "torch:cuda": Torch("torch:cuda", "cuda", graph=True),
+    "torch:cuda:compiled": Torch("torch:cuda:compiled", "cuda", compiled=True, graph=True),
+    "torch:cuda:eager": Torch("torch:cuda:eager", "cuda"),
 }
 
 
@@ -25,5 +36,5 @@ def find_backend(name: str, precision: str) -> Backend:
         choices = ", ".join(backend.precisions)
         raise InputError(f"precision: the back end {name} does not take {precision!r}; choose from {choices}")
     if (reason := backend.availability()) is not None:
-        raise InputError(f"backend: {reason}")
+        raise InputError(f"backend {name}: {reason}")
     return backend

@@ -1,13 +1,25 @@
-"""ONNX Runtime with its CPU provider."""
+"""ONNX Runtime with its CPU or its CUDA provider."""
 
 import tempfile
-from importlib import metadata, util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from deepmad.profilers.backends.role import Backend, Runnable, Settings, cpu_name
+from deepmad.profilers.backends.cuda import MAX_ROTATED, gpu_missing, gpu_name
+from deepmad.profilers.backends.role import (
+    Backend,
+    Runnable,
+    Settings,
+    cpu_name,
+    first_line,
+    installed_version,
+    package_files,
+)
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -15,72 +27,97 @@ from deepmad.search_spaces.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_GPU_INSTALL = "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
 
+
+@dataclass(frozen=True)
 class OnnxRuntime(Backend):
-    """ONNX Runtime with its CPU provider, all graph optimisations on, layers one after another."""
+    """ONNX Runtime with one provider, all graph optimisations on, layers one after another."""
 
-    name = "onnxruntime"
-    precisions = ("fp32",)
+    name: str = "onnxruntime"
+    processor: Literal["cpu", "cuda"] = "cpu"
+    precisions: tuple[str, ...] = ("fp32", "int8")
+
+    def modules(self) -> tuple[str, ...]:
+        """Return `onnxruntime`."""
+        return ("onnxruntime",)
 
     def availability(self) -> str | None:
-        """Return None where ONNX Runtime is installed, or how to install it."""
-        return None if util.find_spec("onnxruntime") else "ONNX Runtime is missing; pip install onnxruntime"
+        """Return None where ONNX Runtime and the provider are installed, or the way out."""
+        if util.find_spec("onnxruntime") is None:
+            return f"ONNX Runtime is missing; pip install onnxruntime{'-gpu' if self.processor == 'cuda' else ''}"
+        if self.processor == "cpu":
+            return None
+        if not package_files("onnxruntime", "capi/*onnxruntime_providers_cuda*"):
+            return f"this ONNX Runtime has no CUDA provider; {_GPU_INSTALL}"
+        return gpu_missing()
 
     def version(self) -> str:
         """Return ONNX Runtime's version."""
-        return metadata.version("onnxruntime")
+        return installed_version(
+            *(("onnxruntime-gpu",) if self.processor == "cuda" else ()), "onnxruntime", "onnxruntime-gpu"
+        )
 
     def device(self) -> str:
-        """Return the processor's name."""
-        return cpu_name()
+        """Return the name of the GPU or of the processor."""
+        return gpu_name() if self.processor == "cuda" else cpu_name()
 
     def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> Runnable:
         """Return a session on the file that `export_onnx` writes for the model, or on the given file."""
         from deepmad.profilers.onnx_export import export_onnx, onnx_bytes
+        from deepmad.profilers.onnx_precisions import onnx_model
 
+        make = _CudaSession if self.processor == "cuda" else _CpuSession
+        if settings.precision != "fp32":
+            return make(onnx_model(model, settings).SerializeToString(), settings)
         if isinstance(model, Path):
             if not model.is_file():
                 raise InputError(f"{model}: no such file; give an architecture file or an ONNX file")
-            return _Session(str(model), settings)
+            return make(str(model), settings)
         if isinstance(model, Architecture):
-            return _Session(onnx_bytes(model), settings)
+            return make(onnx_bytes(model), settings)
         with tempfile.TemporaryDirectory() as folder:
             path = export_onnx(
                 model, Path(folder) / "model.onnx", in_channels=settings.in_channels, resolution=settings.resolution
             )
-            return _Session(str(path), settings)
+            return make(str(path), settings)
 
 
-class _Session:
-    """An ONNX Runtime session whose input is bound once, outside the time that is measured."""
+def _session(source: str | bytes, settings: Settings, providers: Sequence[Any]) -> Any:
+    """Return a session on a file or a model's bytes. Raises `InputError` where it cannot be loaded or does not fit."""
+    import onnxruntime
+
+    name = source if isinstance(source, str) else "the exported network"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(source, options, providers=providers)
+    except Exception as error:  # the library raises a dozen classes of its own
+        raise InputError(f"{name}: ONNX Runtime cannot load it ({first_line(error)})") from error
+    _check_input(session, settings, name)
+    return session
+
+
+class _CpuSession:
+    """A session on the CPU whose input is bound once, outside the time that is measured."""
 
     def __init__(self, source: str | bytes, settings: Settings) -> None:
-        import onnxruntime
+        from deepmad.profilers.onnx_precisions import random_images
 
-        name = source if isinstance(source, str) else "the exported network"
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = settings.threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
-        try:
-            session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the library raises a dozen classes of its own
-            raise InputError(f"{name}: ONNX Runtime cannot load it ({_first_line(error)})") from error
-        _check_input(session, settings, name)
-        images = np.random.default_rng(0).standard_normal(settings.shape, dtype=np.float32)
-        self._session = session
-        self._binding = session.io_binding()
-        self._binding.bind_cpu_input(session.get_inputs()[0].name, images)
-        for output in session.get_outputs():
+        self._session = _session(source, settings, ["CPUExecutionProvider"])
+        self._binding = self._session.io_binding()
+        images = random_images(settings).astype(_input_type(self._session))
+        self._binding.bind_cpu_input(self._session.get_inputs()[0].name, images)
+        for output in self._session.get_outputs():
             self._binding.bind_output(output.name, "cpu")
 
     def run(self) -> object:
-        try:
-            self._session.run_with_iobinding(self._binding)
-        except Exception as error:  # the library raises a dozen classes of its own
-            raise DeviceError(f"onnxruntime: {_first_line(error)}") from error
+        _run(self._session, self._binding)
         return self._binding
 
     def outputs(self) -> list[Any]:
@@ -91,10 +128,59 @@ class _Session:
         del self._binding, self._session
 
 
+class _CudaSession:
+    """A session on the GPU: inputs and outputs stay there, bindings to different inputs take turns."""
+
+    def __init__(self, source: str | bytes, settings: Settings) -> None:
+        import onnxruntime
+
+        from deepmad.profilers.onnx_precisions import random_images
+
+        # Convolutions in TF32 would not be fp32.
+        self._session = _session(source, settings, [("CUDAExecutionProvider", {"use_tf32": "0"})])
+        if "CUDAExecutionProvider" not in self._session.get_providers():  # it falls back to the CPU in silence
+            raise DeviceError(
+                f"onnxruntime: its CUDA provider cannot be loaded; install its CUDA and cuDNN, or {_GPU_INSTALL}"
+            )
+        images = random_images(settings).astype(_input_type(self._session))
+        self._bindings, self._runs = [], 0
+        for _ in range(MAX_ROTATED):
+            binding = self._session.io_binding()
+            on_gpu = onnxruntime.OrtValue.ortvalue_from_numpy(images, "cuda", 0)
+            binding.bind_ortvalue_input(self._session.get_inputs()[0].name, on_gpu)
+            for output in self._session.get_outputs():
+                binding.bind_output(output.name, "cuda")
+            self._bindings.append(binding)
+
+    def run(self) -> float:
+        """Do one inference; return its seconds by the host's clock, from a synchronised GPU to the next one."""
+        binding = self._bindings[self._runs % len(self._bindings)]
+        self._runs += 1
+        binding.synchronize_inputs()
+        start = perf_counter()
+        _run(self._session, binding)
+        binding.synchronize_outputs()
+        return perf_counter() - start
+
+    def close(self) -> None:
+        del self._bindings, self._session
+
+
+def _run(session: Any, binding: Any) -> None:
+    try:
+        session.run_with_iobinding(binding)
+    except Exception as error:  # the library raises a dozen classes of its own
+        raise DeviceError(f"onnxruntime: {first_line(error)}") from error
+
+
+def _input_type(session: Any) -> Any:
+    return _TYPES[session.get_inputs()[0].type]
+
+
 def _check_input(session: Any, settings: Settings, name: str) -> None:
     """Raise `InputError` unless the network takes one float input of the shape in `settings`."""
     inputs = session.get_inputs()
-    if len(inputs) != 1 or inputs[0].type != "tensor(float)":
+    if len(inputs) != 1 or inputs[0].type not in _TYPES:
         found = ", ".join(f"{item.name}: {item.type}" for item in inputs)
         raise InputError(f"{name}: takes {found}; only networks with one float input can be timed")
     shape = inputs[0].shape
@@ -103,7 +189,3 @@ def _check_input(session: Any, settings: Settings, name: str) -> None:
     )
     if not fits:
         raise InputError(f"{name}: its input has the shape {shape}, not {list(settings.shape)}; see batch, resolution")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

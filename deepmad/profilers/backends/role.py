@@ -3,8 +3,9 @@
 import platform
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from importlib import metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from deepmad.search_spaces.architectures import Architecture
 
@@ -32,21 +33,32 @@ class Runnable(Protocol):
     """A network that is ready to run on an input of its own."""
 
     def run(self) -> object:
-        """Do one inference of one batch; it has ended when this returns."""
+        """Do one inference of one batch; it has ended when this returns.
+
+        Returns a float where the device's own clock timed it, in seconds; else the caller's clock counts.
+        """
 
     def close(self) -> None:
         """Give back what `prepare` took; nothing runs after it."""
 
 
 class Backend(ABC):
-    """A library that runs networks on one device."""
+    """A library that runs networks on one processor ("cuda" is an NVIDIA GPU), in one way."""
 
     name: str
     precisions: tuple[str, ...]
+    processor: Literal["cpu", "cuda"] = "cpu"
+
+    @abstractmethod
+    def modules(self) -> tuple[str, ...]:
+        """Return the names of the modules that it imports."""
 
     @abstractmethod
     def availability(self) -> str | None:
-        """Return None where the back end works here, or a sentence with the command that installs it."""
+        """Return None where the back end works here, or a sentence with the way out.
+
+        It is quick: no library is imported, so one that is installed but broken passes.
+        """
 
     @abstractmethod
     def version(self) -> str:
@@ -58,7 +70,7 @@ class Backend(ABC):
 
     @abstractmethod
     def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> Runnable:
-        """Return `model` ready to run on a fixed random input.
+        """Return `model` ready to run on fixed random input.
 
         Raises `InputError` for a model that this back end cannot take, `DeviceError` where it fails on it.
         """
@@ -72,3 +84,25 @@ def cpu_name() -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, "") or platform.processor() or platform.machine()
+
+
+def package_files(module: str, pattern: str) -> list[Path]:
+    """Return the files of an installed package that match a glob, without importing it."""
+    spec = util.find_spec(module)
+    folders = spec.submodule_search_locations if spec is not None else None
+    return [path for folder in folders or () for path in Path(folder).glob(pattern)]
+
+
+def installed_version(*distributions: str) -> str:
+    """Return the version of the first of the distributions that is installed, "unknown" where none is."""
+    for name in distributions:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

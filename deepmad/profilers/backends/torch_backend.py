@@ -1,11 +1,18 @@
-"""PyTorch, eager, on the CPU."""
+"""PyTorch on the CPU or a GPU: eager, compiled, or replayed as a CUDA graph."""
 
 import copy
-from importlib import metadata, util
+import shutil
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from importlib import util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from deepmad.profilers.backends.role import Backend, Runnable, Settings, cpu_name
+from deepmad.profilers.backends.cuda import CudaRun, gpu_name, new_stream, rotated_inputs, torch_cuda_missing
+from deepmad.profilers.backends.role import Backend, Runnable, Settings, cpu_name, first_line, installed_version
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -13,47 +20,147 @@ from deepmad.search_spaces.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+WARM_UPS = 3
+"""Runs before a capture, on the stream that captures: libraries choose and load their kernels in them."""
+COMPILED_NETWORKS = 1024
+"""Compiled networks that may be alive at a time; PyTorch's own limit of 8 is meant for one network's shapes."""
 
+
+@dataclass(frozen=True)
 class Torch(Backend):
-    """PyTorch, eager, on the CPU."""
+    """PyTorch on one device, channels last.
 
-    name = "torch"
-    precisions = ("fp32", "bf16")
+    `compiled` runs the code that `torch.compile` makes; `graph` captures the kernels in a CUDA graph and
+    replays it, which leaves Python's launches out of the time. On a GPU "fp32" is IEEE: no TF32.
+    """
+
+    name: str = "torch"
+    processor: Literal["cpu", "cuda"] = "cpu"
+    compiled: bool = False
+    graph: bool = False
+    precisions = ("fp32", "fp16", "bf16")
+
+    def modules(self) -> tuple[str, ...]:
+        """Return `torch`."""
+        return ("torch",)
 
     def availability(self) -> str | None:
-        """Return None where PyTorch is installed, or how to install it."""
-        return None if util.find_spec("torch") else "PyTorch is missing; pip install torch"
+        """Return None where this way of running works here, or the way out."""
+        if util.find_spec("torch") is None:
+            return "PyTorch is missing; pip install torch"
+        if self.processor == "cuda" and (reason := torch_cuda_missing()) is not None:
+            return reason
+        if self.compiled and self.processor == "cuda" and util.find_spec("triton") is None:
+            return "torch.compile needs Triton on a GPU; pip install triton"
+        if self.compiled and self.processor == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+            return "torch.compile needs a C++ compiler on a CPU; apt-get install g++"
+        return None
 
     def version(self) -> str:
         """Return PyTorch's version."""
-        return metadata.version("torch")
+        return installed_version("torch")
 
     def device(self) -> str:
-        """Return the processor's name."""
-        return cpu_name()
+        """Return the name of the GPU or of the processor."""
+        return gpu_name() if self.processor == "cuda" else cpu_name()
 
     def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> Runnable:
         """Return a copy of the module in evaluation mode; the caller's own is not touched."""
-        import torch
-
-        from deepmad.profilers.onnx_export import initialised
-
-        if isinstance(model, Path):
-            raise InputError(f"{model}: the back end torch does not run ONNX files; choose onnxruntime")
-        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[settings.precision]
-        module = initialised(model) if isinstance(model, Architecture) else copy.deepcopy(model)
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randn(settings.shape, generator=generator)
-        return _Eager(module.eval().to("cpu", dtype), images.to(dtype), settings.threads)
+        module, images = on_processor(self.name, model, settings, self.processor)
+        forward = _compiled(self.name, module, images, settings.threads) if self.compiled else module
+        if self.processor == "cpu":
+            return _OnCpu(forward, images, settings.threads)
+        try:
+            return _on_gpu(self.name, forward, images, graph=self.graph)
+        except RuntimeError as error:
+            raise DeviceError(f"{self.name}: {first_line(error)}") from error
 
 
-class _Eager:
+def on_processor(
+    name: str, model: "Architecture | nn.Module | Path", settings: Settings, processor: str
+) -> "tuple[nn.Module, Tensor]":
+    """Return a copy of the module and a random input in the precision asked for, channels last.
+
+    Raises `InputError` for an ONNX file, which PyTorch does not run.
+    """
+    import torch
+
+    from deepmad.profilers.onnx_export import initialised
+
+    if isinstance(model, Path):
+        raise InputError(f"{model}: the back end {name} does not run ONNX files; choose onnxruntime")
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[settings.precision]
+    module = initialised(model) if isinstance(model, Architecture) else copy.deepcopy(model)
+    images = torch.randn(settings.shape, generator=torch.Generator().manual_seed(0))
+    try:
+        module = module.eval().to(processor, dtype)
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return module, images.to(processor, dtype, memory_format=torch.channels_last)
+    except RuntimeError as error:
+        raise DeviceError(f"{name}: {first_line(error)}") from error
+
+
+def _compiled(name: str, module: "nn.Module", images: "Tensor", threads: int) -> "Callable[[Tensor], object]":
+    """Return the compiled module, compiled now for this input; a part that cannot be is an error."""
+    import torch
+    from torch._dynamo import config
+
+    forward: Callable[[Tensor], object] = torch.compile(module, fullgraph=True, dynamic=False)
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)  # code for a CPU is written for a number of threads
+    try:
+        with warnings.catch_warnings(), config.patch(recompile_limit=COMPILED_NETWORKS), torch.inference_mode():
+            # PyTorch's compiler uses parts of PyTorch that are deprecated; its caller can do nothing about that.
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\b.*")
+            with _ieee():
+                forward(images)
+    except Exception as error:  # the compiler's own classes, the C++ compiler's and Triton's
+        raise DeviceError(f"{name}: torch.compile failed ({first_line(error)})") from error
+    finally:
+        torch.set_num_threads(threads_before)
+    return forward
+
+
+def _ieee() -> AbstractContextManager[None]:
+    """Return a context in which convolutions keep IEEE fp32 and cuDNN tries its algorithms."""
+    import torch
+
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+    return context
+
+
+def _on_gpu(name: str, forward: "Callable[[Tensor], object]", images: "Tensor", *, graph: bool) -> CudaRun:
+    """Return launches on rotated inputs: replays of graphs captured here, or plain calls."""
+    import torch
+
+    stream = new_stream()
+    inputs = rotated_inputs(images)
+
+    def call(one: "Tensor") -> object:
+        with _ieee():
+            return forward(one)
+
+    if not graph:
+        return CudaRun(name, [partial(call, one) for one in inputs], stream)
+    with torch.inference_mode(), torch.cuda.stream(stream):
+        for _ in range(WARM_UPS):
+            call(inputs[0])
+    graphs, pool = [], torch.cuda.graph_pool_handle()
+    for one in inputs:
+        captured = torch.cuda.CUDAGraph()
+        with torch.inference_mode(), torch.cuda.graph(captured, pool=pool, stream=stream):
+            call(one)
+        graphs.append(captured)
+    return CudaRun(name, [captured.replay for captured in graphs], stream)
+
+
+class _OnCpu:
     """A module with its input and the number of threads it runs on."""
 
-    def __init__(self, module: "nn.Module", images: "Tensor", threads: int) -> None:
+    def __init__(self, forward: "Callable[[Tensor], object]", images: "Tensor", threads: int) -> None:
         import torch
 
-        self._torch, self._module, self._images, self._threads = torch, module, images, threads
+        self._torch, self._forward, self._images, self._threads = torch, forward, images, threads
         self._threads_before = torch.get_num_threads()
 
     def run(self) -> object:
@@ -61,9 +168,9 @@ class _Eager:
             self._torch.set_num_threads(self._threads)
         try:
             with self._torch.inference_mode():
-                return self._module(self._images)
+                return self._forward(self._images)
         except RuntimeError as error:
-            raise DeviceError(f"torch: {str(error).splitlines()[0]}") from error
+            raise DeviceError(f"torch: {first_line(error)}") from error
 
     def close(self) -> None:
         self._torch.set_num_threads(self._threads_before)

@@ -1,0 +1,98 @@
+"""OpenVINO on the CPU."""
+
+from importlib import util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepmad.profilers.backends.role import Backend, Settings, cpu_name, first_line, installed_version
+from deepmad.profilers.errors import DeviceError
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class OpenVino(Backend):
+    """OpenVINO on the CPU, one stream, so that all threads work on one batch.
+
+    int8 runs the quantise-dequantise pairs of `onnx_precisions`, which OpenVINO turns into integer kernels.
+    """
+
+    name = "openvino"
+    precisions = ("fp32", "int8")
+
+    def modules(self) -> tuple[str, ...]:
+        """Return `openvino`."""
+        return ("openvino",)
+
+    def availability(self) -> str | None:
+        """Return None where OpenVINO is installed, or how to install it."""
+        return None if util.find_spec("openvino") else "OpenVINO is missing; pip install 'deepmad[openvino]'"
+
+    def version(self) -> str:
+        """Return OpenVINO's version."""
+        return installed_version("openvino")
+
+    def device(self) -> str:
+        """Return the processor's name."""
+        return cpu_name()
+
+    def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> "OpenVinoRequest":
+        """Return an inference request on the ONNX model."""
+        import openvino
+
+        from deepmad.profilers.onnx_precisions import onnx_model, random_images
+
+        source = onnx_model(model, settings).SerializeToString()
+        options = {
+            # On a processor with bfloat16, OpenVINO would run fp32 networks in it.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": settings.threads,
+            "NUM_STREAMS": "1",
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": True,
+        }
+        try:
+            core = openvino.Core()
+            compiled = core.compile_model(core.read_model(model=source), "CPU", options)
+        except RuntimeError as error:
+            raise InputError(f"openvino: cannot compile the network ({first_line(error)})") from error
+        return OpenVinoRequest(compiled, random_images(settings))
+
+
+class OpenVinoRequest:
+    """A compiled network with its input."""
+
+    def __init__(self, compiled: Any, images: np.ndarray) -> None:
+        import openvino
+
+        self._compiled, self._request = compiled, compiled.create_infer_request()
+        self._request.set_input_tensor(openvino.Tensor(images))
+
+    def run(self) -> object:
+        """Do one inference."""
+        try:
+            self._request.infer()
+        except RuntimeError as error:
+            raise DeviceError(f"openvino: {first_line(error)}") from error
+        return self._request
+
+    def outputs(self) -> list[np.ndarray]:
+        """Return the outputs of the last run."""
+        return [tensor.data.copy() for tensor in self._request.output_tensors]
+
+    def kernel_precisions(self) -> set[str]:
+        """Return the types in which the network's convolutions and classifier run, as OpenVINO names them."""
+        operations = [operation.get_rt_info() for operation in self._compiled.get_runtime_model().get_ops()]
+        return {
+            found["runtimePrecision"].astype(str)
+            for found in operations
+            if found["layerType"].astype(str) in ("Convolution", "FullyConnected")
+        }
+
+    def close(self) -> None:
+        """Let the compiled network go."""
+        del self._request, self._compiled

@@ -1,0 +1,60 @@
+"""Torch-TensorRT: TensorRT compiled from the PyTorch module itself."""
+
+from functools import partial
+from importlib import util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepmad.profilers.backends.cuda import CudaRun, gpu_name, new_stream, rotated_inputs, torch_cuda_missing
+from deepmad.profilers.backends.role import Backend, Runnable, Settings, first_line, installed_version
+from deepmad.profilers.backends.torch_backend import on_processor
+from deepmad.profilers.errors import DeviceError
+from deepmad.search_spaces.architectures import Architecture
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_DISTRIBUTIONS = ("torch-tensorrt", "torch-tensorrt-rtx")
+"""Either brings the module `torch_tensorrt`; the second compiles for TensorRT-RTX."""
+
+
+class TorchTensorRt(Backend):
+    """`torch_tensorrt.compile` with its dynamo front end; every operation must become TensorRT's."""
+
+    name = "tensorrt"
+    precisions = ("fp32", "fp16", "bf16")
+    processor = "cuda"
+
+    def modules(self) -> tuple[str, ...]:
+        """Return `torch_tensorrt`."""
+        return ("torch_tensorrt",)
+
+    def availability(self) -> str | None:
+        """Return None where Torch-TensorRT, a CUDA build of PyTorch and a GPU are there, or the way out."""
+        if util.find_spec("torch_tensorrt") is None:
+            return "Torch-TensorRT is missing; pip install 'deepmad[tensorrt]'"
+        return torch_cuda_missing()
+
+    def version(self) -> str:
+        """Return which Torch-TensorRT, and its version."""
+        known = (f"{name} {found}" for name in _DISTRIBUTIONS if (found := installed_version(name)) != "unknown")
+        return next(known, "unknown")
+
+    def device(self) -> str:
+        """Return the GPU's name."""
+        return gpu_name()
+
+    def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> Runnable:
+        """Return the compiled module on rotated inputs; the caller's own module is not touched."""
+        import torch_tensorrt
+
+        module, images = on_processor(self.name, model, settings, "cuda")
+        try:
+            # The types of the module and its input are the precision (strong typing); TF32 would not be fp32.
+            compiled = torch_tensorrt.compile(
+                module, ir="dynamo", inputs=[images], disable_tf32=True, require_full_compilation=True, min_block_size=1
+            )
+            inputs = rotated_inputs(images)
+        except Exception as error:  # TensorRT, the exporter and the partitioner raise classes of their own
+            raise DeviceError(f"tensorrt: Torch-TensorRT failed ({first_line(error)})") from error
+        return CudaRun(self.name, [partial(compiled, one) for one in inputs], new_stream())

@@ -1,0 +1,214 @@
+"""Back ends: what they run is the network asked for, in the precision asked for; engines are really built."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto
+from torch import nn
+
+from deepmad.profilers.backends import BACKENDS, Settings, find_backend
+from deepmad.profilers.backends.onnxruntime_backend import OnnxRuntime
+from deepmad.profilers.backends.openvino_backend import OpenVino
+from deepmad.profilers.backends.tensorrt_engines import build_engine, load_module, module_name
+from deepmad.profilers.backends.torch_backend import on_processor
+from deepmad.profilers.onnx_export import export_onnx
+from deepmad.profilers.onnx_precisions import onnx_model, random_images
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.blocks import BLOCKS
+from deepmad.search_spaces.errors import InputError
+from tests.catalogue import one_block
+
+NO_OPENVINO = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+NO_TENSORRT = pytest.mark.skipif(
+    module_name() not in ("tensorrt_rtx", "tensorrt_rtx_bindings"),
+    reason="the wheels of TensorRT-RTX are not installed",
+)
+
+
+class Scaled(nn.Module):
+    """A module of its own, with a constant inside a node once exported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 3, padding=1)
+        for weight in self.convolution.parameters():
+            nn.init.constant_(weight, 0.1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, 8, H, W)."""
+        return nn.functional.hardswish(self.convolution(x)) * 0.5
+
+
+def settings(precision: str, batch: int = 2) -> Settings:
+    return Settings(batch, precision, 1, 3, 32)
+
+
+def reference(kind: str) -> np.ndarray:
+    """Return what ONNX Runtime makes of the network in fp32."""
+    session = OnnxRuntime().prepare(one_block(kind), settings("fp32"))
+    session.run()
+    outputs: np.ndarray = session.outputs()[0]  # type: ignore[attr-defined]
+    return outputs
+
+
+def test_names_are_those_of_the_registry() -> None:
+    assert all(backend.name == name for name, backend in BACKENDS.items())
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_gpu_is_asked_for_where_there_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = BACKENDS[name]
+    everything = importlib.util.find_spec("json")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: everything)
+    for part in ("cuda", "onnxruntime_backend"):
+        monkeypatch.setattr(f"deepmad.profilers.backends.{part}.package_files", lambda *_: [Path("libtorch_cuda.so")])
+    monkeypatch.setattr("deepmad.profilers.backends.cuda.visible_gpu_name", lambda: None)
+    if backend.processor == "cuda":
+        with pytest.raises(InputError, match="no NVIDIA GPU"):
+            find_backend(name, "fp32")
+    else:
+        assert backend.availability() is None
+    monkeypatch.setattr("deepmad.profilers.backends.cuda.visible_gpu_name", lambda: "NVIDIA H100 80GB HBM3")
+    assert backend.availability() is None
+    if backend.processor == "cuda":
+        assert backend.device() == "NVIDIA H100 80GB HBM3"
+
+
+def test_builds_without_cuda_are_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("cuda", "onnxruntime_backend"):
+        monkeypatch.setattr(f"deepmad.profilers.backends.{part}.package_files", lambda *_: [])
+    with pytest.raises(
+        InputError, match="no CUDA provider; pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+    ):
+        find_backend("onnxruntime:cuda", "fp32")
+    with pytest.raises(InputError, match="pip install --force-reinstall torch"):
+        find_backend("torch:cuda", "fp16")
+
+
+def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    assert "g++" in (BACKENDS["torch:compiled"].availability() or "")
+    assert BACKENDS["torch"].availability() is None
+
+
+def test_compiled_and_eager_agree() -> None:
+    backend = BACKENDS["torch:compiled"]
+    if backend.availability() is not None:
+        pytest.skip("no C++ compiler")
+    threads = torch.get_num_threads()
+    outputs = []
+    for name in ("torch", "torch:compiled"):
+        runnable = BACKENDS[name].prepare(Scaled(), settings("fp32"))
+        outputs.append(runnable.run())
+        runnable.close()
+    torch.testing.assert_close(outputs[1], outputs[0])
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("fp16", torch.float16), ("bf16", torch.bfloat16)]
+)
+def test_torch_runs_channels_last_in_the_precision_asked_for(precision: str, dtype: torch.dtype) -> None:
+    module, images = on_processor("torch", one_block("basic"), settings(precision), "cpu")
+    assert {weight.dtype for weight in module.parameters()} == {images.dtype} == {dtype}
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    wide = [weight for weight in module.parameters() if weight.dim() == 4]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in wide)
+
+
+@NO_OPENVINO
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_openvino_computes_the_network_in_fp32(kind: str) -> None:
+    request = OpenVino().prepare(one_block(kind), settings("fp32"))
+    request.run()
+    np.testing.assert_allclose(request.outputs()[0], reference(kind), rtol=1e-3, atol=1e-5)  # bfloat16 would miss it
+    assert request.kernel_precisions() == {"f32"}
+    request.close()
+
+
+@NO_OPENVINO
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_openvino_runs_integer_kernels_for_int8(kind: str) -> None:
+    request = OpenVino().prepare(one_block(kind), settings("int8"))
+    request.run()
+    wanted = reference(kind)
+    assert request.kernel_precisions() <= {"i8", "u8"}
+    assert float(np.abs(request.outputs()[0] - wanted).max()) < 0.1 * float(np.abs(wanted).max())
+    request.close()
+
+
+def test_onnxruntime_quantises() -> None:
+    session = OnnxRuntime().prepare(one_block("mbconv_se"), settings("int8"))
+    session.run()
+    wanted, found = reference("mbconv_se"), session.outputs()[0]  # type: ignore[attr-defined]
+    assert 0 < float(np.abs(found - wanted).max()) < 0.1 * float(np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_fp16_models_are_strongly_typed_and_compute_the_network(kind: str) -> None:
+    model = onnx_model(one_block(kind), settings("fp16"))
+    onnx.checker.check_model(model, full_check=True)
+    assert {weight.data_type for weight in model.graph.initializer} == {TensorProto.FLOAT16}
+    assert model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16
+    assert not [node for node in model.graph.node if node.op_type == "Cast"]
+    typed = onnx.shape_inference.infer_shapes(model)
+    assert {value.type.tensor_type.elem_type for value in typed.graph.value_info} <= {
+        TensorProto.FLOAT16,
+        TensorProto.INT64,
+    }
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    output = session.run(None, {"images": random_images(settings("fp16")).astype(np.float16)})[0]
+    assert output.dtype == np.float16
+    np.testing.assert_allclose(output, reference(kind), rtol=0.05, atol=2e-3)
+
+
+def test_plain_modules_and_files_are_typed_too(tmp_path: Path) -> None:
+    path = export_onnx(one_block("mbconv"), tmp_path / "open.onnx")  # an open batch
+    for model in (Scaled().eval(), path):
+        typed = onnx_model(model, settings("fp16"))
+        onnx.checker.check_model(typed, full_check=True)
+        assert typed.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 2
+    with pytest.raises(InputError, match="shape"):
+        onnx_model(export_onnx(one_block("mbconv"), tmp_path / "one.onnx", 1), settings("fp16"))
+    with pytest.raises(InputError, match="no such file"):
+        onnx_model(tmp_path / "none.onnx", settings("fp16"))
+
+
+@NO_TENSORRT
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_tensorrt_builds_an_engine_of_every_block_ahead_of_time(kind: str, precision: str) -> None:
+    network = one_block(kind)
+    engine = build_engine(onnx_model(network, settings(precision)).SerializeToString())
+    weights = sum(tensor.numel() for tensor in _parameters(network))
+    assert len(engine) > weights * {"fp32": 4, "fp16": 2}[precision] * 0.9  # it holds the weights
+
+
+def _parameters(network: Architecture) -> list[torch.Tensor]:
+    from deepmad.profilers.onnx_export import initialised
+
+    return list(initialised(network).parameters())
+
+
+@NO_TENSORRT
+def test_tensorrt_builds_modules_and_files_too(tmp_path: Path) -> None:
+    path = export_onnx(one_block("mbconv"), tmp_path / "open.onnx")
+    sources: list[Callable[[], bytes]] = [
+        lambda: onnx_model(Scaled().eval(), settings("fp16")).SerializeToString(),
+        lambda: onnx_model(path, settings("fp16")).SerializeToString(),
+    ]
+    assert all(len(build_engine(source())) > 1000 for source in sources)
+
+
+@NO_TENSORRT
+def test_tensorrt_tells_what_it_cannot_parse() -> None:
+    assert hasattr(load_module(), "Builder")
+    with pytest.raises(InputError, match="cannot parse"):
+        build_engine(b"nonsense")

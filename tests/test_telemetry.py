@@ -1,0 +1,173 @@
+"""Telemetry, against a stand-in for NVML that answers as an H100 and as a small card that knows little."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from deepmad.profilers.machine import MachineState
+from deepmad.profilers.measurements import Conditions, Measurement
+from deepmad.profilers.telemetry import GpuState, GpuTelemetry, GpuWatch, visible_gpu_name
+
+
+class NVMLError(Exception):
+    """What NVML raises for anything that it cannot do."""
+
+
+@dataclass
+class FakeNvml:
+    """The functions of `pynvml` that are used; every sample of a changing value is the next of its list."""
+
+    sm_megahertz: list[int] = field(default_factory=lambda: [345, 1980, 1980])
+    millijoules: list[int] = field(default_factory=lambda: [1_000_000, 1_100_000, 1_200_000])
+    celsius: int = 41
+    throttle: int = 0x1
+    pids: list[int] = field(default_factory=lambda: [os.getpid()])
+    unsupported: frozenset[str] = frozenset()
+    initialised: int = 0
+    asked: list[str] = field(default_factory=list)
+
+    NVMLError = NVMLError
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+    nvmlClocksThrottleReasonSwPowerCap = 0x4  # noqa: N815 - NVML's own names
+    nvmlClocksThrottleReasonHwSlowdown = 0x8  # noqa: N815
+    nvmlClocksThrottleReasonSyncBoost = 0x10  # noqa: N815
+    nvmlClocksThrottleReasonSwThermalSlowdown = 0x20  # noqa: N815
+    nvmlClocksThrottleReasonHwThermalSlowdown = 0x40  # noqa: N815
+    nvmlClocksThrottleReasonHwPowerBrakeSlowdown = 0x80  # noqa: N815
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        self.initialised += 1
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        self.initialised -= 1
+
+    def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
+        return "580.82.07"
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if not name.startswith("nvmlDevice"):
+            raise AttributeError(name)
+        return lambda *arguments: self._answer(name, *arguments)
+
+    def _answer(self, name: str, *arguments: Any) -> Any:
+        self.asked.append(name)
+        if name in self.unsupported or self.initialised < 1:
+            raise NVMLError("Not Supported")
+        answers: dict[str, Callable[[], Any]] = {
+            "nvmlDeviceGetHandleByIndex": lambda: arguments[0],
+            "nvmlDeviceGetHandleByUUID": lambda: arguments[0],
+            "nvmlDeviceGetName": lambda: "NVIDIA H100 80GB HBM3",
+            "nvmlDeviceGetClockInfo": lambda: 2619 if arguments[1] == 2 else _next(self.sm_megahertz),
+            "nvmlDeviceGetPowerUsage": lambda: 412_345,
+            "nvmlDeviceGetTotalEnergyConsumption": lambda: _next(self.millijoules),
+            "nvmlDeviceGetTemperature": lambda: self.celsius,
+            "nvmlDeviceGetCurrentClocksThrottleReasons": lambda: self.throttle,
+            "nvmlDeviceGetMemoryInfo": lambda: SimpleNamespace(used=3 << 30, total=80 << 30),
+            "nvmlDeviceGetComputeRunningProcesses": lambda: [SimpleNamespace(pid=pid) for pid in self.pids],
+        }
+        return answers[name]()
+
+
+def _next(values: list[int]) -> int:
+    """Return the next value; the last one stays."""
+    return values.pop(0) if len(values) > 1 else values[0]
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNvml]:
+    fake = FakeNvml()
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    yield fake
+    assert fake.initialised == 0
+    assert not [name for name in fake.asked if "Set" in name]
+
+
+def watched(samples: int = 1) -> GpuTelemetry:
+    """Return what a watch finds that ends after so many samples in between."""
+    with GpuWatch(1, interval_seconds=0.001) as watch:
+        while len(watch._states) < 1 + samples:
+            pass
+    assert watch.telemetry is not None
+    return watch.telemetry
+
+
+def test_a_quiet_gpu_is_sampled_before_during_and_after(nvml: FakeNvml) -> None:
+    found = watched()
+    assert (found.name, found.driver) == ("NVIDIA H100 80GB HBM3", "580.82.07")
+    before, during, *_, after = found.states
+    assert (before.sm_megahertz, during.sm_megahertz, during.memory_megahertz) == (345, 1980, 2619)
+    assert (during.watts, during.celsius, during.used_bytes, during.other_processes) == (412.345, 41, 3 << 30, 0)
+    assert after.clock_seconds > during.clock_seconds > before.clock_seconds
+    assert found.warnings == ()  # an idle clock before is no drop, and idling no throttling
+    assert nvml.asked.count("nvmlDeviceGetClockInfo") == 2 * len(found.states)
+
+
+def test_what_spoils_a_number_is_told(nvml: FakeNvml) -> None:
+    nvml.sm_megahertz, nvml.celsius, nvml.throttle = [345, 1980, 1410], 84, 0x4 | 0x40
+    nvml.pids = [os.getpid(), 4242, 4243]
+    clock, throttled, others, hot = watched(samples=2).warnings
+    assert "from 1980 to 1410 MHz" in clock
+    assert "power cap, thermal slowdown by hardware" in throttled
+    assert "2 other process(es)" in others
+    assert "84 °C" in hot
+
+
+def test_in_a_container_one_unknown_process_is_this_one(nvml: FakeNvml) -> None:
+    nvml.pids = [10**7]
+    assert watched().states[0].other_processes == 0
+    nvml.pids = []
+    assert watched().states[0].other_processes == 0
+
+
+def test_what_a_gpu_does_not_tell_is_none(nvml: FakeNvml) -> None:
+    nvml.unsupported = frozenset(
+        f"nvmlDeviceGet{name}"
+        for name in ("ClockInfo", "PowerUsage", "TotalEnergyConsumption", "Temperature", "MemoryInfo",
+                     "CurrentClocksThrottleReasons", "ComputeRunningProcesses")
+    )  # fmt: skip
+    found = watched()
+    state = found.states[0]
+    assert state == GpuState(state.clock_seconds, None, None, None, None, None, (), None, None)
+    assert found.warnings == ()
+    assert found.watts is None
+    assert found.joules_per_image(0.01, 8) is None
+
+
+def test_the_visible_gpu_is_the_one_asked(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    for visible, handle in (("3,1", 3), ("GPU-4a1e", "GPU-4a1e")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        with GpuWatch(1) as watch:
+            assert watch._gpu._handle == handle
+    assert visible_gpu_name() == "NVIDIA H100 80GB HBM3"
+    nvml.unsupported = frozenset({"nvmlDeviceGetHandleByUUID"})
+    assert visible_gpu_name() is None
+    with GpuWatch(1) as watch:
+        pass
+    assert watch.telemetry is None
+
+
+def state(seconds: float, **values: Any) -> GpuState:
+    return replace(GpuState(seconds, 1980, 2619, 300.0, None, 50, (), 1 << 30, 0), **values)
+
+
+def test_energy_comes_from_the_counter_or_from_the_power() -> None:
+    counted = GpuTelemetry("gpu", "1", 1, (state(10.0, joules=5000.0), state(11.0), state(12.0, joules=5800.0)))
+    assert counted.watts == 400.0
+    sampled = GpuTelemetry("gpu", "1", 1, (state(0, watts=60.0), state(1), state(2, watts=500.0), state(3, watts=60.0)))
+    assert sampled.watts == 400.0
+    conditions = Conditions("gpu", "torch:cuda", "1", "fp16", 8, 1, 3, 224, "2026-01-01T00:00:00+00:00")
+    quiet = MachineState(0.1, 0, 1)
+    found = Measurement((0.01,) * 9, conditions, quiet, quiet, counted)
+    assert found.joules_per_image == pytest.approx(400.0 * 0.01 / 8)
+    assert found.to_dict()["gpu"]["watts"] == 400.0
+    assert found.to_dict()["gpu"]["states"][0]["sm_megahertz"] == 1980
+    assert replace(found, gpu=replace(counted, networks=2)).joules_per_image is None
+    assert replace(found, gpu=None).joules_per_image is None
+    hot = replace(counted, states=(state(0), state(1, celsius=90), state(2)))
+    assert "90 °C" in replace(found, gpu=hot).warnings[0]
