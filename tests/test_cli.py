@@ -1,5 +1,6 @@
 """The command line: exit codes, one-line errors, JSON on standard output, files."""
 
+import importlib.util
 import json
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from deepmad.cli.app import run
 from deepmad.cli.schema import schema_of
+from deepmad.profilers.backends import BACKENDS
 from deepmad.profilers.building import build_table
 from deepmad.profilers.timing import Timer
 from tests.catalogue import EXAMPLES, GOLDEN, small_space
@@ -190,6 +192,21 @@ def test_measure_takes_modules_of_other_libraries(
     assert len(json.loads(capsys.readouterr().out)) == 3
 
 
+def test_a_crash_costs_one_row_where_measuring_is_isolated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import os\nfrom torch import nn\ndef net():\n    return nn.Conv2d(3, 8, 3)\ndef crash():\n    os.abort()\n"
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--backend", "torch", "--seconds", "0.05", "--resolution", "32", "--isolated", "--json"]
+    assert run(["measure", "mine:crash", "mine:net", *arguments]) == 3
+    output = capsys.readouterr()
+    crashed, measured = json.loads(output.out)
+    assert crashed["failed"] == "its process was killed by SIGABRT"
+    assert measured["latency_seconds"] > 0
+    assert "SIGABRT" in output.err
+
+
 @pytest.mark.usefixtures("torchvision_operators")
 @pytest.mark.parametrize("name", ["timm:resnet_none", "torchvision:resnet_none"])
 def test_an_unknown_model_of_a_library_is_told(name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,11 +228,32 @@ def test_doctor_tells_what_works(capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(capsys.readouterr().out)
     states = {row["name"]: row for row in report["libraries"]}
     assert states["torch"]["works"]
-    assert not states["openvino"]["works"]
-    assert "pip install 'deepmad[openvino]'" in states["openvino"]["state"]
-    assert {row["name"] for row in report["backends"]} >= {"onnxruntime", "torch"}
+    backends = {row["name"]: row for row in report["backends"]}
+    assert set(backends) == set(BACKENDS)
+    assert backends["torch"]["state"] == "works: fp32, fp16, bf16"
+    for name, row in backends.items():
+        assert row["works"] == (BACKENDS[name].availability() is None)
+
+
+def test_doctor_tells_what_is_missing_and_what_is_broken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("deepmad.cli.doctor.find_spec", lambda name: None if name == "ray" else find_spec(name))
+    (tmp_path / "openvino").mkdir()
+    (tmp_path / "openvino/__init__.py").write_text("raise OSError('libopenvino.so: no such file')", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    assert run(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    states = {row["name"]: row["state"] for row in report["libraries"]}
+    assert states["ray"] == "not installed: pip install 'deepmad[ray]'"
+    assert "installed but broken (libopenvino.so: no such file)" in states["openvino"]
+    backends = {row["name"]: row for row in report["backends"]}
+    assert not backends["openvino"]["works"]
+    assert "installed but broken (openvino: libopenvino.so: no such file)" in backends["openvino"]["state"]
     assert run(["doctor"]) == 0
-    assert "pip install 'deepmad[openvino]'" in capsys.readouterr().out
+    assert "installed but broken" in capsys.readouterr().out
 
 
 def test_an_interrupt_writes_the_best_so_far_and_exits_with_130(tmp_path: Path) -> None:

@@ -3,14 +3,18 @@
 import importlib
 import os
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepmad import __version__
 from deepmad.cli.options import Json
 from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, err, out
 from deepmad.cli.render import plain_table
+
+if TYPE_CHECKING:
+    from deepmad.profilers.backends import Backend
 
 _NEEDED = {
     "torch": "torch",
@@ -28,7 +32,7 @@ _EXTRAS = {
     "timm": ("timm", "timm"),
     "torchvision": ("torchvision", "timm"),
     "openvino": ("openvino", "openvino"),
-    "tensorrt_rtx": ("tensorrt_rtx", "tensorrt-rtx"),
+    "tensorrt-rtx-cu13-bindings": ("tensorrt_rtx_bindings", "tensorrt-rtx"),
     "torch-tensorrt": ("torch_tensorrt", "tensorrt"),
     "ray": ("ray", "ray"),
     "scikit-learn": ("sklearn", "predict"),
@@ -49,7 +53,8 @@ def doctor(json: Json = False) -> int:
         emit_json(report)
     else:
         out().print(
-            f"deepmad {report['deepmad']}, Python {report['python']}, {report['cores']} cores, {report['cpu']}\n"
+            f"deepmad {report['deepmad']}, Python {report['python']}, {report['cores']} cores, {report['cpu']}, "
+            f"{report['gpu'] or 'no NVIDIA GPU'}\n"
         )
         rows = [[row["name"], row["version"] or "-", row["state"]] for row in report["libraries"]]
         out().print(plain_table(("library", "version", ""), rows, text=True))
@@ -63,27 +68,33 @@ def examine() -> dict[str, Any]:
     """Return what there is: the machine, the libraries and the back ends."""
     from deepmad.profilers.backends import BACKENDS
     from deepmad.profilers.backends.role import cpu_name
+    from deepmad.profilers.telemetry import visible_gpu_name
 
     libraries = [_library(name, module, None) for name, module in _NEEDED.items()]
     libraries += [_library(name, module, extra) for name, (module, extra) in _EXTRAS.items()]
-    backends = []
-    for name, backend in BACKENDS.items():
-        reason = backend.availability()
-        backends.append(
-            {
-                "name": name,
-                "works": reason is None,
-                "state": reason or f"works: {', '.join(backend.precisions)}",
-                "version": backend.version() if reason is None else None,
-            }
-        )
+    backends = [_backend(name, backend) for name, backend in BACKENDS.items()]
     return {
         "deepmad": __version__,
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "cpu": cpu_name(),
+        "gpu": visible_gpu_name(),
         "libraries": libraries,
         "backends": backends,
+    }
+
+
+def _backend(name: str, backend: "Backend") -> dict[str, Any]:
+    """Return a back end's state; what it imports is imported, so that one installed but broken is told apart."""
+    reason = backend.availability()
+    if reason is None:
+        broken = (f"{module}: {why}" for module in backend.modules() if (why := _why_broken(module)) is not None)
+        reason = next((f"installed but broken ({first}): reinstall it" for first in broken), None)
+    return {
+        "name": name,
+        "works": reason is None,
+        "state": reason or f"works: {', '.join(backend.precisions)}",
+        "version": backend.version() if reason is None else None,
     }
 
 
@@ -93,12 +104,18 @@ def _library(name: str, module: str, extra: str | None) -> dict[str, Any]:
     install = f"pip install {name}" if extra is None else f"pip install 'deepmad[{extra}]'"
     if find_spec(module) is None:
         return row | {"state": f"not installed: {install}"}
-    try:
+    with suppress(PackageNotFoundError):
         row["version"] = version(name)
+    if (reason := _why_broken(module)) is not None:
+        return row | {"state": f"installed but broken ({reason}): reinstall it, {install}"}
+    return row | {"works": True, "state": "works"}
+
+
+def _why_broken(module: str) -> str | None:
+    """Import a module; return None where that works, else the first words of why it does not."""
+    try:
         importlib.import_module(module)
-    except PackageNotFoundError:
-        row["version"] = None
     except Exception as error:  # noqa: BLE001 - a broken library may raise anything
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        return row | {"state": f"installed but broken ({reason[0][:80]}): reinstall it, {install}"}
-    return row | {"works": True, "state": "works"}
+        return reason[0][:80]
+    return None
