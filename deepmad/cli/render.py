@@ -7,18 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deepmad.search_spaces.units import Kind, human
+from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
     from deepmad.engine.solutions import Solution
-
-_KINDS: dict[str, Kind] = {
-    "macs": "count",
-    "params": "count",
-    "rho": "number",
-    "latency_seconds": "seconds",
-    "memory_bytes": "bytes",
-}
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: bool = False) -> Table:
@@ -85,9 +77,11 @@ def solution_report(solution: "Solution", console: Console) -> None:
 
 def limit_rows(solution: "Solution") -> list[list[str]]:
     """Return a row a limit: name, limit, used, left in percent."""
+    from deepmad.engine.limits import KINDS
+
     rows = []
     for name, use in solution.limits.items():
-        kind = _KINDS[name]
+        kind = KINDS[name]
         used = "-" if use.used is None else human(use.used, kind)
         left = "-" if use.used is None else f"{1 - use.used / use.limit:.2%}"
         rows.append([name, human(use.limit, kind), used, left])

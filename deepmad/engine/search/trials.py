@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from deepmad.engine.population.evaluation import Evaluator
-from deepmad.engine.population.genomes import Genomes
+from deepmad.engine.population.evaluation import Evaluation
+from deepmad.engine.population.genomes import Coding, Genomes
 from deepmad.engine.population.tables import Floats
 from deepmad.engine.problems import Problem
 from deepmad.engine.search.repair import Repair
@@ -23,6 +24,17 @@ POPULATION = 100
 
 HASH = 1_000_003
 """A prime; the products may wrap around, which only makes two keys equal once in a long while."""
+
+
+class Scorer(Protocol):
+    """What scores a population: by a problem's objective, or by another wish."""
+
+    @property
+    def coding(self) -> Coding:
+        """How networks are written as genomes."""
+
+    def evaluate(self, genomes: Genomes) -> Evaluation:
+        """Return what the networks of `genomes`, shape (networks, genes), are worth."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +111,7 @@ class Trials:
     """Repairs and scores genomes of one problem until `end` (`time.monotonic` seconds; None is no end)."""
 
     problem: Problem
-    evaluator: Evaluator
+    evaluator: Scorer
     repair: Repair
     best: Best
     end: float | None = None
