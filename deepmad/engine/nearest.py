@@ -14,7 +14,7 @@ LOOSE = 1e15
 """A limit that every network keeps, in MACs, parameters or bytes, and for rho,"""
 LOOSE_SECONDS = 1e6
 """and one in seconds, small enough for its nanoseconds to be added up in 64 bits."""
-SEARCH_SHARE, LONGEST_SEARCH = 0.5, 8.0
+SEARCH_SHARE, LONGEST_SEARCH = 0.6, 10.0
 """The quick search's share of the time, and its seconds at most,"""
 SMALL_SPACE, SHORTEST_SEARCH = 1e9, 0.3
 """but few seconds in a space of up to so many networks: CP-SAT is soon through with it."""
@@ -71,11 +71,11 @@ def clash_message(problem: Problem, names: Sequence[str], near: Mapping[str, Nea
     `names` are the limits that clash, `near` the nearest values known. Values are rounded up where they are
     rounded, so that a limit typed from the sentence is feasible.
     """
-    asked = {name: f"{name} {human(problem.limits()[name], KINDS[name])}" for name in names}
+    asked = [f"{name} {problem.limits()[name]:.6g}" for name in names]
     start = f"no network of space {problem.space.name} meets "
     if not names:
         return start + "the space's own rules; loosen the rules"
-    start += " and ".join(asked.values()) + (" together" if len(names) > 1 else "")
+    start += " and ".join(asked) + (" together" if len(names) > 1 else "")
     if not near:
         return start + "; loosen a limit"
     ways = []
