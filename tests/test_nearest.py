@@ -79,6 +79,17 @@ def test_limits_that_clash(pair: tuple[str, str]) -> None:
         assert loosened.usages(found.network)[name].used == found.value
 
 
+def test_the_slowest_device_decides() -> None:
+    tables = (StairTable(layer_nanoseconds=4_000, group=8), StairTable(layer_nanoseconds=500, group=32))
+    problem = Problem(space(), Budget(latency=1e-5, macs=2e6), table=tables)
+    found = nearest(problem, "latency_seconds", seconds=60, workers=1, seed=0)
+    assert found is not None
+    assert found.proven
+    both = count(problem)
+    kept = both.feasible(only(problem, {"macs"}))
+    assert found.value == pytest.approx(float(both.used["latency_seconds"][kept].min()), rel=1e-9)
+
+
 def test_a_limit_that_cannot_help_alone() -> None:
     problem = replace(tight(0.5), budget=replace(PLENTY, macs=1e3, rho=1e-3))
     assert nearest(problem, "macs", seconds=20, workers=1, seed=0) is None

@@ -84,7 +84,9 @@ def clash_message(problem: Problem, names: Sequence[str], near: Mapping[str, Nea
         proof = "proven nearest" if found.proven else "the best found"
         kept = f"{others} as asked, {proof}" if others else proof
         ways.append(f"{name} {human(rounded_up(found.value), KINDS[name])} ({kept})")
-    return f"{start}; feasible from {' or '.join(ways)}"
+    missing = " or ".join(name for name in names if name not in near)
+    rest = f"; no network was found by loosening {missing} alone" if missing else ""
+    return f"{start}; feasible from {' or '.join(ways)}{rest}"
 
 
 def rounded_up(value: float, digits: int = 4) -> float:

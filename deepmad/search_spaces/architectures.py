@@ -126,7 +126,8 @@ def numbered(document: Any, rank: int, source: str) -> Any:
         if document.get("architecture") is None:
             raise InputError(f"{source}: this solution holds no network; see its status and message")
         others = document.get("alternatives") or []
-        networks = [document["architecture"], *(dict(other).get("architecture") for other in others)]
+        networks = [document["architecture"]]
+        networks += [other.get("architecture") if isinstance(other, dict) else other for other in others]
     if not 1 <= rank <= len(networks):
         count = f"{len(networks)} networks, #1 to #{len(networks)}" if len(networks) > 1 else "one network"
         raise InputError(f"{source}: there is no #{rank}; the file holds {count}")
