@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepmad.engine.population.evaluation import Evaluation, Evaluator
-from deepmad.engine.population.genomes import Coding, Genomes
+from deepmad.engine.population.genomes import Genomes
 from deepmad.engine.population.tables import Floats
 from deepmad.engine.problems import Problem
 from deepmad.engine.solutions import Solution, alternative, found
@@ -99,15 +99,10 @@ def _exact(problem: Problem, best: Architecture, count: int, solver: CpSat, seco
 class _Archive:
     """Scores networks as the problem does, and keeps those that are feasible and reach `floor`."""
 
-    def __init__(self, problem: Problem, floor: float) -> None:
-        self._evaluator, self._floor = Evaluator(problem), floor
-        self.genomes: Genomes = np.empty((0, len(self.coding.sizes)), dtype=np.intp)
+    def __init__(self, evaluator: Evaluator, floor: float) -> None:
+        self._evaluator, self._floor = evaluator, floor
+        self.genomes: Genomes = np.empty((0, len(evaluator.coding.sizes)), dtype=np.intp)
         self.values: Floats = np.empty(0)
-
-    @property
-    def coding(self) -> Coding:
-        """How networks are written as genomes."""
-        return self._evaluator.coding
 
     def evaluate(self, genomes: Genomes) -> Evaluation:
         """Return what the networks of `genomes`, shape (networks, genes), are worth."""
@@ -125,15 +120,16 @@ class _Archive:
 
     def best_first(self) -> Iterable[Architecture]:
         """Yield the networks, best first."""
-        return (self.coding.architecture(genome) for genome in self.genomes[::-1])
+        return (self._evaluator.coding.architecture(genome) for genome in self.genomes[::-1])
 
 
 def _searched(problem: Problem, best: Architecture, count: int, solver: CpSat, seconds: float) -> list[Architecture]:
     """Return networks met by a search around the best."""
-    from deepmad.engine.search import search
+    from deepmad.engine.search.scored import search_scored
 
-    archive = _Archive(problem, _floor(problem, best, solver.gap))
-    search(problem, seed=solver.seed, seconds=seconds, starts=[best], scorer=archive)
+    evaluator = Evaluator(problem)
+    archive = _Archive(evaluator, _floor(problem, best, solver.gap))
+    search_scored(problem, evaluator, archive, seed=solver.seed, seconds=seconds, start=best)
     networks = [network for network in archive.best_first() if not problem.broken(network)]
     return _chosen(best, networks, count)
 

@@ -39,7 +39,7 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
     search finds a witness, and CP-SAT a better one or the proof that there is none.
     """
     from deepmad.engine.cpsat import least_use
-    from deepmad.engine.search.least import search_least
+    from deepmad.engine.search.scored import search_least
 
     free = with_limit(problem, name, LOOSE_SECONDS if name == "latency_seconds" else LOOSE)
     longest = SHORTEST_SEARCH if problem.space.size() <= SMALL_SPACE else LONGEST_SEARCH

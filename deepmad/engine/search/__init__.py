@@ -12,7 +12,7 @@ from deepmad.engine.problems import Problem
 from deepmad.engine.search.descent import Neighbourhood, descend, neighbourhood
 from deepmad.engine.search.genetic import generations
 from deepmad.engine.search.repair import Repair
-from deepmad.engine.search.trials import Best, Scorer, Trial, Trials
+from deepmad.engine.search.trials import Best, Trial, Trials
 from deepmad.engine.search.variation import random_genomes, traded, varied
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -36,7 +36,6 @@ def search(
     rounds: int | None = None,
     starts: Sequence[Architecture] = (),
     on_better: Callable[[Architecture, float], None] | None = None,
-    scorer: Scorer | None = None,
 ) -> Architecture | None:
     """Return the best feasible network found, or None where none was.
 
@@ -45,8 +44,7 @@ def search(
     `starts` where there are any, which need be neither feasible nor members of the space. A space of up to
     `SMALL_SPACE` networks is looked through instead. The search ends after `rounds` rounds or, within about
     0.2 s, `seconds`; with `rounds` alone it is deterministic for a `seed`. `on_better` is called with every
-    better network and its objective. `scorer`, where given, scores the networks
-    in place of the problem's objective. Raises `InputError` where neither end is given, or where a start has
+    better network and its objective. Raises `InputError` where neither end is given, or where a start has
     another number of stages.
     """
     began = time.monotonic()
@@ -58,7 +56,7 @@ def search(
     if not repair.possible:
         return None
     end = None if seconds is None else began + seconds
-    trials = Trials(problem, scorer or Evaluator(problem), repair, Best(on_better), end)
+    trials = Trials(problem, Evaluator(problem), repair, Best(on_better), end)
     if problem.space.size() <= SMALL_SPACE:
         _look_through(trials)
     else:

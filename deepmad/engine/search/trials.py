@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from deepmad.engine.population.evaluation import Evaluation
-from deepmad.engine.population.genomes import Coding, Genomes
+from deepmad.engine.population.evaluation import Evaluation, Evaluator
+from deepmad.engine.population.genomes import Genomes
 from deepmad.engine.population.tables import Floats
 from deepmad.engine.problems import Problem
 from deepmad.engine.search.repair import Repair
@@ -27,11 +27,7 @@ HASH = 1_000_003
 
 
 class Scorer(Protocol):
-    """What scores a population: by a problem's objective, or by another wish."""
-
-    @property
-    def coding(self) -> Coding:
-        """How networks are written as genomes."""
+    """What scores networks in the evaluator's place, by another wish than the problem's objective."""
 
     def evaluate(self, genomes: Genomes) -> Evaluation:
         """Return what the networks of `genomes`, shape (networks, genes), are worth."""
@@ -111,11 +107,12 @@ class Trials:
     """Repairs and scores genomes of one problem until `end` (`time.monotonic` seconds; None is no end)."""
 
     problem: Problem
-    evaluator: Scorer
+    evaluator: Evaluator
     repair: Repair
     best: Best
     end: float | None = None
     penalty: float = FIRST_PENALTY
+    scorer: Scorer | None = None
     _largest: float = field(default=1.0, init=False)
 
     @property
@@ -126,7 +123,7 @@ class Trials:
     def __call__(self, genomes: Genomes) -> Trial:
         """Return `genomes` repaired and scored; the best feasible one is kept."""
         genomes = self.repair(genomes)
-        found = self.evaluator.evaluate(genomes)
+        found = (self.scorer or self.evaluator).evaluate(genomes)
         if len(genomes) >= POPULATION and np.isfinite(found.values.max()):
             self._largest = max(self._largest, abs(float(found.values.max())))
         feasible = found.excess <= ROUNDING
