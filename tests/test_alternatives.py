@@ -85,13 +85,13 @@ def test_where_there_are_no_more_it_is_said() -> None:
 def test_large_spaces_give_different_networks_within_the_gap() -> None:
     space = coarsened(load_space("r18"), 32)
     problem = Problem(space, Budget.of(space))
-    settings = CpSat(workers=1, deterministic_limit=0.1, gap=0.02)
+    settings = CpSat(workers=1, deterministic_limit=0.1, gap=0.05)
     solution = with_alternatives(problem, design(problem, settings), 4, settings, seconds=4)
     networks = all_networks(solution)
     assert len(networks) == 4
     values = [problem.value(network) for network in networks]
     assert values == sorted(values, reverse=True)
-    assert values[-1] >= 0.98 * values[0]
+    assert values[-1] >= 0.95 * values[0]
     for one, other in itertools.combinations(networks, 2):
         assert different(one, other)
     assert all(problem.broken(network) == [] for network in networks)

@@ -50,15 +50,17 @@ def search_scored(
 ) -> Architecture | None:
     """Return the feasible network of highest score among those met within `seconds`, None where none was met.
 
-    Every round is a genetic search and a descent from its best, in turn from random networks and around the
-    optima so far; the first one around `start` where it is given.
+    First comes a descent from `start` where it is given. Every round is a genetic search and a descent from its
+    best, in turn from random networks and around the optima so far.
     """
     coding, repair, rng = evaluator.coding, Repair(evaluator.coding), np.random.default_rng(seed)
     if not repair.possible:
         return None
     trials = Trials(problem, evaluator, repair, Best(), time.monotonic() + seconds, scorer=scorer)
     around = neighbourhood(coding, rng)
-    optima = np.array([] if start is None else [coding.nearest(start)], dtype=np.intp).reshape(-1, len(coding.sizes))
+    optima: Genomes = np.empty((0, len(coding.sizes)), dtype=np.intp)
+    if start is not None:
+        optima = descend(trials, around, trials(coding.nearest(start)[None]), deep=True).genomes
     for number in count():
         if trials.over:
             break
