@@ -18,7 +18,7 @@ from tests.brute_force import Counted, count
 from tests.catalogue import StairTable
 
 LARGEST_SPACE = 100_000
-INFEASIBLE_SHARE = 0.15
+INFEASIBLE_SHARE, EMPTY_SHARE = 0.13, 0.05
 RHO_MARGIN = 1e-12
 """Relative room on a limit on rho: networks with the same layers in another order differ in the last bits."""
 JUST_BELOW = 1 - 1e-6
@@ -52,7 +52,7 @@ def random_case(random: Random) -> Case:
     while True:
         free = _free_problem(random)
         counted = count(free)
-        if len(counted) or random.random() < INFEASIBLE_SHARE:  # rules alone may leave no network
+        if len(counted) or random.random() < EMPTY_SHARE:  # rules alone may leave no network
             return Case(replace(free, budget=_budget(random, free, counted)), counted)
 
 
@@ -66,7 +66,7 @@ def _widths(random: Random) -> Sequence[int]:
     return range(8, 97, 8) if random.random() < 0.7 else range(1, 70)
 
 
-def _stage(random: Random, stride: Stride) -> StageSpace:
+def _stage(random: Random, stride: Stride, depths: Sequence[int]) -> StageSpace:
     inner: dict[str, Any] = (
         {"width": _some(random, _widths(random), 4)}
         if random.random() < 0.5
@@ -77,22 +77,24 @@ def _stage(random: Random, stride: Stride) -> StageSpace:
         stride=stride,
         out=_some(random, _widths(random), 4),
         kernel=_some(random, (3, 5, 7), 2),
-        depth=_some(random, range(1, 9), 3),
+        depth=_some(random, depths, 4),
         **inner,
     )
 
 
-def _space(random: Random) -> Space:
+def random_space(random: Random) -> Space:
     """Return a space of two or three stages, of any size."""
     strides = random.choices(STRIDES, k=random.randint(2, 3))
     stem = StemSpace(_some(random, _widths(random), 3), random.choice((3, 5)), random.choice(STRIDES))
+    shallowest = random.choice((1, 1, 1, 2, 6))
+    depths = range(shallowest, shallowest + 5)  # CP-SAT holds penalties beyond 1,024 times the largest entropy there
     shrinks = stem.stride * prod(strides)
     alpha = tuple(random.choice((0, 0.25, 1, 3, 8)) for _ in range(1 + strides.count(2)))
     return Space(
         name="random",
         resolution=shrinks * random.randint(1, 64 // shrinks),
         stem=stem,
-        stages=tuple(_stage(random, stride) for stride in strides),
+        stages=tuple(_stage(random, stride, depths) for stride in strides),
         in_channels=random.choice((1, 3)),
         tail=random.choice((None, Tail(random.randint(1, 200), random.choice((1, 3))))),
         classes=random.choice((0, 10, 100)),
@@ -108,9 +110,9 @@ def _space(random: Random) -> Space:
 
 def _free_problem(random: Random) -> Problem:
     """Return a problem without limits."""
-    space = _space(random)
-    while space.size() > LARGEST_SPACE:
-        space = _space(random)
+    space, least = random_space(random), random.choice((1, 1_000, 5_000))
+    while not least <= space.size() <= LARGEST_SPACE:
+        space = random_space(random)
     batch, precision = random.choice((1, 4)), random.choice(tuple(BYTES_PER_ELEMENT))
     table = StairTable(
         batch,
@@ -137,7 +139,7 @@ def _budget(random: Random, free: Problem, counted: Counted) -> Budget:
         elif infeasible and name == names[-1]:
             limits[name] = float(values[0]) * JUST_BELOW
         else:
-            share = random.choice((0, random.random() ** 2, random.random()))
+            share = random.choices((0, random.random() ** 2, random.random()), (1, 3, 6))[0]
             limits[name] = float(values[int(share * (len(values) - 1))]) * (1 + RHO_MARGIN * (name == "rho"))
         kept &= counted.used[name] <= limits[name]
     seconds = limits.get("latency_seconds")
