@@ -115,18 +115,20 @@ def _populations(space: Space) -> Iterator[tuple[Stem, list[Stage]]]:
 
 def _counted(problem: Problem, stem: Stem, stages: list[Stage]) -> Counted:
     """Count one population, which shares its block kinds and where a shortcut is the identity."""
-    space, table = problem.space, problem.table
+    space = problem.space
     parts = network_parts(space.in_channels, space.resolution, stem, stages, space.tail, space.classes)
     nothing: Array = np.zeros(np.shape(stem.out), dtype=np.int64)
     used: dict[str, Array] = {"macs": nothing, "params": nothing}
-    nanoseconds = nothing + (table.overhead_nanoseconds if table else 0)
+    devices = [nothing + table.overhead_nanoseconds for table in problem.tables]
     for part in parts:
         for layer in part.body.layers:
             runs = part.repeats * (part.body.residual if layer.role == "shortcut" else 1)
             used["macs"] = used["macs"] + runs * layer.macs
             used["params"] = used["params"] + runs * layer.params
-            nanoseconds = nanoseconds + (runs * table.nanoseconds(layer) if table else 0)
-    used["latency_seconds"] = nanoseconds / 1e9
+            devices = [
+                total + runs * table.nanoseconds(layer) for total, table in zip(devices, problem.tables, strict=True)
+            ]
+    used["latency_seconds"] = np.max([nothing, *devices], axis=0) / 1e9
     used["memory_bytes"] = _peak_elements(parts, nothing) * problem.batch * BYTES[problem.precision]
     entropy, used["rho"] = _entropy_and_rho(parts, space.weights, nothing.astype(float))
     return Counted(used, _objectives(entropy, stages, space.beta))

@@ -113,16 +113,21 @@ def _free_problem(random: Random) -> Problem:
     space, least = random_space(random), random.choice((1, 1_000, 5_000))
     while not least <= space.size() <= LARGEST_SPACE:
         space = random_space(random)
-    batch, precision = random.choice((1, 4)), random.choice(tuple(BYTES_PER_ELEMENT))
-    table = StairTable(
+    batch = random.choice((1, 4))
+    tables = [_table(random, batch) for _ in range(random.choice((1, 1, 2)))]
+    return Problem(space, Budget(), tables, random.choice(("paper", "reference")))
+
+
+def _table(random: Random, batch: int) -> StairTable:
+    """Return the latency table of a random device; a layer may cost nothing but its work."""
+    return StairTable(
         batch,
-        precision,
+        random.choice(tuple(BYTES_PER_ELEMENT)),
         overhead_nanoseconds=random.randint(0, 100_000),
-        tile=random.choice((4, 8, 16, 24, 32)),
+        group=random.choice((4, 8, 16, 24, 32)),
         layer_nanoseconds=random.choice((0, 100, 2_000)),
         macs_per_nanosecond=random.choice((1, 20, 500)),
     )
-    return Problem(space, Budget(), table, random.choice(("paper", "reference")))
 
 
 def _budget(random: Random, free: Problem, counted: Counted) -> Budget:

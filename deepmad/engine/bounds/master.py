@@ -16,6 +16,10 @@ else:
     OptimizeResult = Any
 
 
+CONVS, DEPTH = -2, -1
+"""Columns of `Columns.numbers`, after those of a cost table: main-path convolutions and depth."""
+
+
 @dataclass
 class Pool:
     """Every column found so far; `fields` are (columns, 6): stage, option, depth, c_in, out and width indices."""
@@ -23,7 +27,10 @@ class Pool:
     space: SpaceTables
     known: set[tuple[int, Choice]] = field(default_factory=set)
     fields: Ints = field(default_factory=lambda: np.zeros((0, 6), dtype=np.int64))
-    numbers: Array = field(default_factory=lambda: np.zeros((0, 6)))
+    numbers: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.numbers = np.zeros((0, 3 + len(self.space.limits)))
 
     def add(self, columns: Iterable[tuple[int, Choice]]) -> int:
         """Add (stage, choice) columns; return how many were new."""
@@ -62,7 +69,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Columns:
-    """Some columns of a pool: `fields` as there, `numbers` are entropy, MACs, params, ns, convs and depth."""
+    """Some columns of a pool: `fields` as there, `numbers` the costs of a table, main-path convolutions and depth."""
 
     fields: Ints
     numbers: Array
@@ -154,7 +161,7 @@ class _Program:
         self.count, self.scale_count = len(columns.stage), len(space.scales)
         self.penalty = self.count + self.scale_count
         self.excess = self.penalty + 1
-        self.size = self.excess + 3 + self.scale_count
+        self.size = self.excess + len(space.limits) + self.scale_count
         self.upper, self.equal = _Rows(), _Rows()
         self.before = [columns.stage < row.stages for row in space.scales]
         self.limited = [index for index, limit in enumerate(space.limits) if np.isfinite(limit)]
@@ -192,15 +199,15 @@ class _Program:
         info, found = self.space.scales[scale], {}
         for convs in self.relaxation.chords[scale]:
             slope, constant = chord(self.space, convs)
-            earned = slope * self.columns.numbers[:, 4] - self.columns.numbers[:, ENTROPY]
+            earned = slope * self.columns.numbers[:, CONVS] - self.columns.numbers[:, ENTROPY]
             row = self._row(np.where(self.before[scale], earned, 0.0))
-            row[self.excess + 3 + scale] = -1.0
+            row[self.excess + len(self.space.limits) + scale] = -1.0
             found[convs] = self.upper.add(row, info.entropy - slope * info.convs - constant)
         return found
 
     def _penalty(self, index: int) -> int:
         cut = self.relaxation.penalties[index]
-        row = self._row(cut.slopes[self.columns.stage] * self.columns.numbers[:, 5])
+        row = self._row(cut.slopes[self.columns.stage] * self.columns.numbers[:, DEPTH])
         row[self.penalty] = -1.0
         return self.upper.add(row, -cut.constant)
 
@@ -238,9 +245,9 @@ class _Program:
         shares, columns, space = result.x[: self.count], self.columns, self.space
         before = np.array(self.before, dtype=float)
         entropies = np.array([info.entropy for info in space.scales]) + before @ (shares * columns.numbers[:, ENTROPY])
-        convs = np.array([info.convs for info in space.scales]) + before @ (shares * columns.numbers[:, 4])
+        convs = np.array([info.convs for info in space.scales]) + before @ (shares * columns.numbers[:, CONVS])
         by_stage = [columns.stage == stage for stage in range(space.stages)]
-        depths = np.array([shares[mask] @ columns.numbers[mask, 5] for mask in by_stage])
+        depths = np.array([shares[mask] @ columns.numbers[mask, DEPTH] for mask in by_stage])
         return Master(
             columns,
             shares,
