@@ -15,8 +15,8 @@ from deepmad.search_spaces.architectures import Architecture
 from tests.brute_force import count_one
 from tests.random_problems import Case
 
-WORK = 100.0
-"""CP-SAT's own deterministic units a solve may take: far more than any of these problems needs."""
+WORK = 5.0
+"""CP-SAT's own deterministic units a solve may take: ten times what these problems need."""
 BOUND_STEPS = 60
 AGREES = 1e-6
 """Relative distance within which two objectives count as equal."""

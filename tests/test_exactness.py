@@ -1,12 +1,12 @@
 """Exactness as a property: on random small problems every solver agrees with brute force.
 
-`python -m benchmarks.exactness` runs hundreds more of the same problems.
+`python -m benchmarks.exactness` runs hundreds more; a failing seed is one with `--seed SEED --problems 1`.
 """
 
 import itertools
 from random import Random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
@@ -17,16 +17,10 @@ from tests.brute_force import members
 from tests.random_problems import random_case, random_space
 
 
-@settings(
-    max_examples=25,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
-)
-@given(st.randoms(use_true_random=False))
-def test_solvers_agree_with_brute_force(random: Random) -> None:
-    case = random_case(random)
+@settings(max_examples=25, derandomize=True, deadline=None, database=None, phases=[Phase.generate])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_solvers_agree_with_brute_force(seed: int) -> None:
+    case = random_case(Random(seed))
     assert agreement(case).disagreements == (), case.problem
 
 
