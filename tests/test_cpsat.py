@@ -136,6 +136,13 @@ def test_rho_exactly_on_the_edge(name: str) -> None:
     assert_optimal(below, exact(below), found.best(below))
 
 
+def test_fixed_out_beside_a_free_width() -> None:
+    document = SPACES["residual"].replace("out: [40, 64, 96]", "out: 64")
+    fixed = parse_space(f"format: deepmad/space@1\nname: fixed\nresolution: 32\n{document}", "fixed")
+    problem = Problem(fixed, Budget(macs=3e6, rho=0.5))
+    assert_optimal(problem, exact(problem), count(problem).best(problem))
+
+
 def test_weights_of_the_objective() -> None:
     changed = replace(space("all four"), alpha=(0.0, 0.25, 3.0, 1e-3), beta=700.0)
     problem = Problem(changed, limits("all four", 0.5, "macs", "rho"))
