@@ -22,8 +22,9 @@ def main(problems: int = 200, seed: int = 1) -> None:
         found = agreement(case)
         rows.append(row(number, case, found, time.perf_counter() - started))
         disagreements += bool(found.disagreements)
+        print(f"seed {number}: {rows[-1]['networks']} networks, {found.exact.status}", flush=True)
         for sentence in found.disagreements:
-            print(f"seed {number}: {sentence}", flush=True)
+            print(f"  {sentence}", flush=True)
     print(f"written to {write_results('exactness', rows)}")
     errors = [float(str(some["relative_error"])) for some in rows if some["relative_error"] is not None]
     infeasible = sum(some["optimum"] is None for some in rows)

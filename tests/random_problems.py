@@ -87,7 +87,9 @@ def random_space(random: Random) -> Space:
     strides = random.choices(STRIDES, k=random.randint(2, 3))
     stem = StemSpace(_some(random, _widths(random), 3), random.choice((3, 5)), random.choice(STRIDES))
     shallowest = random.choice((1, 1, 1, 2, 6))
-    depths = range(shallowest, shallowest + 5)  # CP-SAT holds penalties beyond 1,024 times the largest entropy there
+    # Depths that may lie further apart force penalties above 1,024 times the largest entropy; CP-SAT holds them
+    # there, so that its bound stays valid but never meets the optimum.
+    depths = range(shallowest, shallowest + 5)
     shrinks = stem.stride * prod(strides)
     alpha = tuple(random.choice((0, 0.25, 1, 3, 8)) for _ in range(1 + strides.count(2)))
     return Space(
