@@ -11,14 +11,12 @@ from deepmad.engine.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.population.genomes import Genomes
 from deepmad.engine.population.tables import Floats
 from deepmad.engine.problems import Problem
-from deepmad.engine.solutions import Solution, alternative, found
+from deepmad.engine.solutions import DIFFERENT_STAGES, Solution, alternative, found
 from deepmad.engine.solvers import CpSat, Interrupted
 from deepmad.search_spaces.architectures import Architecture
 
 SMALL_SPACE = 1e9
 """Networks up to which the alternatives are proven to be the best ones, one after the other."""
-DIFFERENT_STAGES = 2
-"""Stages in which two networks have to differ, in any of their fields."""
 ARCHIVE = 20_000
 """Networks kept of those met within the gap, the best ones."""
 

@@ -18,6 +18,9 @@ from deepmad.search_spaces.units import human
 GAP_IS_ZERO = 1e-6
 """Relative gap below which objective and bound count as equal."""
 
+DIFFERENT_STAGES = 2
+"""Stages in which a network and its alternatives have to differ, in any of their fields."""
+
 
 class Status(StrEnum):
     """How a solve ended."""

@@ -11,10 +11,8 @@ from deepmad.engine.cpsat.program import Program, build_program
 from deepmad.engine.cpsat.solving import Effort, ExactResult, Search, searched
 from deepmad.engine.cpsat.stages import StageVariables
 from deepmad.engine.problems import Problem
+from deepmad.engine.solutions import DIFFERENT_STAGES
 from deepmad.search_spaces.architectures import Architecture, Stage
-
-DIFFERENT_STAGES = 2
-"""Stages in which two networks have to differ, in any of their fields, to count as different."""
 
 
 def next_best(
