@@ -143,3 +143,16 @@ def test_tables_that_do_not_go_together(tables: dict[str, str], capsys: pytest.C
     both = ["--table", tables["onnxruntime"], "--table", tables["torch"]]
     assert run(["design", SMALL, "--latency", "2ms", "--measure", *both]) == 2
     assert "only this machine can be measured" in error(capsys)
+
+
+def test_of_several_tables_in_a_file_the_defaults_choose(
+    tables: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = tmp_path / "both.sqlite"
+    for batch in (1, 2):
+        build_table(small_space(), both, **TINY, batch=batch)
+    for options, batch in (([], 1), (["--batch", "2"], 2)):
+        found = designed(capsys, "--table", str(both), "--latency", "1s", *options)["predicted"]
+        assert found["throughput"] * found["latency_seconds"] == pytest.approx(batch)
+    found = designed(capsys, "--table", tables["batch 2"], "--latency", "1s")["predicted"]
+    assert found["throughput"] * found["latency_seconds"] == pytest.approx(2)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
@@ -51,14 +51,14 @@ def default_table(space: str, *, backend: str, precision: str, batch: int, threa
 def load_tables(paths: Sequence[Path], argument: str, space: str, asked: Asked) -> "tuple[LatencyTable, ...]":
     """Return the tables at `paths`, or this machine's for the space where there are none.
 
-    A file that holds one table needs no conditions. `argument` is the space as the user named it, for the command
-    that builds a missing table. Raises `InputError` with that command, or where the batches differ.
+    A file that holds one table needs no conditions; where several fit, the defaults choose. `argument` is the space
+    as the user named it, for the command that builds a missing table. Raises `InputError` with that command, or where the batches differ.
     """
     from deepmad.profilers.tables import LatencyTable
 
     if not paths:
         return (_own_table(argument, space, asked.completed()),)
-    tables = tuple(LatencyTable.load(path, **asdict(asked)) for path in paths)
+    tables = tuple(LatencyTable.load(path, **_chosen(path, asked)) for path in paths)
     for path, table in zip(paths, tables, strict=True):
         if table.batch != tables[0].batch:
             raise InputError(
@@ -66,6 +66,22 @@ def load_tables(paths: Sequence[Path], argument: str, space: str, asked: Asked) 
                 "take tables of one batch"
             )
     return tables
+
+
+def _chosen(path: Path, asked: Asked) -> dict[str, Any]:
+    """Return the conditions asked for, and the default of each that the tables in a file leave open."""
+    from deepmad.profilers.table_files import open_table
+
+    wanted = {name: value for name, value in asdict(asked).items() if value is not None}
+    with open_table(path) as file:
+        held = [asdict(series.key) for series in file.series()]
+    fitting = [conditions for conditions in held if wanted.items() <= conditions.items()]
+    defaults = asdict(Conditions())
+    return wanted | {
+        name: default
+        for name, default in defaults.items()
+        if name not in wanted and len({conditions[name] for conditions in fitting}) > 1
+    }
 
 
 def _own_table(argument: str, space: str, conditions: Conditions) -> "LatencyTable":
