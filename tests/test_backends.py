@@ -171,12 +171,17 @@ def test_fp16_models_are_strongly_typed_and_compute_the_network(kind: str) -> No
 
 def test_plain_modules_and_files_are_typed_too(tmp_path: Path) -> None:
     path = export_onnx(one_block("mbconv"), tmp_path / "open.onnx")  # an open batch
-    for model in (Scaled().eval(), path):
+    half = tmp_path / "half.onnx"
+    onnx.save(onnx_model(path, settings("fp16")), str(half))
+    for model in (Scaled().eval(), path, half):
         typed = onnx_model(model, settings("fp16"))
         onnx.checker.check_model(typed, full_check=True)
         assert typed.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 2
     with pytest.raises(InputError, match="shape"):
         onnx_model(export_onnx(one_block("mbconv"), tmp_path / "one.onnx", 1), settings("fp16"))
+    for refuse in (OnnxRuntime().prepare, onnx_model):
+        with pytest.raises(InputError, match=r"(?i)float16.* in fp32"):
+            refuse(half, settings("fp32"))
     with pytest.raises(InputError, match="no such file"):
         onnx_model(tmp_path / "none.onnx", settings("fp16"))
 

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from deepmad.profilers.machine import MachineState
-from deepmad.profilers.measurements import Conditions, Measurement
+from deepmad.profilers.backends import BACKENDS, Backend, Settings
+from deepmad.profilers.measurements import Conditions, Measurement, Request, measure_all
 from deepmad.profilers.telemetry import GpuState, GpuTelemetry, GpuWatch, visible_gpu_name
+from deepmad.profilers.timing import Timer
+from tests.catalogue import one_block
 
 
 class NVMLError(Exception):
@@ -150,6 +153,48 @@ def test_the_visible_gpu_is_the_one_asked(nvml: FakeNvml, monkeypatch: pytest.Mo
     with GpuWatch(1) as watch:
         pass
     assert watch.telemetry is None
+
+
+@dataclass
+class OnFakeGpu(Backend):
+    """A back end on the stand-in GPU, whose clock says that every batch takes 5 ms."""
+
+    name: str = "fake:cuda"
+    precisions = ("fp16",)
+    processor = "cuda"
+
+    def modules(self) -> tuple[str, ...]:
+        return ()
+
+    def availability(self) -> str | None:
+        return None
+
+    def version(self) -> str:
+        return "1"
+
+    def device(self) -> str:
+        return visible_gpu_name() or ""
+
+    def prepare(self, model: Any, settings: Settings) -> Any:
+        assert settings.batch
+        return SimpleNamespace(run=lambda: 0.005, close=lambda: None, model=model)
+
+
+@pytest.mark.usefixtures("nvml")
+def test_a_gpus_own_clock_and_its_telemetry_are_in_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, "fake:cuda", OnFakeGpu())
+    on_gpu = Request(one_block("basic"), "fake:cuda", batch=4, precision="fp16")
+    timer = Timer(seconds=0.002, warmup_seconds=0.0, max_warmup_seconds=0.01, visits=2)
+    (alone,) = measure_all([on_gpu], timer=timer)
+    assert set(alone.times) == {0.005}
+    assert alone.conditions.device == "NVIDIA H100 80GB HBM3"
+    assert alone.gpu is not None
+    assert alone.gpu.watts is not None
+    assert alone.joules_per_image == pytest.approx(alone.gpu.watts * 0.005 / 4)
+    one, other = measure_all([on_gpu, Request(one_block("basic"))], timer=timer)
+    assert one.gpu is not None
+    assert one.joules_per_image is None  # the power was that of both in turns
+    assert other.gpu is None
 
 
 def state(seconds: float, **values: Any) -> GpuState:

@@ -86,3 +86,14 @@ def test_bootstrap_interval_covers_the_true_median_about_as_often_as_it_says(sha
         low, high = bootstrap_interval(rng.lognormal(0.0, share, 40).tolist(), resamples=300)
         hits += low <= 1.0 <= high
     assert 85 <= hits <= 100
+
+
+def test_a_device_that_times_itself_is_believed() -> None:
+    clock = FakeClock()
+    task = Task(clock, 0.5)
+
+    def timed_by_its_device() -> float:
+        task()
+        return 0.125
+
+    assert set(Timer(seconds=5.0, visits=1).time(timed_by_its_device, clock)) == {0.125}

@@ -41,7 +41,7 @@ def measure(
     from deepmad.profilers.measurements import Failure, Request, measure_all
     from deepmad.profilers.timing import Timer
 
-    timer = Timer(seconds=quantity(seconds, "seconds", "--seconds"))
+    timer = Timer(quantity(seconds, "seconds", "--seconds"))
     requests = [Request(model, backend, batch, precision, threads, resolution) for model in models]
     with err().status(f"timing {len(models)} network(s) on {backend}"):
         found = measure_all(requests, timer=timer, isolated=True) if isolated else [*measure_all(requests, timer=timer)]
@@ -77,3 +77,6 @@ def _print(named: "Sequence[tuple[str, Measurement]]") -> None:
         f"{what.threads} thread(s), {what.date}",
         markup=False,
     )
+    for name, one in named:
+        if one.joules_per_image is not None:
+            out().print(f"{name}: {one.joules_per_image:.4g} joules an image", markup=False)

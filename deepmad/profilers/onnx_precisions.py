@@ -116,8 +116,10 @@ def _set_batch(model: "onnx.ModelProto", settings: "Settings", name: str) -> Non
 
     weights = {weight.name for weight in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in weights]
-    if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
-        raise InputError(f"{name}: takes {len(inputs)} inputs; only networks with one float32 input can be timed")
+    taken = [TensorProto.DataType.Name(item.type.tensor_type.elem_type) for item in inputs]
+    if taken not in ([["FLOAT"], ["FLOAT16"]] if settings.precision == "fp16" else [["FLOAT"]]):
+        found = ", ".join(taken) or "nothing"
+        raise InputError(f"{name}: takes {found}; in {settings.precision} only one floating-point input can be timed")
     axes = inputs[0].type.tensor_type.shape.dim
     sizes = [axis.dim_value or axis.dim_param for axis in axes]
     if len(axes) != 4 or any(

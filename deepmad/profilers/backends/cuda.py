@@ -33,10 +33,7 @@ def gpu_name() -> str:
 def torch_cuda_missing() -> str | None:
     """Return None where a CUDA build of PyTorch and a GPU are there, or a sentence with the way out."""
     if not package_files("torch", "lib/*torch_cuda*"):
-        return (
-            "PyTorch is missing or its build has no CUDA; "
-            "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu130"
-        )
+        return "PyTorch is missing or its build has no CUDA; pip install --force-reinstall torch"
     return gpu_missing()
 
 

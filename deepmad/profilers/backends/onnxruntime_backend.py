@@ -27,7 +27,12 @@ from deepmad.search_spaces.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_INPUTS = {
+    "fp32": ("tensor(float)", np.float32),
+    "fp16": ("tensor(float16)", np.float16),
+    "int8": ("tensor(float)", np.float32),
+}
+"""A precision's type of input, as ONNX Runtime and as numpy call it; int8 networks quantise it themselves."""
 _GPU_INSTALL = "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
 
 
@@ -111,7 +116,7 @@ class _CpuSession:
 
         self._session = _session(source, settings, ["CPUExecutionProvider"])
         self._binding = self._session.io_binding()
-        images = random_images(settings).astype(_input_type(self._session))
+        images = random_images(settings).astype(_INPUTS[settings.precision][1])
         self._binding.bind_cpu_input(self._session.get_inputs()[0].name, images)
         for output in self._session.get_outputs():
             self._binding.bind_output(output.name, "cpu")
@@ -142,7 +147,7 @@ class _CudaSession:
             raise DeviceError(
                 f"onnxruntime: its CUDA provider cannot be loaded; install its CUDA and cuDNN, or {_GPU_INSTALL}"
             )
-        images = random_images(settings).astype(_input_type(self._session))
+        images = random_images(settings).astype(_INPUTS[settings.precision][1])
         self._bindings, self._runs = [], 0
         for _ in range(MAX_ROTATED):
             binding = self._session.io_binding()
@@ -173,16 +178,14 @@ def _run(session: Any, binding: Any) -> None:
         raise DeviceError(f"onnxruntime: {first_line(error)}") from error
 
 
-def _input_type(session: Any) -> Any:
-    return _TYPES[session.get_inputs()[0].type]
-
-
 def _check_input(session: Any, settings: Settings, name: str) -> None:
-    """Raise `InputError` unless the network takes one float input of the shape in `settings`."""
-    inputs = session.get_inputs()
-    if len(inputs) != 1 or inputs[0].type not in _TYPES:
+    """Raise `InputError` unless the network takes one input of the precision and shape in `settings`."""
+    inputs, wanted = session.get_inputs(), _INPUTS[settings.precision][0]
+    if len(inputs) != 1 or inputs[0].type != wanted:
         found = ", ".join(f"{item.name}: {item.type}" for item in inputs)
-        raise InputError(f"{name}: takes {found}; only networks with one float input can be timed")
+        raise InputError(
+            f"{name}: takes {found}; in {settings.precision} only networks with one {wanted} input can be timed"
+        )
     shape = inputs[0].shape
     fits = len(shape) == 4 and all(
         not isinstance(size, int) or size == wanted for size, wanted in zip(shape, settings.shape, strict=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepmad.profilers.backends.cuda import CudaRun, gpu_name, new_stream, rotated_inputs, torch_cuda_missing
-from deepmad.profilers.backends.role import Backend, Settings
+from deepmad.profilers.backends.role import Backend, Settings, first_line
 from deepmad.profilers.backends.tensorrt_engines import (
     build_engine,
     load_engine,
@@ -35,7 +35,7 @@ class TensorRtOnnx(Backend):
     def availability(self) -> str | None:
         """Return None where TensorRT or TensorRT-RTX and a GPU are there, or the way out."""
         if module_name() is None:
-            return "neither TensorRT nor TensorRT-RTX is installed; pip install 'deepmad[tensorrt-rtx]'"
+            return "neither TensorRT nor TensorRT-RTX is installed; pip install 'deepmad[tensorrt-rtx]', or tensorrt"
         return torch_cuda_missing()
 
     def version(self) -> str:
@@ -51,7 +51,11 @@ class TensorRtOnnx(Backend):
         from deepmad.profilers.onnx_precisions import onnx_model
 
         source: bytes = onnx_model(model, settings).SerializeToString()
-        return EngineRun(build_engine(source, timing_cache_path(self.device())), settings)
+        engine = build_engine(source, timing_cache_path(self.device()))
+        try:
+            return EngineRun(engine, settings)
+        except RuntimeError as error:  # CUDA's, out of memory for one
+            raise DeviceError(f"{self.name}: {first_line(error)}") from error
 
 
 class EngineRun:
