@@ -11,13 +11,15 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from deepmad.profilers.backends import BACKENDS, Settings, find_backend
+from deepmad.profilers.backends import BACKENDS, Settings, find_backend, tensorrt_engines
 from deepmad.profilers.backends.onnxruntime_backend import OnnxRuntime
 from deepmad.profilers.backends.openvino_backend import OpenVino
-from deepmad.profilers.backends.tensorrt_engines import build_engine, load_module, module_name
+from deepmad.profilers.backends.tensorrt_engines import build_engine, module_name
 from deepmad.profilers.backends.torch_backend import on_processor
+from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.onnx_export import export_onnx
 from deepmad.profilers.onnx_precisions import onnx_model, random_images
+from deepmad.profilers.telemetry import visible_gpu_name
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.blocks import BLOCKS
 from deepmad.search_spaces.errors import InputError
@@ -100,12 +102,17 @@ def test_compiled_and_eager_agree() -> None:
     backend = BACKENDS["torch:compiled"]
     if backend.availability() is not None:
         pytest.skip("no C++ compiler")
+    from torch._dynamo.utils import counters
+
     threads = torch.get_num_threads()
     outputs = []
     for name in ("torch", "torch:compiled"):
         runnable = BACKENDS[name].prepare(Scaled(), settings("fp32"))
+        graphs = counters["stats"]["unique_graphs"]
         outputs.append(runnable.run())
+        assert counters["stats"]["unique_graphs"] == graphs  # nothing is compiled while it is timed
         runnable.close()
+    assert graphs > 0
     torch.testing.assert_close(outputs[1], outputs[0])
     assert torch.get_num_threads() == threads
 
@@ -213,7 +220,36 @@ def test_tensorrt_builds_modules_and_files_too(tmp_path: Path) -> None:
 
 
 @NO_TENSORRT
+def test_tensorrt_keeps_a_timing_cache_where_it_is_given_a_place(tmp_path: Path) -> None:
+    model = onnx_model(one_block("basic"), settings("fp16")).SerializeToString()
+    cache = tmp_path / "new" / "gpu.timing"
+    sizes = []
+    for _ in range(2):
+        assert len(build_engine(model, cache)) > 1000
+        sizes.append(cache.stat().st_size)
+    assert sizes[0] == sizes[1] > 0
+    assert list(cache.parent.iterdir()) == [cache]
+
+
+def test_the_timing_cache_belongs_to_a_version_and_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_engines, "module_name", lambda: "tensorrt")
+    monkeypatch.setattr(tensorrt_engines, "installed_version", lambda *_: "10.13.3")
+    path = tensorrt_engines.timing_cache_path("NVIDIA RTX A4000/SXM")
+    assert path is not None
+    assert path.name == "tensorrt-10.13.3-NVIDIA-RTX-A4000-SXM.timing"
+    monkeypatch.setattr(tensorrt_engines, "module_name", lambda: "tensorrt_rtx")
+    assert tensorrt_engines.timing_cache_path("NVIDIA H100 80GB HBM3") is None
+
+
+@NO_TENSORRT
+@pytest.mark.skipif(visible_gpu_name() is not None, reason="there is a GPU")
+def test_an_engine_that_cannot_run_here_is_told() -> None:
+    engine = build_engine(onnx_model(one_block("basic"), settings("fp16")).SerializeToString())
+    with pytest.raises(DeviceError, match="cannot run the engine"):
+        tensorrt_engines.load_engine(engine)
+
+
+@NO_TENSORRT
 def test_tensorrt_tells_what_it_cannot_parse() -> None:
-    assert hasattr(load_module(), "Builder")
     with pytest.raises(InputError, match="cannot parse"):
         build_engine(b"nonsense")

@@ -4,13 +4,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from deepmad.profilers.machine import MachineState
 from deepmad.profilers.backends import BACKENDS, Backend, Settings
+from deepmad.profilers.machine import MachineState, core_megahertz
 from deepmad.profilers.measurements import Conditions, Measurement, Request, measure_all
 from deepmad.profilers.telemetry import GpuState, GpuTelemetry, GpuWatch, visible_gpu_name
 from deepmad.profilers.timing import Timer
@@ -216,3 +217,12 @@ def test_energy_comes_from_the_counter_or_from_the_power() -> None:
     assert replace(found, gpu=None).joules_per_image is None
     hot = replace(counted, states=(state(0), state(1, celsius=90), state(2)))
     assert "90 °C" in replace(found, gpu=hot).warnings[0]
+
+
+def test_the_processors_clock_is_the_mean_of_its_cores(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\ncpu MHz\t\t: 2400.5\nprocessor\t: 1\ncpu MHz\t\t: 3600.5\n", encoding="utf-8")
+    assert core_megahertz(cpuinfo) == 3000.5
+    cpuinfo.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n", encoding="utf-8")
+    assert core_megahertz(cpuinfo) is None
+    assert core_megahertz(tmp_path / "none") is None

@@ -31,10 +31,10 @@ def machine_state() -> MachineState:
         return MachineState(load, 0, 0)
     user, nice, system, idle, waiting, interrupts, soft_interrupts, stolen = map(int, first[:8])
     ticks = user + nice + system + idle + waiting + interrupts + soft_interrupts + stolen
-    return MachineState(load, stolen, ticks, _megahertz())
+    return MachineState(load, stolen, ticks, core_megahertz())
 
 
-def _megahertz(cpuinfo: Path = Path("/proc/cpuinfo")) -> float | None:
+def core_megahertz(cpuinfo: Path = Path("/proc/cpuinfo")) -> float | None:
     """Return the mean clock of the cores now, None where the system does not tell."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()

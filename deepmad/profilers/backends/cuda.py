@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from deepmad.profilers.backends.role import first_line, package_files
@@ -59,6 +60,14 @@ def new_stream() -> Any:
     return stream
 
 
+def ieee() -> AbstractContextManager[None]:
+    """Return a context in which cuDNN keeps fp32 IEEE (no TF32) and tries its algorithms."""
+    import torch
+
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+    return context
+
+
 class CudaRun:
     """Launches that take turns, one an input, each timed by a pair of CUDA events on `stream`."""
 
@@ -77,7 +86,7 @@ class CudaRun:
         launch = self._launches[self._runs % len(self._launches)]
         self._runs += 1
         try:
-            with torch.inference_mode(), torch.cuda.stream(self._stream):
+            with torch.inference_mode(), torch.cuda.stream(self._stream), ieee():
                 self._start.record(self._stream)
                 launch()
                 self._end.record(self._stream)

@@ -4,14 +4,13 @@ import copy
 import shutil
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from deepmad.profilers.backends.cuda import CudaRun, gpu_name, new_stream, rotated_inputs, torch_cuda_missing
+from deepmad.profilers.backends.cuda import CudaRun, gpu_name, ieee, new_stream, rotated_inputs, torch_cuda_missing
 from deepmad.profilers.backends.role import Backend, Runnable, Settings, cpu_name, first_line, installed_version
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
@@ -67,9 +66,10 @@ class Torch(Backend):
     def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> Runnable:
         """Return a copy of the module in evaluation mode; the caller's own is not touched."""
         module, images = on_processor(self.name, model, settings, self.processor)
-        forward = _compiled(self.name, module, images, settings.threads) if self.compiled else module
-        if self.processor == "cpu":
-            return _OnCpu(forward, images, settings.threads)
+        threads = settings.threads if self.processor == "cpu" else None
+        forward = _compiled(self.name, module, images, threads) if self.compiled else module
+        if threads is not None:
+            return _OnCpu(self.name, forward, images, threads)
         try:
             return _on_gpu(self.name, forward, images, graph=self.graph)
         except RuntimeError as error:
@@ -100,19 +100,22 @@ def on_processor(
         raise DeviceError(f"{name}: {first_line(error)}") from error
 
 
-def _compiled(name: str, module: "nn.Module", images: "Tensor", threads: int) -> "Callable[[Tensor], object]":
-    """Return the compiled module, compiled now for this input; a part that cannot be is an error."""
+def _compiled(name: str, module: "nn.Module", images: "Tensor", threads: int | None) -> "Callable[[Tensor], object]":
+    """Return the compiled module, compiled now for this input; a part that cannot be is an error.
+
+    Code for a CPU is written for a number of `threads`, and compiled again where it runs on another.
+    """
     import torch
     from torch._dynamo import config
 
     forward: Callable[[Tensor], object] = torch.compile(module, fullgraph=True, dynamic=False)
     threads_before = torch.get_num_threads()
-    torch.set_num_threads(threads)  # code for a CPU is written for a number of threads
+    torch.set_num_threads(threads or threads_before)
     try:
         with warnings.catch_warnings(), config.patch(recompile_limit=COMPILED_NETWORKS), torch.inference_mode():
             # PyTorch's compiler uses parts of PyTorch that are deprecated; its caller can do nothing about that.
             warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\b.*")
-            with _ieee():
+            with ieee():
                 forward(images)
     except Exception as error:  # the compiler's own classes, the C++ compiler's and Triton's
         raise DeviceError(f"{name}: torch.compile failed ({first_line(error)})") from error
@@ -121,35 +124,22 @@ def _compiled(name: str, module: "nn.Module", images: "Tensor", threads: int) ->
     return forward
 
 
-def _ieee() -> AbstractContextManager[None]:
-    """Return a context in which convolutions keep IEEE fp32 and cuDNN tries its algorithms."""
-    import torch
-
-    context: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
-    return context
-
-
 def _on_gpu(name: str, forward: "Callable[[Tensor], object]", images: "Tensor", *, graph: bool) -> CudaRun:
     """Return launches on rotated inputs: replays of graphs captured here, or plain calls."""
     import torch
 
     stream = new_stream()
     inputs = rotated_inputs(images)
-
-    def call(one: "Tensor") -> object:
-        with _ieee():
-            return forward(one)
-
     if not graph:
-        return CudaRun(name, [partial(call, one) for one in inputs], stream)
-    with torch.inference_mode(), torch.cuda.stream(stream):
+        return CudaRun(name, [partial(forward, one) for one in inputs], stream)
+    with torch.inference_mode(), torch.cuda.stream(stream), ieee():
         for _ in range(WARM_UPS):
-            call(inputs[0])
+            forward(inputs[0])
     graphs, pool = [], torch.cuda.graph_pool_handle()
     for one in inputs:
         captured = torch.cuda.CUDAGraph()
-        with torch.inference_mode(), torch.cuda.graph(captured, pool=pool, stream=stream):
-            call(one)
+        with torch.inference_mode(), ieee(), torch.cuda.graph(captured, pool=pool, stream=stream):
+            forward(one)
         graphs.append(captured)
     return CudaRun(name, [captured.replay for captured in graphs], stream)
 
@@ -157,10 +147,11 @@ def _on_gpu(name: str, forward: "Callable[[Tensor], object]", images: "Tensor", 
 class _OnCpu:
     """A module with its input and the number of threads it runs on."""
 
-    def __init__(self, forward: "Callable[[Tensor], object]", images: "Tensor", threads: int) -> None:
+    def __init__(self, name: str, forward: "Callable[[Tensor], object]", images: "Tensor", threads: int) -> None:
         import torch
 
-        self._torch, self._forward, self._images, self._threads = torch, forward, images, threads
+        self._name, self._torch = name, torch
+        self._forward, self._images, self._threads = forward, images, threads
         self._threads_before = torch.get_num_threads()
 
     def run(self) -> object:
@@ -170,7 +161,7 @@ class _OnCpu:
             with self._torch.inference_mode():
                 return self._forward(self._images)
         except RuntimeError as error:
-            raise DeviceError(f"torch: {first_line(error)}") from error
+            raise DeviceError(f"{self._name}: {first_line(error)}") from error
 
     def close(self) -> None:
         self._torch.set_num_threads(self._threads_before)
