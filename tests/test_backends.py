@@ -220,6 +220,7 @@ def test_tensorrt_builds_modules_and_files_too(tmp_path: Path) -> None:
 
 
 @NO_TENSORRT
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorRT-RTX has the calls, but advises against them
 def test_tensorrt_keeps_a_timing_cache_where_it_is_given_a_place(tmp_path: Path) -> None:
     model = onnx_model(one_block("basic"), settings("fp16")).SerializeToString()
     cache = tmp_path / "new" / "gpu.timing"
