@@ -122,6 +122,19 @@ def test_what_spoils_a_number_is_told(nvml: FakeNvml) -> None:
     assert "84 °C" in hot
 
 
+@pytest.mark.parametrize(
+    ("megahertz", "told"),
+    [
+        ([345, 1200, 1980, 1950, 345], False),  # it speeds up from idle and ends idle
+        ([345, 1980], False),  # too short for a sample in between
+        ([345, 1980, 1870, 1980, 345], True),
+    ],
+)
+def test_only_a_clock_that_falls_under_load_is_a_drop(megahertz: list[int], told: bool) -> None:
+    states = tuple(state(index, sm_megahertz=clock) for index, clock in enumerate(megahertz))
+    assert bool(GpuTelemetry("gpu", "1", 1, states).warnings) == told
+
+
 def test_in_a_container_one_unknown_process_is_this_one(nvml: FakeNvml) -> None:
     nvml.pids = [10**7]
     assert watched().states[0].other_processes == 0

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from threading import Event, Thread
 from time import perf_counter
 from types import TracebackType
@@ -75,13 +76,15 @@ class GpuTelemetry:
         return asdict(self) | {"watts": self.watts}
 
     def _during(self) -> tuple[GpuState, ...]:
-        """Return the samples under load: before and after the GPU idles at a low clock."""
-        return self.states[1:-1] or self.states
+        """Return the samples under load; of a short measurement the last, when the GPU is hardly idle yet."""
+        return self.states[1:-1] or self.states[-1:]
 
     def _doubts(self) -> Iterator[str]:
         clocks = [state.sm_megahertz for state in self._during() if state.sm_megahertz is not None]
-        if clocks and min(clocks) < (1 - CLOCK_DROP) * max(clocks):
-            yield f"the GPU's clock fell from {max(clocks)} to {min(clocks)} MHz; let it cool or lock its clocks"
+        drops = [(peak, clock) for peak, clock in zip(accumulate(clocks, max), clocks, strict=True) if clock < peak]
+        peak, clock = min(drops, key=lambda drop: drop[1] / drop[0], default=(1, 1))
+        if clock < (1 - CLOCK_DROP) * peak:
+            yield f"the GPU's clock fell from {peak} to {clock} MHz; let it cool or lock its clocks"
         slowdowns = sorted({reason for state in self._during() for reason in state.slowdowns})
         if slowdowns:
             yield f"the GPU throttled ({', '.join(slowdowns)}); let it cool or lower its clocks"
