@@ -11,7 +11,7 @@ from deepmad.engine.population.genomes import Coding, Genomes
 from deepmad.engine.problems import Problem
 from deepmad.engine.search.descent import Neighbourhood, descend, neighbourhood
 from deepmad.engine.search.genetic import generations
-from deepmad.engine.search.frames import closer, neighbours, scouted, settled
+from deepmad.engine.search.agenda import Agenda
 from deepmad.engine.search.relaxed import Relaxation
 from deepmad.engine.search.repair import Repair
 from deepmad.engine.search.trials import Best, Trial, Trials
@@ -80,44 +80,35 @@ def _look_through(trials: Trials) -> None:
 def _explore(trials: Trials, rng: np.random.Generator, starts: Genomes, rounds: int | None) -> None:
     """Run rounds until there were enough or the time is up: from random networks, every other from the optima."""
     coding = trials.evaluator.coding
-    around = neighbourhood(coding, rng)
-    widths = neighbourhood(coding, rng, [0, *coding.genes("out"), *coding.genes("inner")])
-    relaxation = Relaxation(trials.evaluator)
-    optima: Genomes = starts
+    first = optima = starts
     if not len(starts):
-        trials(random_genomes(coding, rng, 4 * RESTART_SIZE))
+        first = random_genomes(coding, rng, 4 * RESTART_SIZE)
+        point = generations(trials, rng, first, 30, RESTART_SIZE).best
+    widths = [0, *coding.genes("out"), *coding.genes("inner")]
+    agenda = Agenda(trials, neighbourhood(coding, rng), neighbourhood(coding, rng, widths), Relaxation(trials.evaluator))
     for number in count() if rounds is None else range(rounds):
         if trials.over:
             return
         t0=time.monotonic()
-        if len(optima) and (number % 2 or number == 0):
-            first = np.concatenate([optima, _near(coding, rng, optima)])
+        if number % 2 or (number == 0 and len(starts)):
+            first = random_genomes(coding, rng, 4 * RESTART_SIZE)
+            if len(optima):
+                first = np.concatenate([optima, _near(coding, rng, optima)])
             point = generations(trials, rng, first, RESTART_GENERATIONS, RESTART_SIZE).best
+            point = descend(trials, agenda.everything, point, deep=True)
+            agenda.known(point.genomes[0])
+            agenda.around(point.genomes[0], rng)
         else:
-            point = _scout(trials, rng, relaxation, widths)
-        if DEBUG: print("  round",number,point.score,point.feasible,point.genomes[0][coding.genes("depth")]+1,round(time.monotonic()-t0,2),trials.best.value)
-        point = _kick(trials, rng, around, descend(trials, around, point, deep=True), widths)
-        if DEBUG: print("  kicked",number,point.score,point.feasible,point.genomes[0][coding.genes("depth")]+1,round(time.monotonic()-t0,2),trials.best.value)
-        optima = np.concatenate([optima, point.genomes])
+            point = None
+            agenda.scout(rng)
+        if DEBUG: print("  round",number,point and (point.score,point.feasible,point.genomes[0][coding.genes("depth")]+1),round(time.monotonic()-t0,2),trials.best.value)
+        point = agenda.work(rng, point)
+        if DEBUG: print("  worked",number,point and (point.score,point.feasible,point.genomes[0][coding.genes("depth")]+1),round(time.monotonic()-t0,2),trials.best.value)
+        if point: optima = np.concatenate([optima, point.genomes])
 
 
-GROUPS = 6
 import os
 DEBUG = os.environ.get("DBG")
-
-def _scout(trials, rng, relaxation, widths):
-    best = None
-    coding = trials.evaluator.coding
-    for frame in scouted(trials, relaxation, rng, GROUPS):
-        t0=time.monotonic()
-        point = settled(trials, relaxation, widths, frame)
-        if DEBUG: print("   frame", frame[coding.genes("depth")]+1, point.score, point.feasible[0], point.genomes[0][coding.genes("depth")]+1, round(time.monotonic()-t0,2))
-        if best is None or point.score > best.score:
-            best = point
-        if trials.over:
-            break
-    return best
-
 
 def _near(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genomes:
     """Return genomes around the given ones, with other depths."""
@@ -125,17 +116,3 @@ def _near(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genomes
     return varied(coding, rng, traded(coding, rng, copies))
 
 
-def _kick(trials, rng, around, point, widths):
-    coding = trials.evaluator.coding
-    while not trials.over:
-        t0=time.monotonic()
-        found = Relaxation(trials.evaluator, point.genomes[0])(neighbours(coding, point.genomes[0]))
-        other = closer(trials, widths, found)
-        if DEBUG: print("      kick", other.score, other.genomes[0][coding.genes("depth")]+1, round(time.monotonic()-t0,2))
-        if other.score > (1 - PROMISING) * point.score:
-            other = descend(trials, around, other, deep=True)
-        if DEBUG: print("      kick", other.score, other.genomes[0][coding.genes("depth")]+1, round(time.monotonic()-t0,2))
-        if other.score <= point.score:
-            break
-        point = other
-    return point

@@ -6,55 +6,26 @@ import numpy as np
 
 from deepmad.engine.population.genomes import Coding, Genomes
 from deepmad.engine.population.tables import Floats
-from deepmad.engine.search.descent import Neighbourhood, descend
-from deepmad.engine.search.relaxed import SETTLED, Prices, Relaxation, Relaxed
-from deepmad.engine.search.trials import Trial, Trials, joined
+from deepmad.engine.search.relaxed import Prices, Relaxation
+from deepmad.engine.search.trials import Trials
 
 FIRST, GENERATIONS, CHILDREN, PARENTS = 256, 12, 128, 60
 LEVELS = (0.08, 0.15, 0.3, 0.6, 1.0)
 """Parts of the depths on offer that random frames draw from."""
 APART = 4
 """Blocks by which two scouted frames differ at least, summed over the stages."""
-PASSES = 3
-MOST_NEIGHBOURS = 160
-CLOSER = 3
-"""Frames around one whose widths are looked for on the lattice."""
 
 
 def scouted(trials: Trials, relaxation: Relaxation, rng: np.random.Generator, count: int) -> Genomes:
-    """Return up to `count` promising frames, best first, that differ in their depths, with coarse widths."""
-    frames, values = _evolved(trials, relaxation, rng)
-    depths = frames[:, trials.evaluator.coding.genes("depth")]
+    """Return up to `count` promising frames, best first, that differ in their depths."""
+    coding = trials.evaluator.coding
+    frames, values = evolved(trials, relaxation, rng, _random_frames(coding, rng), None, GENERATIONS)
+    depths = frames[:, coding.genes("depth")]
     chosen: list[int] = []
     for row in np.argsort(-values):
         if len(chosen) < count and all(np.abs(depths[row] - depths[other]).sum() >= APART for other in chosen):
             chosen.append(int(row))
     return frames[chosen]
-
-
-def settled(trials: Trials, relaxation: Relaxation, widths: Neighbourhood, frame: Genomes) -> Trial:
-    """Return the best network found around a frame: refined frames nearby, their widths descended to an optimum."""
-    found = relaxation(frame[None])
-    best, prices, center = frame, found.prices, _middle(found, 0)
-    for number in range(PASSES):
-        frames = neighbours(trials.evaluator.coding, best) if number else best[None]
-        found = Relaxation(trials.evaluator, center)(frames, prices.of(0, len(frames)))
-        row = int(found.values.argmax())
-        best, prices, center = frames[row], found.prices.of(row, 1), _middle(found, row)
-    return closer(trials, widths, found)
-
-
-def closer(trials: Trials, widths: Neighbourhood, found: Relaxed) -> Trial:
-    """Return the best network of the few most promising of refined frames."""
-    best: Trial | None = None
-    for row in np.argsort(-found.values)[:CLOSER]:
-        tried = trials(np.concatenate([found.tries[:, row], _middle(found, int(row))[None]]))
-        point = descend(trials, widths, tried.best, deep=True)
-        best = point if best is None or point.score > best.score else best
-        if trials.over:
-            break
-    assert best is not None, "there is a frame at least"
-    return best
 
 
 def neighbours(coding: Coding, frame: Genomes) -> Genomes:
@@ -65,18 +36,40 @@ def neighbours(coding: Coding, frame: Genomes) -> Genomes:
     moves += [step * unit[gene] for gene in depths for step in (-2, -1, 1, 2)]
     moves += [unit[one] - unit[other] for one, other in permutations(depths, 2)]
     moves += [step * unit[gene] for name in ("kernel", "block") for gene in coding.genes(name) for step in (-1, 1)]
+    inners = [gene for gene, stage in zip(coding.genes("inner"), coding.space.stages, strict=True) if stage.width]
+    moves += [step * unit[gene] for gene in inners for step in (-1, 1)]
+    moves += [unit[one] - unit[other] for one, other in permutations(inners, 2)]
     found = frame + np.array(moves)
     return found[((found >= 0) & (found < coding.sizes)).all(1)]
 
 
-def _middle(found: Relaxed, row: int) -> Genomes:
-    """Return the mean of the networks that the pricing swung between: nearly optimal, and nearly feasible."""
-    return np.rint(found.tries[SETTLED:, row].mean(0)).astype(np.intp)
+def evolved(
+    trials: Trials,
+    relaxation: Relaxation,
+    rng: np.random.Generator,
+    frames: Genomes,
+    prices: Prices | None,
+    generations: int,
+) -> tuple[Genomes, Floats]:
+    """Return frames and what they are worth relaxed, from a genetic search that begins with `frames`."""
+
+    def worth(genomes: Genomes) -> Floats:
+        return relaxation(genomes, prices and prices.of(0, len(genomes))).values
+
+    values = worth(frames)
+    for _ in range(generations):
+        if trials.over:
+            break
+        parents = frames[np.argsort(-values)[:PARENTS]]
+        born = np.unique(_children(trials.evaluator.coding, rng, parents), axis=0)
+        born = born[~(born[:, None] == frames).all(2).any(1)]
+        if len(born):
+            frames, values = np.concatenate([frames, born]), np.concatenate([values, worth(born)])
+    return frames, values
 
 
-def _evolved(trials: Trials, relaxation: Relaxation, rng: np.random.Generator) -> tuple[Genomes, Floats]:
-    """Return frames and what they are worth relaxed, from a genetic search over them."""
-    coding = trials.evaluator.coding
+def _random_frames(coding: Coding, rng: np.random.Generator) -> Genomes:
+    """Return random frames, every one with the same kernel and block choice all along."""
     sizes, depths = coding.sizes, coding.genes("depth")
     frames = np.zeros((FIRST, len(sizes)), dtype=np.intp)
     level = rng.choice(LEVELS, (FIRST, len(depths)))
@@ -84,22 +77,13 @@ def _evolved(trials: Trials, relaxation: Relaxation, rng: np.random.Generator) -
     for name in ("kernel", "block"):
         genes = coding.genes(name)
         frames[:, genes] = np.minimum(rng.integers(0, sizes[genes].max(), (FIRST, 1)), sizes[genes] - 1)
-    frames = np.unique(frames, axis=0)
-    values = relaxation(frames).values
-    for _ in range(GENERATIONS):
-        if trials.over:
-            break
-        parents = frames[np.argsort(-values)[:PARENTS]]
-        born = np.unique(_children(coding, rng, parents), axis=0)
-        born = born[~(born[:, None] == frames).all(2).any(1)]
-        if len(born):
-            frames, values = np.concatenate([frames, born]), np.concatenate([values, relaxation(born).values])
-    return frames, values
+    return np.unique(frames, axis=0)
 
 
 def _children(coding: Coding, rng: np.random.Generator, parents: Genomes) -> Genomes:
     """Return frames crossed from `parents`, best first, and changed in one to three places."""
     depths = np.array(coding.genes("depth"))
+    inners = [gene for gene, stage in zip(coding.genes("inner"), coding.space.stages, strict=True) if stage.width]
     others = np.array(coding.genes("kernel") + coding.genes("block"))
     born = parents[(len(parents) * rng.random(CHILDREN) ** 2).astype(np.intp)]
     other = parents[rng.integers(0, len(parents), CHILDREN)]
@@ -116,8 +100,11 @@ def _children(coding: Coding, rng: np.random.Generator, parents: Genomes) -> Gen
                 blocks = rng.integers(0, max(1, row[one] + 1))
                 row[one] -= blocks
                 row[two] += blocks
-            elif kind < 0.9:
+            elif kind < 0.85:
                 row[one] = rng.integers(0, coding.sizes[one])
+            elif kind < 0.95 and inners:
+                row[rng.choice(inners)] += 1
+                row[rng.choice(inners)] -= rng.integers(0, 2)
             else:
                 gene = rng.choice(others)
                 row[gene] = rng.integers(0, coding.sizes[gene])

@@ -21,6 +21,7 @@ WIDTHS, INNERS = 12, 10
 """Choices of an output width and of an inner width in a grid over the whole space."""
 OFFSETS = np.array([-9, -6, -4, -2, -1, 0, 1, 2, 4, 6, 9])
 """Choices of a width in a grid around a network, as steps from where it stands."""
+INNER_OFFSETS = np.arange(-4, 5)
 ROUNDS, SETTLED = 10, 3
 """Rounds of pricing, and after how many of them the tangents are close enough for a value to count."""
 FORBIDDEN = -1e18
@@ -55,6 +56,10 @@ class Relaxed:
     tries: Genomes
     prices: Prices
 
+    def middle(self, row: int) -> Genomes:
+        """Return the mean of the networks that the pricing swung between: nearly optimal, and nearly feasible."""
+        return np.asarray(np.rint(self.tries[SETTLED:, row].mean(0)), dtype=np.intp)
+
 
 @dataclass(frozen=True)
 class _Stage:
@@ -80,10 +85,6 @@ class _State:
     prices: Floats
     rho_prices: Floats
 
-    @property
-    def none(self) -> None:
-        return None
-
 
 class Relaxation:
     """Estimates what frames are worth in one problem, on a grid over the whole space or around a network."""
@@ -92,6 +93,7 @@ class Relaxation:
         self.evaluator, self.coding, self.center = evaluator, evaluator.coding, center
         problem, space = evaluator.problem, evaluator.problem.space
         self.grids = [self._grid(gene, WIDTHS) for gene in (0, *self.coding.genes("out"))]
+        self.inners = [self._grid(gene, INNERS) for gene in self.coding.genes("inner")]
         self.depths = [np.array(stage.depth, dtype=float) for stage in space.stages]
         self.stages: dict[tuple[int, int, int], _Stage] = {}
         self.limits = evaluator.additive_limits
@@ -112,7 +114,8 @@ class Relaxation:
         size = int(self.coding.sizes[gene])
         if self.center is None:
             return _spread(size, count)
-        return np.unique(np.clip(self.center[gene] + OFFSETS, 0, size - 1))
+        offsets = INNER_OFFSETS if gene in self.coding.genes("inner") else OFFSETS
+        return np.unique(np.clip(self.center[gene] + offsets, 0, size - 1))
 
     def _stage(self, index: int, kernel: int, block: int) -> _Stage:
         """Return a stage's costs, read from the evaluator once."""
@@ -123,7 +126,7 @@ class Relaxation:
 
     def _read(self, index: int, kernel: int, block: int) -> _Stage:
         coding = self.coding
-        axes = [self.grids[index], self.grids[index + 1], self._grid(coding.gene(index, "inner"), INNERS)]
+        axes = [self.grids[index], self.grids[index + 1], self.inners[index]]
         mesh = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
         columns = np.zeros((len(coding.sizes), mesh.shape[1]), dtype=np.intp)
         columns[[coding.c_in_gene(index), coding.gene(index, "out"), coding.gene(index, "inner")]] = mesh
@@ -147,7 +150,8 @@ class Relaxation:
         for turn in range(ROUNDS):
             costs, ends = self._best(frames, state, tries[turn])
             worths[turn], lacks[turn] = self._follow(state, costs, ends, turn)
-        values, lack = worths[SETTLED:].min(0), lacks[SETTLED:].mean(0)
+        values = worths[SETTLED:].min(0)
+        lack = lacks[SETTLED:].mean(0) if self.center is None else lacks[SETTLED:].min(0)
         values = values - LACK * np.abs(values) * np.maximum(0, lack) + self._penalties(frames)
         return Relaxed(values, lack, tries, Prices(state.prices, state.rho_prices))
 
@@ -200,7 +204,7 @@ class Relaxation:
             for some, stage, depths in self._variants(frames, index):
                 deep = weights[some] * depths[:, None]
                 scores = (weights[some] @ stage.base + deep @ stage.slope + stage.barred).reshape(-1, *stage.shape)
-                chosen = scores.argmax(3)
+                chosen = self._inners(frames[some], index, scores)
                 cells[some], best[some] = chosen, np.take_along_axis(scores, chosen[..., None], 3)[..., 0]
             best += ahead[:, :, None]
             before = best.argmax(1)
@@ -229,6 +233,14 @@ class Relaxation:
         areas = [row[places[stages - end]] for row, end in zip(self.areas, self.ends, strict=True)]
         return reached, areas
 
+    def _inners(self, frames: Genomes, index: int, scores: Floats) -> Genomes:
+        """Return the choice of inner width in every cell: the frame's own where it is a free one, else the best."""
+        if self.center is None or self.evaluator.problem.space.stages[index].width is None:
+            return scores.argmax(3)
+        grid, wanted = self.inners[index], frames[:, self.coding.gene(index, "inner")]
+        place = np.minimum(np.searchsorted(grid, wanted), len(grid) - 1)
+        return np.broadcast_to(place[:, None, None], scores.shape[:3])
+
     def _follow(self, state: _State, reached: Floats, areas: Sequence[Floats], turn: int) -> tuple[Floats, Floats]:
         """Move tangents and multipliers to what the best networks are; return what these were worth."""
         entropies, area = reached[:, 0].T, np.stack(areas, axis=1)
@@ -240,7 +252,8 @@ class Relaxation:
         ease = 1 / (1 + turn / 5)
         short = np.zeros_like(worth)
         if "rho" in self.evaluator.limits:
-            short = (lack + paid[:, None]).max(1)
+            earned = (state.prices * np.log1p(excess)).sum(1) / (1 + state.rho_prices.sum(1))
+            short = (lack + earned[:, None]).max(1)
             state.rho_prices = _moved(state.rho_prices, RHO_ROOM, RHO_STEP * ease * lack, HIGHEST_RHO)
         state.prices = _moved(state.prices, ROOM, STEP * ease * excess, HIGHEST)
         share = 0.5 if turn else 1.0
