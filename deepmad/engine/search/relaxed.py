@@ -31,7 +31,7 @@ scaled so that it can leave 0, and how fast it follows a relative excess."""
 FIRST_RHO_PRICE, RHO_ROOM, RHO_STEP = 0.01, 0.002, 40.0
 """The same for the effectiveness, where a small lack of entropy means much."""
 HIGHEST, HIGHEST_RHO = 1.0, 0.3
-LACK = 5.0
+LACK, EXCESS = 5.0, 0.5
 """What a relative lack of entropy costs, in units of the value."""
 
 
@@ -147,12 +147,15 @@ class Relaxation:
         state = self._start(frames, prices)
         tries = np.repeat(frames[None], ROUNDS, axis=0)
         worths, lacks = np.empty((2, ROUNDS, len(frames)))
+        over = np.zeros((len(frames), len(self.limits)))
         for turn in range(ROUNDS):
             costs, ends = self._best(frames, state, tries[turn])
             worths[turn], lacks[turn] = self._follow(state, costs, ends, turn)
+            if turn >= SETTLED:
+                over += (costs[-1, 1:].T / self.limits - 1) / (ROUNDS - SETTLED)
         values = worths[SETTLED:].min(0)
         lack = lacks[SETTLED:].mean(0) if self.center is None else lacks[SETTLED:].min(0)
-        values = values - LACK * np.abs(values) * np.maximum(0, lack) + self._penalties(frames)
+        values = values - np.abs(values) * (LACK * np.maximum(0, lack) + EXCESS * np.maximum(0, over).sum(1)) + self._penalties(frames)
         return Relaxed(values, lack, tries, Prices(state.prices, state.rho_prices))
 
     def _start(self, frames: Genomes, prices: Prices | None) -> _State:
