@@ -1,7 +1,7 @@
 """`design(problem, solver)`: a quick search, the exact program and a separate bound, one after the other.
 
-The search finds good networks, CP-SAT proves the optimum where the space is small enough, and branch and
-price over stages bounds the rest. None of them is trusted: every network is recounted from its records.
+The search finds good networks, CP-SAT proves the optimum where the space is small enough (and looks for a network
+where the search met none), and branch and price over stages bounds the rest. None of them is trusted: every network is recounted from its records.
 """
 
 import math
@@ -20,13 +20,17 @@ from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 
 SMALL_SPACE = 1e9
-"""Networks up to which CP-SAT is given all of the time; above, it gets a slice and the bound the rest."""
+"""Networks up to which CP-SAT is given all of the time; above, it proves nothing worth having in minutes."""
 FIRST_SEARCH_SECONDS = 8.0
-"""Enough for one restart or two to reach a good basin of the largest presets; small spaces need far less."""
+"""Enough for a round or two of the search on the largest presets; small spaces need far less."""
 SMALL_SEARCH_SECONDS = 1.0
-SEARCH_SECONDS = 4.0
+SEARCH_SECONDS = 8.0
 EXACT_SHARE = 0.1
-"""CP-SAT's share of the time left on a large space."""
+"""CP-SAT's share of the time left on a large space in which the search met no feasible network."""
+POLISH_SHARE = 0.1
+"""Part of the time used that a last search takes once the gap is closed: good enough is not yet good."""
+CLOSING_SECONDS = 1.0
+"""Time kept for ending the solve."""
 BOUND_STEPS_PER_SEARCH = 25
 SEARCH_ROUNDS = 1
 
@@ -112,11 +116,15 @@ class _Solve:
             self.race.offer(network)
         small = self.problem.space.size() <= SMALL_SPACE
         self.search(SMALL_SEARCH_SECONDS if small else FIRST_SEARCH_SECONDS, self.solver.seed, starts)
-        if self.exact(1.0 if small else EXACT_SHARE):
+        if (small or self.race.network is None) and self.exact(1.0 if small else EXACT_SHARE):
             return True
         if self.race.closed or self.left <= 0 or small:
             return False
-        return self.bound_and_search()
+        if self.bound_and_search():
+            return True
+        if self.race.closed and self.race.gap > 0 and self.race.network is not None:
+            self.search(POLISH_SHARE * self.race.seconds, self.solver.seed, [self.race.network])
+        return False
 
     def search(self, seconds: float, seed: int, starts: Sequence[Architecture]) -> None:
         """Search in this process for a share of the time, or a fixed number of rounds."""
@@ -170,14 +178,14 @@ class _Solve:
                     return True
                 self.race.offer(step.proposal)
                 self.race.lower(step.bound)
-                over = count >= 10 * most if most is not None else self.left <= SEARCH_SECONDS / 4
+                over = count >= 10 * most if most is not None else self.left <= CLOSING_SECONDS
+                if searchers:
+                    searchers.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
                 if step.done or self.race.closed or over:
                     return False
-                if searchers:
-                    searchers.turn(self.race, min(SEARCH_SECONDS, self.left))
-                elif count % BOUND_STEPS_PER_SEARCH == 0:
+                if searchers is None and count % BOUND_STEPS_PER_SEARCH == 0:
                     starts = [network for network in (step.proposal, self.race.network) if network]
-                    self.search(min(SEARCH_SECONDS, self.left), self.solver.seed + count, starts)
+                    self.search(min(SEARCH_SECONDS / 2, self.left), self.solver.seed + count, starts)
         return False
 
     def solution(self, *, interrupted: bool = False) -> Solution:

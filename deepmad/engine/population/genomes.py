@@ -121,7 +121,7 @@ class Coding:
         """Return how many of the space's rules each network breaks, shape (networks,)."""
         columns = np.ascontiguousarray(genomes.T)
         broken = [self.broken_by(index, self.columns(columns, index)) for index in range(len(self.space.stages))]
-        return np.sum(broken, axis=0, dtype=np.intp)
+        return np.asarray(np.sum(broken, axis=0), dtype=np.intp)
 
     def broken_by(self, index: int, stage: StageColumns) -> npt.NDArray[np.intp]:
         """Return how many of the space's rules a stage with these values breaks, shape (networks,)."""

@@ -9,10 +9,9 @@ import numpy as np
 from deepmad.engine.population.evaluation import Evaluator
 from deepmad.engine.population.genomes import Coding, Genomes
 from deepmad.engine.problems import Problem
+from deepmad.engine.search.agenda import Agenda
 from deepmad.engine.search.descent import Neighbourhood, descend, neighbourhood
 from deepmad.engine.search.genetic import generations
-from deepmad.engine.search.agenda import Agenda
-from deepmad.engine.search.relaxed import Relaxation
 from deepmad.engine.search.repair import Repair
 from deepmad.engine.search.trials import Best, Trial, Trials
 from deepmad.engine.search.variation import random_genomes, traded, varied
@@ -22,9 +21,9 @@ from deepmad.search_spaces.errors import InputError
 SMALL_SPACE = 100_000
 """Networks up to which a space is looked through from end to end."""
 BATCH = 8192
-RESTART_GENERATIONS, RESTART_SIZE = 120, 800
+FIRST_GENERATIONS, RESTART_GENERATIONS, RESTART_SIZE = 30, 120, 800
 KICK_GENERATIONS, KICK_SIZE = 15, 800
-KICKS = 6
+KICKS = 4
 """Kicks in a row that may fail before the search goes elsewhere."""
 PROMISING = 0.003
 """A local optimum over pairs is looked at more closely within this part of the best objective."""
@@ -41,13 +40,13 @@ def search(
 ) -> Architecture | None:
     """Return the best feasible network found, or None where none was.
 
-    Every round runs a genetic search, descends from its best to a local optimum and kicks that one until it
-    stays. Rounds begin in turn from random networks and around the optima so far; the first begins around
-    `starts` where there are any, which need be neither feasible nor members of the space. A space of up to
-    `SMALL_SPACE` networks is looked through instead. The search ends after `rounds` rounds or, within about
-    0.2 s, `seconds`; with `rounds` alone it is deterministic for a `seed`. `on_better` is called with every
-    better network and its objective. Raises `InputError` where neither end is given, or where a start has
-    another number of stages.
+    Rounds of two kinds take turns: one scouts which frames (depths, kernels, blocks) are worth most when their
+    widths are relaxed, the other runs a genetic search around the optima so far. Both look closely at the frames
+    around what they find, the most promising first. The first round begins around `starts` where there are any,
+    which need be neither feasible nor members of the space. A space of up to `SMALL_SPACE` networks is looked
+    through instead. The search ends after `rounds` rounds or, within about 0.2 s, `seconds`; with `rounds` alone
+    it is deterministic for a `seed`. `on_better` is called with every better network and its objective. Raises
+    `InputError` where neither end is given, or where a start has another number of stages.
     """
     began = time.monotonic()
     if seconds is None and rounds is None:
@@ -78,37 +77,26 @@ def _look_through(trials: Trials) -> None:
 
 
 def _explore(trials: Trials, rng: np.random.Generator, starts: Genomes, rounds: int | None) -> None:
-    """Run rounds until there were enough or the time is up: from random networks, every other from the optima."""
+    """Run rounds until there were enough or the time is up."""
     coding = trials.evaluator.coding
-    first = optima = starts
-    if not len(starts):
-        first = random_genomes(coding, rng, 4 * RESTART_SIZE)
-        point = generations(trials, rng, first, 30, RESTART_SIZE).best
+    if not len(starts):  # a feasible network at once
+        generations(trials, rng, random_genomes(coding, rng, 4 * RESTART_SIZE), FIRST_GENERATIONS, RESTART_SIZE)
     widths = [0, *coding.genes("out"), *coding.genes("inner")]
-    agenda = Agenda(trials, neighbourhood(coding, rng), neighbourhood(coding, rng, widths), Relaxation(trials.evaluator))
+    agenda = Agenda(trials, rng, neighbourhood(coding, rng), neighbourhood(coding, rng, widths))
+    optima = starts
     for number in count() if rounds is None else range(rounds):
         if trials.over:
             return
-        t0=time.monotonic()
         if number % 2 or (number == 0 and len(starts)):
-            first = random_genomes(coding, rng, 4 * RESTART_SIZE)
-            if len(optima):
-                first = np.concatenate([optima, _near(coding, rng, optima)])
-            point = generations(trials, rng, first, RESTART_GENERATIONS, RESTART_SIZE).best
-            point = descend(trials, agenda.everything, point, deep=True)
-            agenda.known(point.genomes[0])
-            agenda.around(point.genomes[0], rng)
+            first = _near(coding, rng, optima) if len(optima) else random_genomes(coding, rng, 4 * RESTART_SIZE)
+            elite = generations(trials, rng, np.concatenate([optima, first]), RESTART_GENERATIONS, RESTART_SIZE)
+            point = agenda.work(_kick(trials, rng, agenda.everything, elite.best))
         else:
-            point = None
-            agenda.scout(rng)
-        if DEBUG: print("  round",number,point and (point.score,point.feasible,point.genomes[0][coding.genes("depth")]+1),round(time.monotonic()-t0,2),trials.best.value)
-        point = agenda.work(rng, point)
-        if DEBUG: print("  worked",number,point and (point.score,point.feasible,point.genomes[0][coding.genes("depth")]+1),round(time.monotonic()-t0,2),trials.best.value)
-        if point: optima = np.concatenate([optima, point.genomes])
+            agenda.scout()
+            point = agenda.work()
+        if point is not None:
+            optima = np.concatenate([optima, point.genomes])
 
-
-import os
-DEBUG = os.environ.get("DBG")
 
 def _near(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genomes:
     """Return genomes around the given ones, with other depths."""
@@ -116,3 +104,20 @@ def _near(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genomes
     return varied(coding, rng, traded(coding, rng, copies))
 
 
+def _kick(trials: Trials, rng: np.random.Generator, around: Neighbourhood, point: Trial) -> Trial:
+    """Leave a local optimum by trading depth for width, and go on from where that leads if it is better."""
+    coding = trials.evaluator.coding
+    depths, failed = coding.genes("depth"), 0
+    point = descend(trials, around, point, deep=True)
+    while failed < KICKS and not trials.over:
+        kicked = varied(coding, rng, traded(coding, rng, np.repeat(point.genomes, 4 * KICK_SIZE, axis=0)))
+        kicked = trials.repair(kicked)
+        elsewhere = (kicked[:, depths] != point.genomes[0, depths]).any(axis=1)
+        kicked = kicked[elsewhere] if elsewhere.any() else kicked
+        elite = generations(trials, rng, kicked, KICK_GENERATIONS, KICK_SIZE)
+        found = descend(trials, around, elite.best, deep=False)
+        if found.score > (1 - PROMISING) * point.score:
+            found = descend(trials, around, found, deep=True)
+        failed = 0 if found.score > point.score else failed + 1
+        point = found if not failed else point
+    return point

@@ -39,8 +39,9 @@ def neighbours(coding: Coding, frame: Genomes) -> Genomes:
     inners = [gene for gene, stage in zip(coding.genes("inner"), coding.space.stages, strict=True) if stage.width]
     moves += [step * unit[gene] for gene in inners for step in (-1, 1)]
     moves += [unit[one] - unit[other] for one, other in permutations(inners, 2)]
-    found = frame + np.array(moves)
-    return found[((found >= 0) & (found < coding.sizes)).all(1)]
+    found: Genomes = frame + np.array(moves)
+    inside: Genomes = found[((found >= 0) & (found < coding.sizes)).all(1)]
+    return inside
 
 
 def evolved(
