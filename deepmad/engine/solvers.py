@@ -1,7 +1,8 @@
 """`design(problem, solver)`: a quick search, the exact program and a separate bound, one after the other.
 
 The search finds good networks, CP-SAT proves the optimum where the space is small enough (and looks for a network
-where the search met none), and branch and price over stages bounds the rest. None of them is trusted: every network is recounted from its records.
+where the search met none), and branch and price over stages bounds the rest. None of them is trusted: every
+network is recounted from its records.
 """
 
 import math

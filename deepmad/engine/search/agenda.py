@@ -15,7 +15,7 @@ SCOUTS = 6
 """Frames from which the space is looked at anew."""
 GENERATIONS = 4
 """Generations of frames around a network found."""
-PATIENCE = 8
+PATIENCE = 12
 """Frames in a row that may bring nothing better before the search goes elsewhere."""
 KEPT = 24
 """Frames kept of those around one network."""
