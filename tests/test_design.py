@@ -58,6 +58,22 @@ def test_a_large_space_gives_a_network_and_a_bound() -> None:
     assert solution.gap == pytest.approx(relative_gap(solution.objective, solution.bound))
 
 
+def test_a_gap_closed_early_still_gives_a_good_network() -> None:
+    space = load_space("29m-224")
+    problem = Problem(space, Budget.of(space))
+    solution = design(problem, CpSat(workers=1, deterministic_limit=1.0, gap=0.5))
+    assert solution.status is Status.OPTIMAL
+    assert solution.objective is not None
+    assert solution.objective > 39_000  # the best known network has 39,396
+
+
+def test_a_large_space_without_a_network_is_recognised() -> None:
+    space = load_space("r50")
+    solution = design(Problem(space, Budget(macs=1e6)), CpSat(workers=1, time_limit=30.0))
+    assert solution.status is Status.INFEASIBLE
+    assert solution.clash == ("macs",)
+
+
 def test_limits_that_cannot_be_met_are_named() -> None:
     solution = design(small(macs=1000.0), FIXED)
     assert solution.status is Status.INFEASIBLE

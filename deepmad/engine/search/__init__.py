@@ -22,6 +22,8 @@ SMALL_SPACE = 100_000
 """Networks up to which a space is looked through from end to end."""
 BATCH = 8192
 FIRST_GENERATIONS, RESTART_GENERATIONS, RESTART_SIZE = 30, 120, 800
+KINDS = ("scouted", "random", "around")
+"""Rounds take turns: from frames all over the space, from random networks, and around the optima so far."""
 KICK_GENERATIONS, KICK_SIZE = 15, 800
 KICKS = 4
 """Kicks in a row that may fail before the search goes elsewhere."""
@@ -40,9 +42,9 @@ def search(
 ) -> Architecture | None:
     """Return the best feasible network found, or None where none was.
 
-    Rounds of two kinds take turns: one scouts which frames (depths, kernels, blocks) are worth most when their
-    widths are relaxed, the other runs a genetic search around the optima so far. Both look closely at the frames
-    around what they find, the most promising first. The first round begins around `starts` where there are any,
+    Rounds of three kinds take turns: one scouts which frames (depths, kernels, blocks) are worth most when their
+    widths are relaxed, the others run a genetic search from random networks or around the optima so far. All look
+    closely at the frames around what they find, the most promising first. The first round begins around `starts` where there are any,
     which need be neither feasible nor members of the space. A space of up to `SMALL_SPACE` networks is looked
     through instead. The search ends after `rounds` rounds or, within about 0.2 s, `seconds`; with `rounds` alone
     it is deterministic for a `seed`. `on_better` is called with every better network and its objective. Raises
@@ -87,13 +89,16 @@ def _explore(trials: Trials, rng: np.random.Generator, starts: Genomes, rounds: 
     for number in count() if rounds is None else range(rounds):
         if trials.over:
             return
-        if number % 2 or (number == 0 and len(starts)):
-            first = _near(coding, rng, optima) if len(optima) else random_genomes(coding, rng, 4 * RESTART_SIZE)
-            elite = generations(trials, rng, np.concatenate([optima, first]), RESTART_GENERATIONS, RESTART_SIZE)
-            point = agenda.work(_kick(trials, rng, agenda.everything, elite.best))
-        else:
+        kind = KINDS[(number + 2 * bool(len(starts))) % len(KINDS)]
+        if kind == "scouted":
             agenda.scout()
             point = agenda.work()
+        else:
+            first = random_genomes(coding, rng, 4 * RESTART_SIZE)
+            if kind == "around" and len(optima):
+                first = np.concatenate([optima, _near(coding, rng, optima)])
+            elite = generations(trials, rng, first, RESTART_GENERATIONS, RESTART_SIZE)
+            point = agenda.work(_kick(trials, rng, agenda.everything, elite.best))
         if point is not None:
             optima = np.concatenate([optima, point.genomes])
 

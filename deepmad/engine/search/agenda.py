@@ -17,6 +17,8 @@ GENERATIONS = 4
 """Generations of frames around a network found."""
 PATIENCE = 12
 """Frames in a row that may bring nothing better before the search goes elsewhere."""
+INFEASIBLE = 0.5
+"""How much a frame counts for that turns out to hold no feasible network: the next ones often do."""
 KEPT = 24
 """Frames kept of those around one network."""
 WORTH = 0.99
@@ -61,7 +63,7 @@ class Agenda:
         point: Trial | None = None
         if start is not None:
             point = self._taken(start)
-        failed = 0
+        failed = 0.0
         while self._waiting and failed < PATIENCE and not self.trials.over:
             value, _, starts = heapq.heappop(self._waiting)
             if -value < WORTH * self.trials.best.value:
@@ -69,9 +71,10 @@ class Agenda:
             if self._known(starts[0]):
                 continue
             found = descend(self.trials, self.widths, self.trials(starts).best, deep=True)
-            failed += 1
-            if point is None or found.score > point.score:
-                point, failed = self._taken(found), 0
+            feasible = bool(found.feasible[0])
+            failed += 1.0 if feasible else INFEASIBLE
+            if feasible and (point is None or found.score > point.score):
+                point, failed = self._taken(found), 0.0
         return point
 
     def _taken(self, point: Trial) -> Trial:

@@ -32,6 +32,8 @@ FIRST_RHO_PRICE, RHO_ROOM, RHO_STEP, HIGHEST_RHO = 0.01, 0.002, 40.0, 0.3
 """The same for the effectiveness, where a small lack of entropy means much."""
 LACK, EXCESS = 5.0, 0.5
 """What a lack of entropy and an excess over a limit that stay cost, in units of the value."""
+SWING = 0.03
+"""Mean logarithm of what is used over a limit that is still no excess that stays."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,8 @@ class Relaxation:
             worths[turn], lacks[turn] = self._follow(state, met, excess[turn], turn)
         values, lack = worths[SETTLED:].min(0), lacks[SETTLED:]
         lack = lack.mean(0) if self.center is None else lack.min(0)  # a coarse grid makes single rounds swing
-        short = LACK * np.maximum(0, lack) + EXCESS * np.maximum(0, excess[SETTLED:].mean(0)).sum(1)
+        stays = np.maximum(0, np.log1p(excess[SETTLED:]).mean(0) - SWING).sum(1)
+        short = LACK * np.maximum(0, lack) + EXCESS * stays
         values = values - short * np.abs(values) + self._penalties(frames)
         return Relaxed(values, tries, Prices(state.prices, state.rho_prices))
 
@@ -287,8 +290,10 @@ class Relaxation:
         worth -= scale * ((state.prices * excess).sum(1) + (state.rho_prices * lack).sum(1))
         ease, short = 1 / (1 + turn / 5), np.zeros_like(worth)
         if self.rho:
-            # the entropy grows with the logarithm of what is used
-            earned = (state.prices * np.log1p(excess)).sum(1) / (1 + state.rho_prices.sum(1))
+            # the entropy grows with the logarithm of what is used; on a coarse grid, whose rounds swing widely,
+            # the excess itself keeps the mean from flattering frames that are too deep
+            used = excess if self.center is None else np.log1p(excess)
+            earned = (state.prices * used).sum(1) / (1 + state.rho_prices.sum(1))
             short = (lack + earned[:, None]).max(1)
             state.rho_prices = _moved(state.rho_prices, RHO_ROOM, RHO_STEP * ease * lack, HIGHEST_RHO)
         state.prices = _moved(state.prices, ROOM, STEP * ease * excess, HIGHEST)
