@@ -117,6 +117,7 @@ def _depth_split(space: SpaceTables, stage: int, columns: Columns, shares: Array
     per_block = columns.numbers[:, ENTROPY] / depths
     score = slope * abs(float(shares @ ((depths - mean) * (per_block - shares @ per_block))))
     spread = math.sqrt(max(0.0, float(shares @ (depths - mean) ** 2)))
+    score += slope * float(shares @ per_block) * abs(mean - round(mean))
     end = int(np.searchsorted(space.depths[stage], mean, "right")) - 1
     return Split(score + 1e-6 * spread, "depths", stage, end)
 

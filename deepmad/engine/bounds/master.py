@@ -142,6 +142,7 @@ def solve_master(
         np.array(program.equal.right),
         [(0, None)] * program.size,
         method="highs-ds",
+        options={"presolve": False},
     )
     return program.read(result) if result.status == 0 else None
 
