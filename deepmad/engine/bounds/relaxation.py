@@ -11,7 +11,7 @@ from deepmad.engine.objectives import depth_penalty, penalised_stages
 _ROOM = 1e-9
 """Relative room given to the effectiveness limit, so that rounding never cuts off a network that keeps it."""
 _STEEPEST = 6.0
-"""Variance up to which the penalty's tangents are taken; steeper ones would spoil the linear program."""
+"""Exponent of the penalty up to which its tangents are taken; steeper ones would spoil the linear program."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ def penalty_cut(space: SpaceTables, first_block: str, depths: Array) -> Cut:
     problem, slopes = space.problem, np.zeros(space.stages)
     counted = penalised_stages(problem.objective, first_block, space.stages)
     point = depths[counted]
-    if len(point) > 1 and point.var() > _STEEPEST:
-        point = point.mean() + (point - point.mean()) * np.sqrt(_STEEPEST / point.var())
+    steepest = _STEEPEST if problem.objective == "paper" else _STEEPEST**2  # of the variance
+    if len(point) > 1 and point.var() > steepest:
+        point = point.mean() + (point - point.mean()) * np.sqrt(steepest / point.var())
     value = float(depth_penalty(problem.objective, list(point), problem.space.beta))
     if len(point) > 1 and point.var() > 1e-12:
         # d exp(Var) = exp(Var) dVar and d exp(std) = exp(std) dVar / (2 std), with dVar = 2 (L - mean) / stages
