@@ -15,7 +15,7 @@ from deepmad.engine.bounds.tables import ENTROPY, Array, SpaceTables
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.spaces import expanded
 
-Dimension = Literal["channels", "depths", "widths", "options"]
+Dimension = Literal["channels", "depths", "widths", "options", "totals"]
 
 _OPTION_SHARE = 0.08
 """What a mixture of options is thought to gain, in units of the spread of its entropy."""
@@ -69,6 +69,8 @@ def _halves(box: Box, place: Split) -> tuple[Box, Box]:
                 return replace(box, channels=row)
             case "depths":
                 return replace(box, depths=row)
+            case "totals":
+                return replace(box, totals=row)
             case _:
                 return replace(box, widths=row)
 
@@ -108,8 +110,15 @@ def _by_master(space: SpaceTables, node: Node, master: Master) -> Iterator[Split
             yield _depth_split(space, stage, part, shares[mask], float(slopes[stage]))
         if len(box.options[stage]) > 1:
             yield _option_split(stage, part, shares[mask], float(slopes[stage]))
+    for scale, info in enumerate(space.scales):
+        if info.stages > 1 and box.totals[scale][0] < box.totals[scale][1]:
+            total = float(master.depths[: info.stages].sum())
+            worth = float(slopes[: info.stages] @ (master.entropies[scale]/master.depths[: info.stages].sum() * np.ones(info.stages)))/info.stages
+            yield Split(TW*worth * abs(total - round(total)), "totals", scale, math.floor(total))
 
 
+import os
+TW=float(os.environ.get('TW','1'))
 def _depth_split(space: SpaceTables, stage: int, columns: Columns, shares: Array, slope: float) -> Split:
     """Split depths at their mean: mixing deep and narrow with shallow and wide earns what no single depth does."""
     depths = columns.numbers[:, 5]

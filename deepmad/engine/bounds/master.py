@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 else:
     OptimizeResult = Any
 
+_BLOCK_EXCESS = 10.0
+"""What a block too many, or too few, weighs against the relative excess over a limit."""
+
 
 @dataclass
 class Pool:
@@ -126,8 +129,8 @@ def solve_master(
 ) -> Master | None:
     """Return the solved master over the columns of a box, or None where they do not join into a network.
 
-    With `limits_only` it minimises the excess over the limits, whatever the objective: its prices then prove a box
-    empty of feasible networks where they give it a score below 0.
+    With `limits_only` it minimises the largest relative excess over the limits, below 0 where there is room, whatever
+    the objective: its prices give every feasible network a score of 0 or more.
 
     Variables: the columns' shares, one product a scale, the penalty, one excess each for budget and rho rows.
     """
@@ -140,7 +143,7 @@ def solve_master(
         np.array(program.upper.right),
         np.array(program.equal.rows),
         np.array(program.equal.right),
-        [(0, None)] * program.size,
+        program.bounds,
         method="highs-ds",
         options={"presolve": False},
     )
@@ -162,11 +165,15 @@ class _Program:
         self.budget_rows = {index: self._budget(index) for index in self.limited}
         self.product_rows = [self._products(scale) for scale in range(self.scale_count)]
         self.chord_rows = [self._chords(scale) for scale in range(self.scale_count)]
+        self.total_rows = [self._totals(scale) for scale in range(self.scale_count)]
         self.penalty_rows = [self._penalty(index) for index in range(len(relaxation.penalties))]
         for stage in range(space.stages):
             self.equal.add(self._row(np.where(columns.stage == stage, 1.0, 0.0)), 1.0)
         self.link_values = [self._link(index) for index in range(1, space.stages)]
         self.gain = self._gain()
+        self.bounds: list[tuple[float | None, None]] = [(0, None)] * self.size
+        if limits_only:
+            self.bounds[self.excess] = (None, None)
 
     def _row(self, shares: Array) -> Array:
         row = np.zeros(self.size)
@@ -175,7 +182,7 @@ class _Program:
 
     def _budget(self, index: int) -> int:
         row = self._row(self.columns.numbers[:, 1 + index] / self.space.limits[index])
-        row[self.excess + index] = -1.0
+        row[self.excess if self.limits_only else self.excess + index] = -1.0
         return self.upper.add(row, 1.0)
 
     def _products(self, scale: int) -> dict[float, int]:
@@ -195,8 +202,23 @@ class _Program:
             slope, constant = chord(self.space, convs)
             earned = slope * self.columns.numbers[:, 4] - self.columns.numbers[:, ENTROPY]
             row = self._row(np.where(self.before[scale], earned, 0.0))
-            row[self.excess + 3 + scale] = -1.0
+            if self.limits_only:
+                row[self.excess] = -max(1.0, slope * convs + constant)
+            else:
+                row[self.excess + 3 + scale] = -1.0
             found[convs] = self.upper.add(row, info.entropy - slope * info.convs - constant)
+        return found
+
+    def _totals(self, scale: int) -> list[tuple[int, int, int]]:
+        """Bound the blocks before a scale where the depths alone do not: rows, their signs and right sides."""
+        space, box, stages = self.space, self.relaxation.box, self.space.scales[scale].stages
+        found = []
+        for side, sign in ((1, 1), (0, -1)):
+            at = box.totals[scale][side]
+            if at != sum(int(space.depths[stage][box.depths[stage][side]]) for stage in range(stages)):
+                row = self._row(np.where(self.before[scale], sign * self.columns.numbers[:, 5], 0.0))
+                row[self.excess + 3 + scale] = -1.0
+                found.append((self.upper.add(row, sign * at), sign, at))
         return found
 
     def _penalty(self, index: int) -> int:
@@ -221,7 +243,8 @@ class _Program:
     def _gain(self) -> Array:
         gain = np.zeros(self.size)
         if self.limits_only:
-            gain[self.excess :] = -1.0
+            gain[self.excess] = -1.0
+            gain[self.excess + 3 :] = -_BLOCK_EXCESS
             return gain
         weights = np.array([info.weight for info in self.space.scales])
         gain[self.count : self.penalty] = weights
@@ -288,6 +311,10 @@ class _Program:
                 prices.entropy[: info.stages] += duals[row]
                 prices.convs[: info.stages] -= duals[row] * slope
                 constant += float(duals[row]) * (info.entropy - slope * info.convs - base)
+        for info, totals in zip(space.scales, self.total_rows, strict=True):
+            for row, sign, at in totals:
+                prices.depths[: info.stages] -= sign * duals[row]
+                constant += float(duals[row]) * sign * at
         return constant
 
     def _objective_prices(self, prices: Prices, duals: Array) -> float:

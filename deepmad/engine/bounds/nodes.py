@@ -28,6 +28,8 @@ _ROOM = 1e-9
 """Relative room added to every bound for the rounding of sums of a few dozen terms in double precision."""
 
 _MOST_ROUNDS_TO_EXCLUDE = 20
+import os
+SQ = int(os.environ.get("SQ","4"))
 """Rounds of pricing spent on proving that a box holds no network within the limits."""
 
 Floor = Callable[[], float]
@@ -79,8 +81,8 @@ def evaluate(space: SpaceTables, node: Node, pool: Pool, floor: Floor, effort: E
             yield
             if not _round(space, node, pool, floor) or node.bound <= floor():
                 break
-        if node.bound > floor() and node.master is not None and node.master.excess > 1e-7:
-            yield from _exclude(space, node, pool)
+        if node.bound > floor() and node.master is not None:
+            yield from _squeeze(space, node, pool, _MOST_ROUNDS_TO_EXCLUDE if node.master.excess > 1e-7 else SQ)
         if node.bound <= floor() or sweep == effort.sweeps or node.master is None:
             return
         if sweep and before - node.bound < 1e-4 * abs(node.bound):
@@ -124,21 +126,30 @@ def _first_prices(space: SpaceTables, relaxation: Relaxation) -> Prices:
     return replace(prices, constant=constant)
 
 
-def _exclude(space: SpaceTables, node: Node, pool: Pool) -> Iterator[None]:
-    """Try to prove that the node's box holds no network within the limits; its bound is then -inf."""
-    for _ in range(_MOST_ROUNDS_TO_EXCLUDE):
+def _squeeze(space: SpaceTables, node: Node, pool: Pool, rounds: int) -> Iterator[None]:
+    """Shrink the node's box to what may keep the limits, whatever its objective; its bound is -inf if nothing does."""
+    for _ in range(rounds):
         master = solve_master(space, node.relaxation, pool.inside(node.box), limits_only=True)
-        if master is None or master.excess < 1e-7:
+        if master is None:
             return
         yield
+        STAT['rounds'] += 1
         chain = price(space, node.box, master.prices)
         if padded(chain.value, master.prices) < 0:
             node.bound = -math.inf
+            STAT['excluded'] += 1
             return
+        shrunk = _shrunk(node.box, chain, master.prices, 0.0)
         columns = list(enumerate(best_path(space, node.box, master.prices, chain)))
         columns += _stage_columns(space, node.box, master, master.prices, chain)
-        if not pool.add(columns):
+        new = pool.add(columns)
+        if shrunk is not node.box:
+            node.relaxation = within(node.relaxation, space, shrunk)
+            STAT['shrunk'] += 1
+        elif not new or chain.value < 1.05*-master.excess:
             return
+from collections import Counter
+STAT = Counter()
 
 
 def _stage_columns(
@@ -177,7 +188,7 @@ def _shrunk(box: Box, chain: Chain, prices: Prices, floor: float) -> Box:
             depths.append(narrow if narrow[0] <= narrow[1] else (low, low))
         else:
             depths.append((low, high))
-    found = Box(channels, tuple(depths), box.widths, tuple(options))
+    found = replace(box, channels=channels, depths=tuple(depths), options=tuple(options))
     return box if found == box else found
 
 
