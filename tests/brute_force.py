@@ -88,7 +88,7 @@ def _populations(space: Space) -> Iterator[tuple[Stem, list[Stage]]]:
 
 def _counted(problem: Problem, stem: Stem, stages: list[Stage]) -> Counted:
     """Count one population."""
-    space, table = problem.space, problem.table
+    space, tables = problem.space, problem.tables
     parts = network_parts(space.in_channels, space.resolution, stem, stages, space.tail, space.classes)
     found, depths = scales(parts), [stage.depth for stage in stages]
     element = problem.batch * {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}[problem.precision]
@@ -96,7 +96,9 @@ def _counted(problem: Problem, stem: Stem, stages: list[Stage]) -> Counted:
         "macs": total_macs(parts),
         "params": total_params(parts),
         "rho": rho(found),
-        "latency_seconds": latency_nanoseconds(parts, table) / 1e9 if table else np.zeros(np.shape(depths[0])),
+        "latency_seconds": np.max([latency_nanoseconds(parts, table) for table in tables], axis=0) / 1e9
+        if tables
+        else np.zeros(np.shape(depths[0])),
         "memory_bytes": peak_activation_elements(parts) * element,
     }
     total = entropy(found, space.weights)

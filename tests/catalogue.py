@@ -43,14 +43,16 @@ def small_space() -> Space:
 
 @dataclass(frozen=True)
 class StairTable:
-    """A latency model that adds up and has stairs: channels count in groups of 16, every layer has a price."""
+    """A latency model that adds up and has stairs: channels count in groups, every layer has a price."""
 
     batch: int = 1
     precision: str = "fp32"
     overhead_nanoseconds: int = 20_000
+    group: int = 16
+    layer_nanoseconds: int = 2_000
 
     def nanoseconds(self, layer: Layer) -> Count:
         """Return a price a layer and one a padded multiply-accumulate, in whole nanoseconds."""
-        inputs = 1 if layer.depthwise else -(-layer.inputs // 16) * 16
-        padded = inputs * (-(-layer.outputs // 16) * 16) * layer.kernel**2 * layer.out_side**2
-        return 2_000 + padded // 50
+        inputs = 1 if layer.depthwise else -(-layer.inputs // self.group) * self.group
+        padded = inputs * (-(-layer.outputs // self.group) * self.group) * layer.kernel**2 * layer.out_side**2
+        return self.layer_nanoseconds + padded // 50

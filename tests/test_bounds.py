@@ -114,8 +114,8 @@ def score(space: SpaceTables, prices: Prices, network: Architecture) -> float:
     total = prices.constant
     for part in parts:
         stage = part.stage if part.stage is not None else last
-        nanoseconds = sum(problem.table.nanoseconds(layer) for layer in part.body.layers) if problem.table else 0
-        total += part.repeats * float(prices.costs @ [part.body.macs, part.body.params, nanoseconds])
+        nanoseconds = [sum(table.nanoseconds(layer) for layer in part.body.layers) for table in problem.tables]
+        total += part.repeats * float(prices.costs @ [part.body.macs, part.body.params, *nanoseconds])
         if part.name == "stem":
             continue
         total += part.repeats * prices.entropy[stage] * sum(math.log(layer.fan_in) for layer in part.body.main)
@@ -136,7 +136,7 @@ def test_pricing_finds_the_best_network_through_every_choice(seed: int) -> None:
     box = full_box(space, kinds)
     prices = Prices(
         random.normal(size=space.stages),
-        -random.random(3) * [1e-7, 1e-5, 1e-6],
+        -random.random(len(space.limits)) * [1e-7, 1e-5, 1e-6][: len(space.limits)],
         random.normal(size=space.stages),
         random.normal(size=space.stages),
         tuple(random.normal(size=len(values)) * 5 for values in space.channels),

@@ -1,10 +1,10 @@
 """Budgets: the limits a network must keep, and what it uses of each, counted from the architecture alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from deepmad.engine.entropy import rho, scales
-from deepmad.engine.latency import LatencyModel, latency_nanoseconds
+from deepmad.engine.latency import LatencyModel, slowest_seconds
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import peak_activation_elements, total_macs, total_params
@@ -60,18 +60,23 @@ class Usage:
 
 
 def usages(
-    network: Architecture, budget: Budget, *, batch: int = 1, precision: str = "fp32", table: LatencyModel | None = None
+    network: Architecture,
+    budget: Budget,
+    *,
+    batch: int = 1,
+    precision: str = "fp32",
+    tables: Sequence[LatencyModel] = (),
 ) -> dict[str, Usage]:
     """Return what `network` uses of every limit of `budget`, recomputed from its layer records.
 
-    The keys are those of the solution file: macs, params, rho, latency_seconds, memory_bytes. Raises
-    `InputError` where a latency limit comes without a table.
+    The keys are those of the solution file: macs, params, rho, latency_seconds (on the slowest of the tables'
+    devices), memory_bytes. Raises `InputError` where a latency limit comes without a table.
     """
-    return dict(_usages(network, budget, batch, precision, table))
+    return dict(_usages(network, budget, batch, precision, tables))
 
 
 def _usages(
-    network: Architecture, budget: Budget, batch: int, precision: str, table: LatencyModel | None
+    network: Architecture, budget: Budget, batch: int, precision: str, tables: Sequence[LatencyModel]
 ) -> Iterator[tuple[str, Usage]]:
     parts = network.parts()
     if budget.macs is not None:
@@ -82,9 +87,9 @@ def _usages(
         yield "rho", Usage(budget.rho, float(rho(scales(parts))))
     latency = budget.latency_seconds(batch)
     if latency is not None:
-        if table is None:
+        if not tables:
             raise InputError("latency: a limit on latency or throughput needs a latency table")
-        yield "latency_seconds", Usage(latency, int(latency_nanoseconds(parts, table)) / 1e9)
+        yield "latency_seconds", Usage(latency, slowest_seconds(parts, tables))
     if budget.memory is not None:
         element = batch * BYTES_PER_ELEMENT[precision]
         yield "memory_bytes", Usage(budget.memory, int(peak_activation_elements(parts)) * element)

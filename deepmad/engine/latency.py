@@ -33,3 +33,8 @@ def latency_nanoseconds(parts: Sequence[Part], table: LatencyModel) -> Count:
             runs = part.body.residual if layer.role == "shortcut" else 1  # within a population some have none
             total = total + part.repeats * runs * table.nanoseconds(layer)
     return total
+
+
+def slowest_seconds(parts: Sequence[Part], tables: Sequence[LatencyModel]) -> float:
+    """Return the predicted seconds of a network for one batch on the slowest of the tables' devices."""
+    return max(int(latency_nanoseconds(parts, table)) for table in tables) / 1e9

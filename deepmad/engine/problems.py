@@ -1,11 +1,12 @@
 """The problem: which space, which limits, which objective."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from deepmad.engine.budgets import BYTES_PER_ELEMENT, Budget, Usage, usages
 from deepmad.engine.entropy import entropy, scales
-from deepmad.engine.latency import LatencyModel, latency_nanoseconds
+from deepmad.engine.latency import LatencyModel, slowest_seconds
 from deepmad.engine.objectives import ObjectiveName, objective_value
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -16,13 +17,14 @@ from deepmad.search_spaces.spaces import Space
 class Problem:
     """Maximise an objective over the networks of a space within a budget.
 
-    `classes` and `resolution` default to the space's. `batch` and `precision` matter to a memory limit
-    and are the table's where there is one. Raises `InputError` where the pieces do not fit.
+    `table` is one latency table or several, whose devices all have to keep a limit on latency. `classes` and
+    `resolution` default to the space's. `batch` and `precision` matter to a memory limit and are the table's
+    where there is one (the widest precision of several). Raises `InputError` where the pieces do not fit.
     """
 
     space: Space
     budget: Budget
-    table: LatencyModel | None = None
+    table: LatencyModel | Sequence[LatencyModel] | None = None
     objective: ObjectiveName = "paper"
     classes: int | None = None
     resolution: int | None = None
@@ -40,13 +42,30 @@ class Problem:
             resolution=self.resolution or self.space.resolution,
         )
         object.__setattr__(self, "space", space)
-        if self.table is not None:
-            object.__setattr__(self, "batch", self.table.batch)
-            object.__setattr__(self, "precision", self.table.precision)
-        if self.precision not in BYTES_PER_ELEMENT:
-            raise InputError(f"precision: {self.precision!r} is unknown; choose from {', '.join(BYTES_PER_ELEMENT)}")
-        if self.table is None and self.budget.latency_seconds(self.batch) is not None:
+        for precision in [table.precision for table in self.tables] or [self.precision]:
+            if precision not in BYTES_PER_ELEMENT:
+                raise InputError(f"precision: {precision!r} is unknown; choose from {', '.join(BYTES_PER_ELEMENT)}")
+        if self.tables:
+            self._take_conditions()
+        elif self.budget.latency_seconds(self.batch) is not None:
             raise InputError("latency: a limit on latency or throughput needs a latency table")
+
+    def _take_conditions(self) -> None:
+        """Take batch and precision from the tables."""
+        batches = sorted({table.batch for table in self.tables})
+        if len(batches) > 1:
+            raise InputError(f"table: the batches {batches[0]} and {batches[-1]} differ; take tables of one batch")
+        widest = max((table.precision for table in self.tables), key=BYTES_PER_ELEMENT.__getitem__)
+        object.__setattr__(self, "table", self.table if len(self.tables) == 1 else self.tables)
+        object.__setattr__(self, "batch", batches[0])
+        object.__setattr__(self, "precision", widest)
+
+    @property
+    def tables(self) -> tuple[LatencyModel, ...]:
+        """The latency tables; none where nothing is asked of them."""
+        if self.table is None:
+            return ()
+        return tuple(self.table) if isinstance(self.table, Sequence) else (self.table,)
 
     @property
     def limit_nanoseconds(self) -> int | None:
@@ -67,10 +86,10 @@ class Problem:
         return math.floor(self.budget.memory / (self.batch * BYTES_PER_ELEMENT[self.precision]))
 
     def predicted_seconds(self, network: Architecture) -> float:
-        """Return the table's prediction for one batch, in seconds. Raises `InputError` without a table."""
-        if self.table is None:
+        """Return the predicted seconds for one batch, on the slowest device. Raises `InputError` without a table."""
+        if not self.tables:
             raise InputError("latency: a prediction needs a latency table")
-        return int(latency_nanoseconds(network.parts(), self.table)) / 1e9
+        return slowest_seconds(network.parts(), self.tables)
 
     def limits(self) -> dict[str, float]:
         """Return the limits in force under the names of the solution file."""
@@ -85,7 +104,7 @@ class Problem:
 
     def usages(self, network: Architecture) -> dict[str, Usage]:
         """Return what `network` uses of every limit, recomputed from its layer records."""
-        return usages(network, self.budget, batch=self.batch, precision=self.precision, table=self.table)
+        return usages(network, self.budget, batch=self.batch, precision=self.precision, tables=self.tables)
 
     def value(self, network: Architecture) -> float:
         """Return the objective of `network`, recomputed from its layer records."""

@@ -169,7 +169,7 @@ def _name(problem: Problem, network: Architecture) -> str:
 
 def predict(problem: Problem, network: Architecture) -> Predicted | None:
     """Return what the problem's table predicts for a network; None without a table."""
-    if problem.table is None:
+    if not problem.tables:
         return None
     seconds = problem.predicted_seconds(network)
     return Predicted(seconds, problem.batch / seconds)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from deepmad.engine.bounds.master import Columns, Master
+from deepmad.engine.bounds.master import DEPTH, Columns, Master
 from deepmad.engine.bounds.nodes import Node
 from deepmad.engine.bounds.pricing import Box, Interval
 from deepmad.engine.bounds.relaxation import log_area_range, within
@@ -121,7 +121,7 @@ import os
 TW=float(os.environ.get('TW','1'))
 def _depth_split(space: SpaceTables, stage: int, columns: Columns, shares: Array, slope: float) -> Split:
     """Split depths at their mean: mixing deep and narrow with shallow and wide earns what no single depth does."""
-    depths = columns.numbers[:, 5]
+    depths = columns.numbers[:, DEPTH]
     mean = float(shares @ depths)
     per_block = columns.numbers[:, ENTROPY] / depths
     score = slope * abs(float(shares @ ((depths - mean) * (per_block - shares @ per_block))))
@@ -133,7 +133,7 @@ def _depth_split(space: SpaceTables, stage: int, columns: Columns, shares: Array
 
 def _option_split(stage: int, columns: Columns, shares: Array, slope: float) -> Split:
     """Split off the option with the largest share, scored by the spread of the entropy a block between options."""
-    options, depths = columns.fields[:, 1], columns.numbers[:, 5]
+    options, depths = columns.fields[:, 1], columns.numbers[:, DEPTH]
     totals = np.bincount(options, weights=shares)
     sums = np.bincount(options, weights=shares * columns.numbers[:, ENTROPY] / depths)
     spread = float(np.abs(sums - totals * sums.sum()).sum() * (shares @ depths))
@@ -164,7 +164,7 @@ def rounded(space: SpaceTables, master: Master) -> Architecture | None:
         weights, fields = shares[mask], columns.fields[mask]
         totals = np.bincount(fields[:, 1], weights=weights)
         options.append(int(totals.argmax()))
-        depths.append(float(weights @ columns.numbers[mask, 5]))
+        depths.append(float(weights @ columns.numbers[mask, DEPTH]))
         logs = np.log(np.array(_width_values(space, stage)))
         widths.append(math.exp(weights @ logs[fields[:, 5]]))
     return _member(space, options, channels, depths, widths)

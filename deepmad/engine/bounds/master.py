@@ -19,6 +19,10 @@ _BLOCK_EXCESS = 10.0
 """What a block too many, or too few, weighs against the relative excess over a limit."""
 
 
+CONVS, DEPTH = -2, -1
+"""Columns of `Columns.numbers`, after those of a cost table: main-path convolutions and depth."""
+
+
 @dataclass
 class Pool:
     """Every column found so far; `fields` are (columns, 6): stage, option, depth, c_in, out and width indices."""
@@ -26,7 +30,10 @@ class Pool:
     space: SpaceTables
     known: set[tuple[int, Choice]] = field(default_factory=set)
     fields: Ints = field(default_factory=lambda: np.zeros((0, 6), dtype=np.int64))
-    numbers: Array = field(default_factory=lambda: np.zeros((0, 6)))
+    numbers: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.numbers = np.zeros((0, 3 + len(self.space.limits)))
 
     def add(self, columns: Iterable[tuple[int, Choice]]) -> int:
         """Add (stage, choice) columns; return how many were new."""
@@ -65,7 +72,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Columns:
-    """Some columns of a pool: `fields` as there, `numbers` are entropy, MACs, params, ns, convs and depth."""
+    """Some columns of a pool: `fields` as there, `numbers` the costs of a table, main-path convolutions and depth."""
 
     fields: Ints
     numbers: Array
@@ -158,7 +165,8 @@ class _Program:
         self.count, self.scale_count = len(columns.stage), len(space.scales)
         self.penalty = self.count + self.scale_count
         self.excess = self.penalty + 1
-        self.size = self.excess + 3 + self.scale_count
+        self.scale_excess = self.excess + len(space.limits)
+        self.size = self.scale_excess + self.scale_count
         self.upper, self.equal = _Rows(), _Rows()
         self.before = [columns.stage < row.stages for row in space.scales]
         self.limited = [index for index, limit in enumerate(space.limits) if np.isfinite(limit)]
@@ -200,12 +208,12 @@ class _Program:
         info, found = self.space.scales[scale], {}
         for convs in self.relaxation.chords[scale]:
             slope, constant = chord(self.space, convs)
-            earned = slope * self.columns.numbers[:, 4] - self.columns.numbers[:, ENTROPY]
+            earned = slope * self.columns.numbers[:, CONVS] - self.columns.numbers[:, ENTROPY]
             row = self._row(np.where(self.before[scale], earned, 0.0))
             if self.limits_only:
                 row[self.excess] = -max(1.0, slope * convs + constant)
             else:
-                row[self.excess + 3 + scale] = -1.0
+                row[self.scale_excess + scale] = -1.0
             found[convs] = self.upper.add(row, info.entropy - slope * info.convs - constant)
         return found
 
@@ -216,14 +224,14 @@ class _Program:
         for side, sign in ((1, 1), (0, -1)):
             at = box.totals[scale][side]
             if at != sum(int(space.depths[stage][box.depths[stage][side]]) for stage in range(stages)):
-                row = self._row(np.where(self.before[scale], sign * self.columns.numbers[:, 5], 0.0))
-                row[self.excess + 3 + scale] = -1.0
+                row = self._row(np.where(self.before[scale], sign * self.columns.numbers[:, DEPTH], 0.0))
+                row[self.scale_excess + scale] = -1.0
                 found.append((self.upper.add(row, sign * at), sign, at))
         return found
 
     def _penalty(self, index: int) -> int:
         cut = self.relaxation.penalties[index]
-        row = self._row(cut.slopes[self.columns.stage] * self.columns.numbers[:, 5])
+        row = self._row(cut.slopes[self.columns.stage] * self.columns.numbers[:, DEPTH])
         row[self.penalty] = -1.0
         return self.upper.add(row, -cut.constant)
 
@@ -244,7 +252,7 @@ class _Program:
         gain = np.zeros(self.size)
         if self.limits_only:
             gain[self.excess] = -1.0
-            gain[self.excess + 3 :] = -_BLOCK_EXCESS
+            gain[self.scale_excess :] = -_BLOCK_EXCESS
             return gain
         weights = np.array([info.weight for info in self.space.scales])
         gain[self.count : self.penalty] = weights
@@ -262,9 +270,9 @@ class _Program:
         shares, columns, space = result.x[: self.count], self.columns, self.space
         before = np.array(self.before, dtype=float)
         entropies = np.array([info.entropy for info in space.scales]) + before @ (shares * columns.numbers[:, ENTROPY])
-        convs = np.array([info.convs for info in space.scales]) + before @ (shares * columns.numbers[:, 4])
+        convs = np.array([info.convs for info in space.scales]) + before @ (shares * columns.numbers[:, CONVS])
         by_stage = [columns.stage == stage for stage in range(space.stages)]
-        depths = np.array([shares[mask] @ columns.numbers[mask, 5] for mask in by_stage])
+        depths = np.array([shares[mask] @ columns.numbers[mask, DEPTH] for mask in by_stage])
         return Master(
             columns,
             shares,

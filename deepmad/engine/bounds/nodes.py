@@ -146,7 +146,7 @@ def _squeeze(space: SpaceTables, node: Node, pool: Pool, rounds: int) -> Iterato
         if shrunk is not node.box:
             node.relaxation = within(node.relaxation, space, shrunk)
             STAT['shrunk'] += 1
-        elif not new or chain.value < 1.05*-master.excess:
+        elif not new or chain.value < 1.05 * master.value:
             return
 from collections import Counter
 STAT = Counter()

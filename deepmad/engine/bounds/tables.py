@@ -19,8 +19,9 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-ENTROPY, MACS, PARAMS, NANOSECONDS = range(4)
-"""Rows of a cost table: sum of ln w_l over main-path layers, MACs, parameters, nanoseconds."""
+ENTROPY = 0
+"""Row of a cost table that holds the sum of ln w_l over main-path layers. The rows after it are the limited costs:
+MACs, parameters, and nanoseconds by every latency table."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class ScaleRow:
 class SpaceTables:
     """Everything that the bound needs to know of a problem, as arrays.
 
-    `channels[s]` are the choices before stage s (the last: after the last stage), `limits` the budget of MACs,
-    parameters and nanoseconds (inf: none), `allowed[s]` which (c_in, out) the rules admit.
+    `channels[s]` are the choices before stage s (the last: after the last stage), `limits` the budget of the limited
+    costs (inf: none), `allowed[s]` which (c_in, out) the rules admit.
     """
 
     problem: Problem
@@ -108,10 +109,9 @@ def read_tables(problem: Problem) -> SpaceTables:
 
 def _limits(problem: Problem) -> Array:
     nanoseconds = problem.limit_nanoseconds
-    if nanoseconds is not None and problem.table is not None:
-        nanoseconds -= problem.table.overhead_nanoseconds
-    found = (problem.budget.macs, problem.budget.params, nanoseconds)
-    return np.array([np.inf if limit is None else float(limit) for limit in found])
+    counts = [np.inf if limit is None else float(limit) for limit in (problem.budget.macs, problem.budget.params)]
+    devices = [np.inf if nanoseconds is None else nanoseconds - table.overhead_nanoseconds for table in problem.tables]
+    return np.array([*counts, *devices])
 
 
 def _allowed(space: Space, ins: Ints, outs: Ints) -> Bools:
@@ -133,31 +133,29 @@ def _parts(space: Space, stages: dict[int, Stage], stem_out: Count = 1) -> tuple
     return network_parts(space.in_channels, space.resolution, stem, row, space.tail, space.classes)
 
 
-def _layer_costs(layer: Layer, table: LatencyModel | None) -> Array:
+def _layer_costs(layer: Layer, latencies: Sequence[LatencyModel]) -> Array:
     """Return (quantities, ...) of one layer; the trailing shape is that of its broadcast records."""
     inputs, outputs = np.broadcast_arrays(layer.inputs, layer.outputs)
-    nanoseconds: Count = np.zeros(inputs.shape)
-    if table is not None:
-        flat = replace(layer, inputs=inputs.ravel(), outputs=outputs.ravel())
-        nanoseconds = np.broadcast_to(table.nanoseconds(flat), inputs.size).reshape(inputs.shape)
+    flat = replace(layer, inputs=inputs.ravel(), outputs=outputs.ravel())
+    nanoseconds = (np.broadcast_to(table.nanoseconds(flat), inputs.size) for table in latencies)
     entropy = np.log(layer.fan_in) if layer.role == "main" else 0.0
-    found = (entropy, layer.macs, layer.params, nanoseconds)
+    found = (entropy, layer.macs, layer.params, *(row.reshape(inputs.shape) for row in nanoseconds))
     return np.stack([np.broadcast_to(np.asarray(row, dtype=float), inputs.shape) for row in found])
 
 
 def _end_costs(problem: Problem, channels: Sequence[Ints]) -> tuple[Array, Array]:
     """Return (quantities, channels) of the stem, and of tail and classifier; the stem's entropy is a scale's start."""
-    space, table = problem.space, problem.table
+    space = problem.space
     outs: Count = channels[-1]
     last = Stage(space.stages[-1].block[0], outs, 1, 1, 1, space.stages[-1].stride)
     parts = _parts(space, {len(space.stages) - 1: last}, channels[0])
     costs = []
     for found, size in (([parts[0]], len(channels[0])), (parts[1 + 2 * len(space.stages) :], len(channels[-1]))):
-        total = np.zeros((4, size))
+        total = np.zeros((1, size))
         for part in found:
             for layer in part.body.layers:
-                cost = _layer_costs(layer, table)
-                total = total + cost.reshape(4, -1)
+                cost = _layer_costs(layer, problem.tables)
+                total = total + cost.reshape(len(cost), -1)
         costs.append(total)
     costs[0][ENTROPY] = 0.0
     return costs[0], costs[1]
@@ -207,6 +205,11 @@ class _Reader:
     ins: Ints
     outs: Ints
 
+    @property
+    def quantities(self) -> int:
+        """Rows of a cost table."""
+        return 3 + len(self.problem.tables)
+
     def parts(self, c_in: Count, out: Count, width: Count) -> tuple[Part, Part]:
         """Return the stage's opening part and its later one; the three counts broadcast."""
         space = self.problem.space
@@ -219,7 +222,7 @@ class _Reader:
 
     def layers(self, part: Part) -> list[Array]:
         """Return (quantities, ...) of every layer of a part."""
-        return [_layer_costs(layer, self.problem.table) for layer in part.body.layers]
+        return [_layer_costs(layer, self.problem.tables) for layer in part.body.layers]
 
     def convs(self) -> tuple[int, int]:
         """Return the main-path convolutions of the opening block and of a later one."""
@@ -242,10 +245,10 @@ class _Reader:
     def expansion(self, expansion: float) -> Option:
         """Return the option whose widths are expansion * out."""
         widths = np.array([expanded(expansion, int(out)) for out in self.outs])
-        pair = np.zeros((4, len(self.ins), len(self.outs)))
+        pair = np.zeros((self.quantities, len(self.ins), len(self.outs)))
         for rows, columns in self.rectangles():
             first, _ = self.parts(self.ins[rows, None], self.outs[None, columns], widths[None, columns])
-            pair[:, rows[:, None], columns] = sum(cost.reshape(4, *_two(cost)) for cost in self.layers(first))
+            pair[:, rows[:, None], columns] = sum(cost.reshape(len(cost), *_two(cost)) for cost in self.layers(first))
         first, later = self.parts(self.outs, self.outs, widths)
         rows, columns = np.nonzero(self.ins[:, None] == self.outs)
         pair[:, rows, columns] = _total(self.layers(first), (len(self.outs),))[:, columns]
@@ -257,8 +260,8 @@ class _Reader:
         values = self.problem.space.stages[self.stage].width or ()
         widths = np.array(values)
         shape = (len(widths), len(self.outs))
-        pair = np.zeros((4, len(self.ins), len(self.outs)))
-        into, out_of = np.zeros((4, len(widths), len(self.ins))), np.zeros((4, *shape))
+        pair = np.zeros((self.quantities, len(self.ins), len(self.outs)))
+        into, out_of = np.zeros((self.quantities, len(widths), len(self.ins))), np.zeros((self.quantities, *shape))
         for rows, columns in self.rectangles():
             c_in, out = self.ins[None, rows, None], self.outs[None, None, columns]
             first, _ = self.parts(c_in, out, widths[:, None, None])
@@ -270,7 +273,7 @@ class _Reader:
         tables = WidthTables(
             values, into, out_of, _total(self.layers(later), shape), _total(self.layers(first), shape), offered
         )
-        return Option(self.kind, self.kernel, None, self.convs(), pair, np.zeros((4, len(self.outs))), tables)
+        return Option(self.kind, self.kernel, None, self.convs(), pair, np.zeros(pair[:, 0].shape), tables)
 
 
 def _two(cost: Array) -> tuple[int, ...]:
@@ -278,18 +281,16 @@ def _two(cost: Array) -> tuple[int, ...]:
 
 
 def _total(costs: list[Array], shape: tuple[int, ...]) -> Array:
-    total = np.zeros((4, *shape))
-    for cost in costs:
-        total = total + cost
-    return total
+    return sum(costs, np.zeros((1, *shape)))
 
 
 def _grouped(costs: list[Array], shape: tuple[int, int, int]) -> tuple[Array, Array, Array]:
     """Return layer costs summed by what they depend on: (c_in, out), (width, c_in) and (width, out)."""
     widths, ins, outs = shape
-    pairs, into, out_of = np.zeros((4, ins, outs)), np.zeros((4, widths, ins)), np.zeros((4, widths, outs))
+    rows = len(costs[0])
+    pairs, into, out_of = (np.zeros((rows, *cells)) for cells in ((ins, outs), (widths, ins), (widths, outs)))
     for cost in costs:
-        whole = cost.reshape(4, *(1,) * (4 - cost.ndim), *cost.shape[1:])
+        whole = cost.reshape(rows, *(1,) * (4 - cost.ndim), *cost.shape[1:])
         has_width, has_in, has_out = (size > 1 for size in whole.shape[1:])
         assert not (has_width and has_in and has_out), "a layer depends on two of c_in, width and out at most"
         if not has_width:

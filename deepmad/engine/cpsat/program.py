@@ -10,6 +10,7 @@ too large for the solver are replaced by smaller ones that lie below them, with 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from deepmad.engine.cpsat.stages import (
 )
 from deepmad.engine.cpsat.terms import LOG_UNIT, Array, Terms, ends, flat, maximum, minimum, scaled_logs, summed
 from deepmad.engine.entropy import Scale
-from deepmad.engine.latency import latency_nanoseconds
+from deepmad.engine.latency import LatencyModel, latency_nanoseconds
 from deepmad.engine.objectives import depth_penalty, entropy_factor, penalised_stages
 from deepmad.engine.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
@@ -96,7 +97,7 @@ class Program:
 
     def lets_pass(self, broken: Sequence[str]) -> bool:
         """Whether the program may hold a solution that breaks the limits of these sentences."""
-        loose = ("rho", *self.builder.understated)
+        loose = ("rho", *(name.partition("@")[0] for name in self.builder.understated))
         return all(sentence.split()[0] in loose for sentence in broken)
 
     def check(self, network: Architecture, counted: Mapping[str, int]) -> None:
@@ -104,13 +105,12 @@ class Program:
 
         A total with a table too large for the solver may be less.
         """
-        parts, table = network.parts(), self.problem.table
+        parts = network.parts()
+        found = {"macs": total_macs(parts), "params": total_params(parts)}
+        for place, table in enumerate(self.problem.tables):
+            found[_latency_name(place)] = latency_nanoseconds(parts, table)
         for name, ours in counted.items():
-            if name == "latency_seconds":
-                assert table is not None, "a latency limit comes with its table"
-                exact = latency_nanoseconds(parts, table)
-            else:
-                exact = {"macs": total_macs, "params": total_params}[name](parts)
+            exact = found[name]
             understated = name in self.builder.understated and ours <= exact
             assert ours == exact or understated, (
                 f"{name}: the program counts {ours}, the layer records {exact}, for {network}"
@@ -161,19 +161,15 @@ def build_program(problem: Problem, *, objective: bool = True) -> Program:
 def _add_limits(
     problem: Problem, builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]
 ) -> dict[str, Expression]:
-    """Add the limits on MACs, parameters and latency; return the totals by the names of `usages`."""
-    budget, table = problem.budget, problem.table
+    """Add the limits on MACs, parameters and latency; return the totals by name."""
+    budget = problem.budget
     limits: dict[str, tuple[float | None, int, ReadTerms]] = {
         "macs": (budget.macs, 0, lambda body: summed(body, lambda layer: layer.macs)),
         "params": (budget.params, 0, lambda body: summed(body, lambda layer: layer.params)),
     }
-    if table is not None:
-        nanoseconds = flat(table.nanoseconds)
-        limits["latency_seconds"] = (
-            problem.limit_nanoseconds,
-            table.overhead_nanoseconds,
-            lambda body: summed(body, nanoseconds),
-        )
+    for place, table in enumerate(problem.tables):
+        predicted = partial(_nanoseconds, table)
+        limits[_latency_name(place)] = (problem.limit_nanoseconds, table.overhead_nanoseconds, predicted)
     totals: dict[str, Expression] = {}
     for name, (limit, constant, read) in limits.items():
         if limit is None:
@@ -186,6 +182,15 @@ def _add_limits(
         builder.model.add(total.expression <= math.floor(limit))
         totals[name] = total.expression
     return totals
+
+
+def _latency_name(place: int) -> str:
+    """Return the name of the limit on latency on one of the problem's devices."""
+    return f"latency_seconds@{place}"
+
+
+def _nanoseconds(table: LatencyModel, body: Body) -> Terms:
+    return summed(body, flat(table.nanoseconds))
 
 
 def _end_total(builder: Builder, stem: Axis, out: Axis, terms: Terms, name: str) -> Total:

@@ -11,7 +11,7 @@ from deepmad.engine.budgets import BYTES_PER_ELEMENT
 from deepmad.engine.entropy import Scale, entropy, rho, scales
 from deepmad.engine.objectives import objective_value
 from deepmad.engine.population.genomes import Coding, Genomes, StageColumns
-from deepmad.engine.population.tables import MOST_CELLS, Floats, Table, body_costs, tables
+from deepmad.engine.population.tables import COSTS, MOST_CELLS, Floats, Table, body_costs, tables
 from deepmad.engine.problems import Problem
 from deepmad.search_spaces.architectures import Stage, Stem, network_parts
 from deepmad.search_spaces.layers import Part, peak_activation_elements
@@ -59,8 +59,8 @@ class Evaluator:
         stem, last = self.coding.out_values[0][:, None], self.coding.out_values[-1]
         parts = [part for part in _parts(space, {0: stem, len(space.stages): last}) if part.stage is None]
         shape = (len(stem), len(last))
-        self._opening = _require(tables([parts[0].body], problem.table, shape))
-        self._closing = _require(tables([part.body for part in parts[1:]], problem.table, shape))
+        self._opening = _require(tables([parts[0].body], problem.tables, shape))
+        self._closing = _require(tables([part.body for part in parts[1:]], problem.tables, shape))
         self._closing_convolutions = sum(len(part.body.main) for part in parts[1:])
         self._sides = [scale.side for scale in scales(_parts(space, {}))]
         limit = problem.budget
@@ -71,7 +71,7 @@ class Evaluator:
 
     def _stage_kind(self, index: int, kind: str) -> _StageKind:
         """Tabulate a stage over its grid (c_in, out, inner, kernel)."""
-        coding, choice, table = self.coding, self.problem.space.stages[index], self.problem.table
+        coding, choice, latencies = self.coding, self.problem.space.stages[index], self.problem.tables
         c_in, out, widths = coding.out_values[index], coding.out_values[index + 1], coding.width_values[index]
         shape = (len(c_in), len(out), widths.shape[1], len(choice.kernel))
         grid = StageColumns(
@@ -86,8 +86,8 @@ class Evaluator:
         first, later = _stage_parts(self.problem.space, index, kind, grid if small else probe)
         return _StageKind(
             kind,
-            tables([first.body], table, shape) if small else None,
-            tables([later.body], table, shape) if small else None,
+            tables([first.body], latencies, shape) if small else None,
+            tables([later.body], latencies, shape) if small else None,
             len(first.body.main),
             len(later.body.main),
         )
@@ -141,7 +141,7 @@ class Evaluator:
         if len(kinds) == 1:
             return self._kind_costs(index, kinds[0], genes, stage)
         chosen = columns[self.coding.gene(index, "block")]
-        costs = np.empty((3 if self.problem.table is None else 4, len(chosen)))
+        costs = np.empty((len(COSTS) + len(self.problem.tables), len(chosen)))
         convolutions = np.empty(len(chosen))
         for position, kind in enumerate(kinds):
             rows = np.flatnonzero(chosen == position)
@@ -158,7 +158,7 @@ class Evaluator:
             first, later = _gathered(kind.first, genes), _gathered(kind.later, genes)
         else:
             parts = _stage_parts(self.problem.space, index, kind.kind, stage)
-            first, later = (body_costs(part.body, self.problem.table, len(repeats)) for part in parts)
+            first, later = (body_costs(part.body, self.problem.tables, len(repeats)) for part in parts)
         later = later * repeats
         later += first
         return later, kind.first_convolutions + kind.later_convolutions * repeats
@@ -172,8 +172,10 @@ class Evaluator:
             yield "params", total[2]
         if "rho" in self.limits:
             yield "rho", rho(found)
-        if "latency_seconds" in self.limits and self.problem.table is not None:
-            yield "latency_seconds", (total[3] + self.problem.table.overhead_nanoseconds) / 1e9
+        if "latency_seconds" in self.limits:
+            devices = zip(total[len(COSTS) :], self.problem.tables, strict=True)
+            nanoseconds = [layers + table.overhead_nanoseconds for layers, table in devices]
+            yield "latency_seconds", np.maximum.reduce(nanoseconds) / 1e9
         if "memory_bytes" in self.limits:
             yield "memory_bytes", self._peak_bytes(columns, stages)
 

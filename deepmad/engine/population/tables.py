@@ -15,8 +15,8 @@ from deepmad.search_spaces.layers import Body, Layer, Part, total_macs, total_pa
 
 Floats = npt.NDArray[np.float64]
 
-COSTS = ("log_widths", "macs", "params", "nanoseconds")
-"""The costs tabulated, in order; nanoseconds only where there is a latency table. Counts are whole numbers
+COSTS = ("log_widths", "macs", "params")
+"""The costs tabulated, in order; after them the nanoseconds by every latency table. Counts are whole numbers
 held in doubles, exact below 2^53."""
 
 MERGED_CELLS = 1 << 16
@@ -48,8 +48,8 @@ class Table:
         return found
 
 
-def layer_costs(layer: Layer, body: Body, table: LatencyModel | None) -> Floats:
-    """Return the `COSTS` of one layer of `body`, shape (costs, ...) where ... is that of its numbers.
+def layer_costs(layer: Layer, body: Body, latencies: Sequence[LatencyModel]) -> Floats:
+    """Return the costs of one layer of `body`, shape (costs, ...) where ... is that of its numbers.
 
     A shortcut's layers run only in those networks in which the body is residual.
     """
@@ -59,23 +59,24 @@ def layer_costs(layer: Layer, body: Body, table: LatencyModel | None) -> Floats:
     }
     alone = (Part("layer", Body((replace(layer, **numbers),), residual=True)),)
     costs: list[Any] = [scales(alone)[-1].log_widths, total_macs(alone), total_params(alone)]
-    if table is not None:
-        costs.append(latency_nanoseconds(alone, table) - table.overhead_nanoseconds)
+    costs += [latency_nanoseconds(alone, latency) - latency.overhead_nanoseconds for latency in latencies]
     runs = body.residual if layer.role == "shortcut" else True
     cells = max(1, math.prod(shape))
     return np.stack([np.broadcast_to(cost, cells).reshape(shape) * np.asarray(runs, dtype=float) for cost in costs])
 
 
-def body_costs(body: Body, table: LatencyModel | None, networks: int) -> Floats:
+def body_costs(body: Body, latencies: Sequence[LatencyModel], networks: int) -> Floats:
     """Return the costs of a body whose numbers are arrays (networks,), shape (costs, networks)."""
-    total = np.zeros((3 if table is None else 4, networks))
+    total = np.zeros((len(COSTS) + len(latencies), networks))
     for layer in body.layers:
-        costs = layer_costs(layer, body, table)
+        costs = layer_costs(layer, body, latencies)
         total += costs if costs.ndim == 2 else costs[:, None]
     return total
 
 
-def tables(bodies: Iterable[Body], table: LatencyModel | None, shape: tuple[int, ...]) -> tuple[Table, ...] | None:
+def tables(
+    bodies: Iterable[Body], latencies: Sequence[LatencyModel], shape: tuple[int, ...]
+) -> tuple[Table, ...] | None:
     """Return the tables whose gathered costs add up to those of `bodies` over a grid of that shape.
 
     The numbers in the bodies' records are arrays that broadcast over the grid, so the axes along which a
@@ -85,7 +86,7 @@ def tables(bodies: Iterable[Body], table: LatencyModel | None, shape: tuple[int,
     grids: dict[frozenset[int], Floats] = {}
     for body in bodies:
         for layer in body.layers:
-            spread = layer_costs(layer, body, table)
+            spread = layer_costs(layer, body, latencies)
             costs = spread.reshape(len(spread), *(1,) * (len(shape) + 1 - spread.ndim), *spread.shape[1:])
             if costs[0].size > MOST_CELLS:
                 return None
