@@ -1,14 +1,14 @@
 """The master: a small linear program over stage columns whose duals are the multipliers of the pricing."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepmad.engine.bounds.pricing import Box, Choice, Prices, choice_costs, no_prices
+from deepmad.engine.bounds.columns import CONVS, DEPTH, Columns, Pool
+from deepmad.engine.bounds.pricing import Prices, no_prices
 from deepmad.engine.bounds.relaxation import Relaxation, chord, envelope, log_area_range
-from deepmad.engine.bounds.tables import ENTROPY, Array, Bools, Ints, SpaceTables
+from deepmad.engine.bounds.tables import ENTROPY, Array, SpaceTables
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -17,81 +17,6 @@ else:
 
 _BLOCK_EXCESS = 10.0
 """What a block too many, or too few, weighs against the relative excess over a limit."""
-
-
-CONVS, DEPTH = -2, -1
-"""Columns of `Columns.numbers`, after those of a cost table: main-path convolutions and depth."""
-
-
-@dataclass
-class Pool:
-    """Every column found so far; `fields` are (columns, 6): stage, option, depth, c_in, out and width indices."""
-
-    space: SpaceTables
-    known: set[tuple[int, Choice]] = field(default_factory=set)
-    fields: Ints = field(default_factory=lambda: np.zeros((0, 6), dtype=np.int64))
-    numbers: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.numbers = np.zeros((0, 3 + len(self.space.limits)))
-
-    def add(self, columns: Iterable[tuple[int, Choice]]) -> int:
-        """Add (stage, choice) columns; return how many were new."""
-        fields, numbers = [], []
-        for stage, choice in columns:
-            if (stage, choice) in self.known:
-                continue
-            self.known.add((stage, choice))
-            fields.append((stage, choice.option, choice.depth, choice.c_in, choice.out, choice.width or 0))
-            option, depth = self.space.options[stage][choice.option], self.space.depths[stage][choice.depth]
-            convs = option.convs[0] + (depth - 1) * option.convs[1]
-            numbers.append((*choice_costs(self.space, stage, choice), convs, depth))
-        if fields:
-            self.fields = np.concatenate([self.fields, np.array(fields)])
-            self.numbers = np.concatenate([self.numbers, np.array(numbers)])
-        return len(fields)
-
-    def inside(self, box: Box) -> "Columns":
-        """Return the columns that lie in a box."""
-        keep: Bools = np.ones(len(self.fields), dtype=bool)
-        stage, option, depth, c_in, out, width = self.fields.T
-        for values, intervals in (
-            (depth, box.depths),
-            (c_in, box.channels[:-1]),
-            (out, box.channels[1:]),
-            (width, box.widths),
-        ):
-            bounds = np.array(intervals)
-            keep &= (bounds[stage, 0] <= values) & (values <= bounds[stage, 1])
-        offered = np.zeros((self.space.stages, max(map(len, self.space.options))), dtype=bool)
-        for index, chosen in enumerate(box.options):
-            offered[index, list(chosen)] = True
-        keep &= offered[stage, option]
-        return Columns(self.fields[keep], self.numbers[keep])
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Some columns of a pool: `fields` as there, `numbers` the costs of a table, main-path convolutions and depth."""
-
-    fields: Ints
-    numbers: Array
-
-    @property
-    def stage(self) -> Ints:
-        """The stage of every column."""
-        return self.fields[:, 0]
-
-    def channels(self, index: int) -> tuple[Bools, Ints]:
-        """Return which columns say what the channels before stage `index` are, and the index they give."""
-        if index == 0:
-            return self.stage == 0, self.fields[:, 3]
-        return self.stage == index - 1, self.fields[:, 4]
-
-    def read(self, index: int, values: Array) -> Array:
-        """Return values[channels before stage `index`] for the columns that say it, 0 for the others."""
-        mask, found = self.channels(index)
-        return np.where(mask, values[np.where(mask, found, 0)], 0.0)
 
 
 @dataclass(frozen=True)
@@ -131,10 +56,8 @@ class _Rows:
         return len(self.rows) - 1
 
 
-def solve_master(
-    space: SpaceTables, relaxation: Relaxation, columns: Columns, *, limits_only: bool = False
-) -> Master | None:
-    """Return the solved master over the columns of a box, or None where they do not join into a network.
+def solve_master(space: SpaceTables, relaxation: Relaxation, pool: Pool, *, limits_only: bool = False) -> Master | None:
+    """Return the solved master over a pool's columns in a box, or None where they do not join into a network.
 
     With `limits_only` it minimises the largest relative excess over the limits, below 0 where there is room, whatever
     the objective: its prices give every feasible network a score of 0 or more.
@@ -143,7 +66,7 @@ def solve_master(
     """
     from scipy.optimize import linprog
 
-    program = _Program(space, relaxation, columns, limits_only=limits_only)
+    program = _Program(space, relaxation, pool.inside(relaxation.box), limits_only=limits_only)
     result = linprog(
         -program.gain,
         np.array(program.upper.rows),
@@ -154,7 +77,10 @@ def solve_master(
         method="highs-ds",
         options={"presolve": False},
     )
-    return program.read(result) if result.status == 0 else None
+    if result.status != 0:
+        return None
+    pool.mark(result.x[: program.count])
+    return program.read(result)
 
 
 class _Program:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepmad.engine.bounds.master import Master, Pool, solve_master
+from deepmad.engine.bounds.columns import Pool
+from deepmad.engine.bounds.master import Master, solve_master
 from deepmad.engine.bounds.pricing import (
     Box,
     Chain,
@@ -28,8 +29,6 @@ _ROOM = 1e-9
 """Relative room added to every bound for the rounding of sums of a few dozen terms in double precision."""
 
 _MOST_ROUNDS_TO_EXCLUDE = 20
-import os
-SQ = int(os.environ.get("SQ","4"))
 """Rounds of pricing spent on proving that a box holds no network within the limits."""
 
 Floor = Callable[[], float]
@@ -63,11 +62,16 @@ class Effort:
     sweeps: int
 
 
+def _room(value: float, prices: Prices) -> float:
+    """Return the room for rounding; what is added up may cancel, and is of order 1 or more."""
+    return _ROOM * (1.0 + abs(value) + abs(prices.constant))
+
+
 def padded(value: float, prices: Prices) -> float:
     """Return a bound with room for rounding; -inf where there is no network at all."""
     if value == -math.inf:
         return value
-    return value + _ROOM * (abs(value) + abs(prices.constant))
+    return value + _room(value, prices)
 
 
 def evaluate(space: SpaceTables, node: Node, pool: Pool, floor: Floor, effort: Effort) -> Iterator[None]:
@@ -82,7 +86,7 @@ def evaluate(space: SpaceTables, node: Node, pool: Pool, floor: Floor, effort: E
             if not _round(space, node, pool, floor) or node.bound <= floor():
                 break
         if node.bound > floor() and node.master is not None:
-            yield from _squeeze(space, node, pool, _MOST_ROUNDS_TO_EXCLUDE if node.master.excess > 1e-7 else SQ)
+            yield from _squeeze(space, node, pool)
         if node.bound <= floor() or sweep == effort.sweeps or node.master is None:
             return
         if sweep and before - node.bound < 1e-4 * abs(node.bound):
@@ -106,7 +110,7 @@ def _round(space: SpaceTables, node: Node, pool: Pool, floor: Floor) -> bool:
     if shrunk != node.box:
         node.relaxation = within(node.relaxation, space, shrunk)
     cut = _add_cuts(space, node) if node.master else 0
-    master = solve_master(space, node.relaxation, pool.inside(node.box))
+    master = solve_master(space, node.relaxation, pool)
     if master is None:  # the columns of a box that has just shrunk need not join
         node.master = None
         return shrunk != node.box or new > 0
@@ -126,30 +130,31 @@ def _first_prices(space: SpaceTables, relaxation: Relaxation) -> Prices:
     return replace(prices, constant=constant)
 
 
-def _squeeze(space: SpaceTables, node: Node, pool: Pool, rounds: int) -> Iterator[None]:
-    """Shrink the node's box to what may keep the limits, whatever its objective; its bound is -inf if nothing does."""
-    for _ in range(rounds):
-        master = solve_master(space, node.relaxation, pool.inside(node.box), limits_only=True)
+def _squeeze(space: SpaceTables, node: Node, pool: Pool) -> Iterator[None]:
+    """Shrink the node's box to what may keep the limits, whatever its objective; its bound is -inf if nothing does.
+
+    Where the master keeps the limits, one round is worth it once the number of blocks is settled, for the
+    effectiveness limit is then one on the entropy alone and often leaves little.
+    """
+    assert node.master is not None
+    low, high = node.box.totals[-1]
+    for _ in range(_MOST_ROUNDS_TO_EXCLUDE if node.master.excess > 1e-7 else int(low == high)):
+        master = solve_master(space, node.relaxation, pool, limits_only=True)
         if master is None:
             return
         yield
-        STAT['rounds'] += 1
         chain = price(space, node.box, master.prices)
         if padded(chain.value, master.prices) < 0:
             node.bound = -math.inf
-            STAT['excluded'] += 1
             return
-        shrunk = _shrunk(node.box, chain, master.prices, 0.0)
         columns = list(enumerate(best_path(space, node.box, master.prices, chain)))
         columns += _stage_columns(space, node.box, master, master.prices, chain)
         new = pool.add(columns)
+        shrunk = _shrunk(node.box, chain, master.prices, 0.0)
         if shrunk is not node.box:
             node.relaxation = within(node.relaxation, space, shrunk)
-            STAT['shrunk'] += 1
-        elif not new or chain.value < 1.05 * master.value:
+        elif not new:
             return
-from collections import Counter
-STAT = Counter()
 
 
 def _stage_columns(
@@ -172,7 +177,7 @@ def _stage_columns(
 def _shrunk(box: Box, chain: Chain, prices: Prices, floor: float) -> Box:
     """Return the box without the ends and options through which no network above the floor can pass."""
     # a score is short of the truth by rounding at most; what cannot reach the floor even so is dropped
-    least = floor - _ROOM * (abs(floor) + abs(prices.constant))
+    least = floor - _room(floor, prices)
 
     channels = tuple(_reached(chain.through_channels(index), at, least) for index, at in enumerate(box.channels))
     depths, options = [], []
@@ -242,7 +247,7 @@ def _narrow(space: SpaceTables, node: Node, floor: float) -> Iterator[None]:
             if info.stages and not info.fixed and info.weight > 0:
                 mixed = chained((*scores[: info.stages], *chain.scores[info.stages :]), box, prices)
                 best = mixed.through_channels(info.stages) + extra * info.entropy
-                limit = (best + _ROOM * (abs(floor) + abs(prices.constant)) - floor) / extra
+                limit = (best + _room(floor, prices) - floor) / extra
                 rows = high if extra > 0 else low
                 rows[scale] = _met(rows[scale], limit, box.channels[info.stages], upper=extra > 0)
     low = [np.minimum(*pair) for pair in zip(low, high, strict=True)]
@@ -250,7 +255,7 @@ def _narrow(space: SpaceTables, node: Node, floor: float) -> Iterator[None]:
     for stage, at in enumerate(box.widths):
         yield
         through = through_widths(space, stage, box, prices, chain)
-        least = floor - _ROOM * (abs(floor) + abs(prices.constant))
+        least = floor - _room(floor, prices)
         widths.append(at if through is None else _reached(through, at, least))
     node.relaxation = replace(node.relaxation, box=replace(box, widths=tuple(widths)), low=tuple(low), high=tuple(high))
 
