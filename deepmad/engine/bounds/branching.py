@@ -12,14 +12,14 @@ from deepmad.engine.bounds.master import Master
 from deepmad.engine.bounds.nodes import Node
 from deepmad.engine.bounds.pricing import Box, Interval
 from deepmad.engine.bounds.relaxation import log_area_range, within
-from deepmad.engine.bounds.tables import ENTROPY, Array, SpaceTables
+from deepmad.engine.bounds.tables import ENTROPY, Array, Ints, SpaceTables
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.spaces import expanded
 
 Dimension = Literal["channels", "depths", "widths", "options", "totals"]
 
-_CHANNEL_SHARE = 0.1
-"""What a mixture of channel counts is thought to gain, in units of the spread of its entropy."""
+_SPREAD_SHARE = 0.1
+"""What a mixture of channels or widths is thought to gain, in units of the spread of its entropy."""
 _OPTION_SHARE = 0.08
 """The same of a mixture of options."""
 
@@ -113,8 +113,11 @@ def _by_master(space: SpaceTables, node: Node, master: Master) -> Iterator[Split
             yield _depth_split(space, stage, part, shares[mask], float(slopes[stage]))
         if len(box.options[stage]) > 1:
             yield _option_split(stage, part, shares[mask], float(slopes[stage]), box.options[stage])
+        worth = slopes[stage] * shares[mask] * part.numbers[:, CONVS]
         if box.channels[stage + 1][0] < box.channels[stage + 1][1]:
-            yield _channel_split(space, stage, part, shares[mask], float(slopes[stage]))
+            yield _spread_split("channels", stage + 1, np.log(space.channels[stage + 1]), part.fields[:, 4], worth)
+        if box.widths[stage][0] < box.widths[stage][1]:
+            yield _spread_split("widths", stage, np.log(_width_values(space, stage)), part.fields[:, 5], worth)
     for scale, info in enumerate(space.scales):
         if box.totals[scale][0] < box.totals[scale][1]:
             blocks = float(master.depths[: info.stages].sum())
@@ -137,13 +140,17 @@ def _depth_split(space: SpaceTables, stage: int, columns: Columns, shares: Array
     return Split(score + 1e-6 * spread, "depths", stage, end)
 
 
-def _channel_split(space: SpaceTables, stage: int, columns: Columns, shares: Array, slope: float) -> Split:
-    """Split the channels after a stage at their mean, scored by what their spread makes of its entropy."""
-    logs = np.log(space.channels[stage + 1])
-    said = logs[columns.fields[:, 4]]
-    mean = float(shares @ said)
-    spread = float(shares @ (columns.numbers[:, CONVS] * np.abs(said - mean)))
-    return Split(_CHANNEL_SHARE * slope * spread, "channels", stage + 1, int(np.searchsorted(logs, mean, "right")) - 1)
+def _spread_split(dimension: Dimension, index: int, logs: Array, said: Ints, worth: Array) -> Split:
+    """Split channels or widths at their mean, scored by what their spread makes of their stage's entropy.
+
+    `logs` are those of the choices, `said` the indices that the stage's columns take, `worth` what a unit of a
+    choice's logarithm earns there.
+    """
+    if not worth.any():
+        return Split(0.0, dimension, index, 0)
+    mean = float(worth @ logs[said]) / float(worth.sum())
+    spread = float(worth @ np.abs(logs[said] - mean))
+    return Split(_SPREAD_SHARE * spread, dimension, index, int(np.searchsorted(logs, mean, "right")) - 1)
 
 
 def _option_split(stage: int, columns: Columns, shares: Array, slope: float, offered: tuple[int, ...]) -> Split:
