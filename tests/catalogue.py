@@ -50,9 +50,10 @@ class StairTable:
     overhead_nanoseconds: int = 20_000
     group: int = 16
     layer_nanoseconds: int = 2_000
+    macs_per_nanosecond: int = 50
 
     def nanoseconds(self, layer: Layer) -> Count:
         """Return a price a layer and one a padded multiply-accumulate, in whole nanoseconds."""
         inputs = 1 if layer.depthwise else -(-layer.inputs // self.group) * self.group
         padded = inputs * (-(-layer.outputs // self.group) * self.group) * layer.kernel**2 * layer.out_side**2
-        return self.layer_nanoseconds + padded // 50
+        return self.layer_nanoseconds + padded // self.macs_per_nanosecond

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,46 +16,10 @@ from deepmad.engine.latency import latency_nanoseconds
 from deepmad.engine.objectives import ObjectiveName
 from deepmad.engine.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
-from deepmad.search_spaces.layers import Count, Layer, total_macs, total_params
+from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.spaces import Rules, Space, StageSpace, StemSpace, WidthRatio, expanded, load_space
-
-
-@dataclass(frozen=True)
-class Stairs:
-    """A synthetic latency model: multiply-accumulates with every channel count rounded up to 16, plus a start."""
-
-    batch: int = 1
-    precision: str = "fp32"
-    overhead_nanoseconds: int = 1000
-
-    def nanoseconds(self, layer: Layer) -> Count:
-        """Nanoseconds of a layer; a pool on a shortcut is dear, so that identity shortcuts matter."""
-        inputs, outputs = -(-layer.inputs // 16) * 16, -(-layer.outputs // 16) * 16
-        if layer.operation in ("average_pool", "global_pool"):
-            return 500 + inputs * layer.side**2 // 4
-        work = inputs * layer.kernel**2 * (1 if layer.depthwise else outputs) * layer.out_side**2
-        return 200 + work // 1000
-
-
-def members(space: Space) -> list[Architecture]:
-    """Every member of a small space, by plain enumeration."""
-    stages = [
-        [
-            Stage(block, out, width, kernel, depth, choice.stride)
-            for block in choice.block
-            for out in choice.out
-            for width in choice.widths(out)
-            for kernel in choice.kernel
-            for depth in choice.depth
-        ]
-        for choice in space.stages
-    ]
-    found = [
-        Architecture(space.resolution, Stem(stem), row, space.tail, space.classes, space.in_channels)
-        for stem in space.stem.out
-        for row in itertools.product(*stages)
-    ]
-    return [network for network in found if not space.violations(network)]
+from tests.brute_force import members
+from tests.catalogue import StairTable
 
 
 def random_space(random: np.random.Generator) -> Space:
@@ -94,7 +58,7 @@ def random_problem(random: np.random.Generator) -> tuple[Problem, list[Architect
     scales = 1 + sum(stage.stride == 2 for stage in space.stages)
     alpha = tuple(float(value) for value in random.choice([0, 0.5, 1, 8], scales))
     space = replace(space, alpha=alpha, beta=float(random.choice([0, 1, 10])))
-    table = Stairs()
+    table = StairTable()
     middle = found[int(random.integers(len(found)))].parts()
     limits = {
         "macs": float(total_macs(middle)),
@@ -230,7 +194,7 @@ KNOWN = {
 @pytest.mark.parametrize("limited", [False, True])
 @pytest.mark.parametrize("name", KNOWN)
 def test_no_known_network_of_a_preset_exceeds_the_bound(name: str, limited: bool) -> None:
-    network, space, table = preset_network(name, KNOWN[name]), load_space(name), Stairs()
+    network, space, table = preset_network(name, KNOWN[name]), load_space(name), StairTable()
     budget = Budget.of(space)
     if limited:
         budget = replace(budget, latency=int(latency_nanoseconds(network.parts(), table)) / 1e9)

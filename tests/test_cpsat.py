@@ -1,6 +1,6 @@
 """The exact integer program against brute force over small spaces: optima, bounds, infeasibility, clashes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,9 +13,9 @@ from deepmad.engine.cpsat.program import build_program
 from deepmad.engine.objectives import ObjectiveName
 from deepmad.engine.problems import Problem
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.layers import Count, Layer
 from deepmad.search_spaces.spaces import Space, load_space, parse_space
 from tests.brute_force import Counted, count
+from tests.catalogue import StairTable
 
 RULES = "rules: {non_decreasing: true, growth: 4, width_ratio: {min: 0.1, max: 1}}"
 SPACES = {
@@ -66,20 +66,6 @@ rules: {non_decreasing: false, growth: 2.5, width_ratio: {min: 0.15, max: 3}}
 }
 
 
-@dataclass(frozen=True)
-class Stairs:
-    """A latency that rises in steps of 16 channels, as a device with tiles has it; pooling takes time too."""
-
-    batch: int = 1
-    precision: str = "fp32"
-    overhead_nanoseconds: int = 40_000
-
-    def nanoseconds(self, layer: Layer) -> Count:
-        """Nanoseconds of one layer: tiles in, tiles out, and a part for the work itself."""
-        tiles = (-(-layer.inputs // 16)) * (-(-layer.outputs // 16))
-        return 1500 + layer.side**2 + 40 * tiles * layer.kernel**2 * layer.out_side + layer.macs // 4000
-
-
 @cache
 def space(name: str) -> Space:
     return parse_space(f"format: deepmad/space@1\nname: {name}\nresolution: 32\n{SPACES[name]}", name)
@@ -87,7 +73,7 @@ def space(name: str) -> Space:
 
 @cache
 def counted(name: str) -> Counted:
-    return count(Problem(space(name), Budget(), table=Stairs()))
+    return count(Problem(space(name), Budget(), table=StairTable()))
 
 
 def limits(name: str, share: float, *names: str) -> Budget:
@@ -117,14 +103,14 @@ def assert_optimal(problem: Problem, result: ExactResult, best: float | None) ->
 def test_optimum_is_brute_forces(name: str, latency: bool, objective: ObjectiveName) -> None:
     assert len(counted(name)) >= 100_000
     names = ["macs", "params", "rho", *(["latency_seconds", "memory_bytes"] if latency else [])]
-    problem = Problem(space(name), limits(name, 0.35, *names), table=Stairs(), objective=objective)
+    problem = Problem(space(name), limits(name, 0.35, *names), table=StairTable(), objective=objective)
     assert_optimal(problem, exact(problem), counted(name).best(problem))
 
 
 @pytest.mark.parametrize("name", SPACES)
 def test_one_limit_at_a_time(name: str) -> None:
     for limit in ("macs", "params", "rho", "latency_seconds", "memory_bytes"):
-        problem = Problem(space(name), limits(name, 0.05, limit), table=Stairs())
+        problem = Problem(space(name), limits(name, 0.05, limit), table=StairTable())
         assert_optimal(problem, exact(problem), counted(name).best(problem))
 
 
@@ -148,6 +134,13 @@ def test_rho_exactly_on_the_edge(name: str) -> None:
     assert_optimal(on, exact(on), found.best(on))
     below = replace(free, budget=replace(free.budget, rho=float(np.nextafter(edge, 0))))
     assert_optimal(below, exact(below), found.best(below))
+
+
+def test_fixed_out_beside_a_free_width() -> None:
+    document = SPACES["residual"].replace("out: [40, 64, 96]", "out: 64")
+    fixed = parse_space(f"format: deepmad/space@1\nname: fixed\nresolution: 32\n{document}", "fixed")
+    problem = Problem(fixed, Budget(macs=3e6, rho=0.5))
+    assert_optimal(problem, exact(problem), count(problem).best(problem))
 
 
 def test_weights_of_the_objective() -> None:
@@ -206,7 +199,7 @@ def test_what_progress_raises_stops_the_search(error: type[BaseException]) -> No
 def test_clash_of_macs_and_rho() -> None:
     used = counted("residual").used
     budget = Budget(macs=float(used["macs"].min() * 1.2), rho=float(used["rho"].min() * 1.2), params=1e9, memory=1e9)
-    problem = Problem(space("residual"), budget, table=Stairs())
+    problem = Problem(space("residual"), budget, table=StairTable())
     assert counted("residual").best(problem) is None
     for alone in ("macs", "rho"):
         kept = replace(problem, budget=replace(budget, **{alone: None}))
@@ -215,7 +208,7 @@ def test_clash_of_macs_and_rho() -> None:
 
 
 def test_clash_of_one_limit_and_of_none() -> None:
-    one = Problem(space("residual"), Budget(macs=1e9, latency=1e-6, rho=10.0), table=Stairs())
+    one = Problem(space("residual"), Budget(macs=1e9, latency=1e-6, rho=10.0), table=StairTable())
     assert clashes(one, seconds=30, workers=1, seed=0) == ["latency_seconds"]
     throughput = replace(one, budget=Budget(throughput=1e7, params=1e9))
     assert clashes(throughput, seconds=30, workers=1, seed=0) == ["latency_seconds"]
@@ -227,7 +220,9 @@ def test_clash_of_one_limit_and_of_none() -> None:
 
 @pytest.mark.parametrize("name", ["r50", "mbv2"])
 def test_full_size_spaces(name: str) -> None:
-    problem = Problem(load_space(name), replace(Budget.of(load_space(name)), latency=0.05, memory=1e8), table=Stairs())
+    problem = Problem(
+        load_space(name), replace(Budget.of(load_space(name)), latency=0.05, memory=1e8), table=StairTable()
+    )
     assert build_program(problem).builder.model.validate() == ""
     for impossible in (Budget(macs=1e6), Budget(rho=0.001), Budget(params=1e4), Budget(latency=1e-6)):
         assert exact(replace(problem, budget=impossible)).status == "infeasible"
@@ -235,7 +230,7 @@ def test_full_size_spaces(name: str) -> None:
 
 def test_understated_tables_stay_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deepmad.engine.cpsat.expressions.LARGEST_TABLE", 8)
-    problem = Problem(space("residual"), limits("residual", 0.001, "latency_seconds"), table=Stairs())
+    problem = Problem(space("residual"), limits("residual", 0.001, "latency_seconds"), table=StairTable())
     best = counted("residual").best(problem)
     result = exact(problem, seconds=3.0)
     assert best is not None

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from deepmad.profilers.features import Basis, terms
-from deepmad.profilers.prediction import Prediction, disturbed, fit_probes, held_out_errors, probe_seconds, usual_level
+from deepmad.profilers.prediction import (
+    Prediction,
+    disturbed,
+    fit_probes,
+    held_out_errors,
+    network_nanoseconds,
+    probe_seconds,
+    usual_level,
+)
 from deepmad.profilers.probes import draw_probes, random_network
 from deepmad.profilers.table_files import Row
 from deepmad.search_spaces.architectures import Architecture
@@ -135,7 +143,7 @@ def test_a_fit_finds_costs_that_add_up_whatever_the_drift(preset: str) -> None:
     prediction = fit_probes(rows)
     assert all(cost >= 0 for _, cost in prediction.costs)
     network = random_network(space, np.random.default_rng(77), low=0.3)
-    assert prediction.network_nanoseconds(network) / 1e9 == pytest.approx(true_seconds(network) * usual, rel=0.1)
+    assert network_nanoseconds(prediction, network) / 1e9 == pytest.approx(true_seconds(network) * usual, rel=0.1)
 
 
 def test_a_fit_is_reproducible_and_survives_json_and_pickle() -> None:
@@ -158,5 +166,5 @@ def test_a_disturbed_third_of_the_build_does_not_spoil_the_rest() -> None:
     assert disturbed(spoilt) == [index % 3 == 0 for index in range(len(rows))]
     assert usual_level(spoilt) == pytest.approx(usual_level(rows), rel=0.02)
     network = random_network(space, np.random.default_rng(5), low=0.3)
-    clean, after = (fit_probes(found).network_nanoseconds(network) for found in (rows, spoilt))
+    clean, after = (network_nanoseconds(fit_probes(found), network) for found in (rows, spoilt))
     assert after == pytest.approx(clean, rel=0.05)

@@ -1,4 +1,4 @@
-"""`deepmad table`: build, show and export latency tables."""
+"""`deepmad table`: build, import, show and export latency tables."""
 
 import time
 from pathlib import Path
@@ -11,9 +11,9 @@ from deepmad.cli.output import bar, emit_json, out, say
 from deepmad.cli.render import plain_table
 from deepmad.cli.tables import default_table
 
-table = typer.Typer(help="Build, show and export latency tables.", rich_markup_mode=None)
+table = typer.Typer(help="Build, import, show and export latency tables.", rich_markup_mode=None)
 
-TableFile = Annotated[Path, typer.Argument(metavar="FILE", help="A table that deepmad built.")]
+TableFile = Annotated[Path, typer.Argument(metavar="FILE", help="A table that deepmad built or imported.")]
 
 
 @table.command()
@@ -58,6 +58,36 @@ def build(
     _tell(path, json=json)
 
 
+@table.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A published table.")],
+    form: Annotated[Literal["tinynas"], typer.Option("--from", help="Whose form the file has.")],
+    device: Annotated[str, typer.Option(help="The device it was measured on, e.g. V100.")],
+    precision: Annotated[
+        Literal["fp32", "fp16", "bf16", "int8"], typer.Option(help="The precision it was measured in.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Table file to write, or to add to.")],
+    json: Json = False,
+) -> None:
+    """Import a published table of convolution times; all its batches go into one file.
+
+    Example: deepmad table import conv_data.out.fp16 --from tinynas --device V100 --precision fp16 -o v100.sqlite
+    """
+    from deepmad.profilers.importing import import_table
+
+    with bar("filling the gaps", 1.0) as shown:
+        import_table(
+            file,
+            form,
+            device=device,
+            precision=precision,
+            output=output,
+            progress=lambda share: shown.update(share, f"{share:.0%}"),
+        )
+    say(f"written to {output}")
+    _tell(output, json=json)
+
+
 @table.command()
 def show(file: TableFile, json: Json = False) -> None:
     """Show what a table holds and how well it fits.
@@ -100,4 +130,6 @@ def _text(value: object) -> str:
         return ", ".join(f"{key.replace('_', ' ')} {_text(item)}" for key, item in value.items())
     if isinstance(value, list):
         return " to ".join(_text(item) for item in value)
+    if value is None:
+        return "unknown"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

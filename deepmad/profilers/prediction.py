@@ -8,7 +8,7 @@ single one all get the same number. Femtoseconds in 64 bits hold two and a half 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -67,12 +67,6 @@ class Prediction:
         nanoseconds: Count = total // FEMTOSECONDS_IN_NANOSECOND
         return nanoseconds
 
-    def network_nanoseconds(self, network: Architecture) -> int:
-        """Return the nanoseconds of a whole network for one batch."""
-        parts = [part for part in network.parts() if part.repeats]
-        layers = (int(part.repeats * self.nanoseconds(layer)) for part in parts for layer in part.body.layers)
-        return self.overhead_nanoseconds + sum(layers)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the predictor as a JSON document."""
         return {
@@ -87,6 +81,24 @@ class Prediction:
         """Return the predictor of a document that `to_dict` wrote."""
         basis = Basis(tuple(document["sides"]), tuple(document["kernels"]))
         return Prediction(basis, tuple(document["femtoseconds"].items()), document["overhead_femtoseconds"])
+
+
+class Predictor(Protocol):
+    """What a latency table predicts with, fitted or imported."""
+
+    @property
+    def overhead_nanoseconds(self) -> int:
+        """Nanoseconds every network takes for one batch, whatever its layers."""
+
+    def nanoseconds(self, layer: Layer) -> Count:
+        """Nanoseconds of `layer` for one batch, as an int, or an int64 array where the record holds arrays."""
+
+
+def network_nanoseconds(predictor: Predictor, network: Architecture) -> int:
+    """Return the nanoseconds of a whole network for one batch."""
+    parts = [part for part in network.parts() if part.repeats]
+    layers = (int(part.repeats * predictor.nanoseconds(layer)) for part in parts for layer in part.body.layers)
+    return predictor.overhead_nanoseconds + sum(layers)
 
 
 def usual_level(rows: Sequence[Row]) -> float:

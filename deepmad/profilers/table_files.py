@@ -2,7 +2,8 @@
 
 A file holds one series of probes for every (back end, precision, batch, threads). A builder holds the
 file's write lock while it measures: two builders take turns, so that they neither disturb each other nor
-measure a probe twice, and one that is killed leaves what it had stored.
+measure a probe twice, and one that is killed leaves what it had stored. A series may also be imported: then
+its rows are single convolutions, and it has an origin.
 """
 
 import json
@@ -13,11 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from deepmad.profilers.convolutions import ConvolutionTimes
 from deepmad.profilers.timing import Visit
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 
 FORMAT = "deepmad/table@1"
+ANY_SPACE = "any"
+"""The space of an imported series: its rows are layers, not networks of a space."""
+UNKNOWN = "unknown"
+"""The version of a back end that a published table does not tell."""
 TURN_SECONDS = 600.0
 """How long a builder waits for its turn."""
 _SCHEMA = """
@@ -34,6 +40,18 @@ CREATE TABLE IF NOT EXISTS probes (
     architecture TEXT NOT NULL, short INTEGER NOT NULL, visits TEXT NOT NULL, anchor TEXT NOT NULL, date TEXT NOT NULL,
     load_before REAL NOT NULL, load_after REAL NOT NULL, stolen_share REAL NOT NULL,
     UNIQUE (series, architecture)
+);
+"""
+_IMPORT_SCHEMA = """
+CREATE TABLE IF NOT EXISTS imports (
+    series INTEGER PRIMARY KEY REFERENCES series (id), form TEXT NOT NULL, source TEXT NOT NULL,
+    unmeasured INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS convolutions (
+    series INTEGER NOT NULL REFERENCES series (id),
+    depthwise INTEGER NOT NULL, batch INTEGER NOT NULL, inputs INTEGER NOT NULL, side INTEGER NOT NULL,
+    outputs INTEGER NOT NULL, kernel INTEGER NOT NULL, stride INTEGER NOT NULL, adds INTEGER NOT NULL,
+    nanoseconds INTEGER NOT NULL
 );
 """
 
@@ -84,6 +102,15 @@ class Row:
     stolen_share: float
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where an imported series comes from: the form and the name of the file, and its rows without a time."""
+
+    form: str
+    source: str
+    unmeasured: int
+
+
 class TableFile:
     """An open table file; use `open_table`."""
 
@@ -99,14 +126,44 @@ class TableFile:
 
     def add_series(self, series: Series) -> None:
         """Store a series unless the file holds one of its key."""
-        values = (*asdict(series.key).values(), series.device, series.version, series.space, series.seed, series.probes)
         with self.turn():
-            self._connection.execute(
-                "INSERT OR IGNORE INTO series "
-                "(backend, precision, batch, threads, device, version, space, seed, probes) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                values,
-            )
+            self._insert("INSERT OR IGNORE", series)
+
+    def _insert(self, verb: str, series: Series) -> None:
+        values = (*asdict(series.key).values(), series.device, series.version, series.space, series.seed, series.probes)
+        self._connection.execute(
+            f"{verb} INTO series (backend, precision, batch, threads, device, version, space, seed, probes) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
+
+    def add_import(self, series: Series, origin: Origin, times: ConvolutionTimes, fit: dict[str, Any]) -> None:
+        """Store an imported series with its rows and its predictor; call it within `turn`."""
+        for statement in filter(str.strip, _IMPORT_SCHEMA.split(";")):
+            self._connection.execute(statement)
+        self._insert("INSERT", series)
+        number = self._number(series.key)
+        self._connection.execute("UPDATE series SET fit = ? WHERE id = ?", (json.dumps(fit), number))
+        self._connection.execute("INSERT INTO imports VALUES (?, ?, ?, ?)", (number, *asdict(origin).values()))
+        self._connection.executemany(
+            "INSERT INTO convolutions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", ((number, *row) for row in times.rows())
+        )
+
+    def origin(self, key: Key) -> Origin | None:
+        """Return where a series was imported from, None where it was built."""
+        if "imports" not in _tables(self._connection):
+            return None
+        query = "SELECT form, source, unmeasured FROM imports WHERE series = ?"
+        found = self._connection.execute(query, (self._number(key),)).fetchone()
+        return None if found is None else Origin(*found)
+
+    def convolutions(self, key: Key) -> ConvolutionTimes:
+        """Return the rows of an imported series."""
+        query = (
+            "SELECT depthwise, batch, inputs, side, outputs, kernel, stride, adds, nanoseconds "
+            "FROM convolutions WHERE series = ?"
+        )
+        return ConvolutionTimes.of(self._connection.execute(query, (self._number(key),)).fetchall())
 
     @contextmanager
     def turn(self) -> Iterator[None]:

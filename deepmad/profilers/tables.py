@@ -1,14 +1,28 @@
-"""Latency tables: a device's fitted predictor with the conditions it holds for, and export of what was measured."""
+"""Latency tables: a device's predictor with the conditions it holds for, and export of what was measured.
+
+The predictor of a built table is fitted on measured networks (`prediction`); an imported one's is read off a grid of
+measured convolutions (`grids`). Nothing else tells them apart.
+"""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepmad.profilers.prediction import Prediction, disturbed, held_out_errors, probe_seconds, usual_level
-from deepmad.profilers.table_files import Key, Series, TableFile, open_table
+from deepmad.profilers.convolutions import ConvolutionTimes
+from deepmad.profilers.grids import GridPrediction
+from deepmad.profilers.prediction import (
+    Prediction,
+    Predictor,
+    disturbed,
+    held_out_errors,
+    network_nanoseconds,
+    probe_seconds,
+    usual_level,
+)
+from deepmad.profilers.table_files import Key, Origin, Series, TableFile, open_table
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count, Layer
@@ -20,7 +34,7 @@ MIN_HELD_OUT = 10
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """The predictor of one device under one set of conditions.
+    """The predictor of one device under one set of conditions; `space` is "any" where it was imported.
 
     A network's latency for one batch is `overhead_nanoseconds` plus `nanoseconds` of each of its layers.
     """
@@ -32,7 +46,7 @@ class LatencyTable:
     batch: int
     threads: int
     space: str
-    prediction: Prediction
+    prediction: Predictor
 
     @staticmethod
     def load(
@@ -52,7 +66,7 @@ class LatencyTable:
         wanted = {"backend": backend, "precision": precision, "batch": batch, "threads": threads}
         wanted = {name: value for name, value in wanted.items() if value is not None}
         with open_table(path) as file:
-            series = _choose(path, file.series(), wanted)
+            series = _choose(path, file, wanted)
             fit = file.fit(series.key)
             if fit is None:
                 raise InputError(
@@ -61,7 +75,7 @@ class LatencyTable:
                 )
         return LatencyTable(
             series.device, series.key.backend, series.version, series.key.precision, series.key.batch,
-            series.key.threads, series.space, Prediction.from_dict(fit),
+            series.key.threads, series.space, _predictor(fit),
         )  # fmt: skip
 
     @property
@@ -78,20 +92,29 @@ class LatencyTable:
 
     def predict(self, network: Architecture) -> float:
         """Return the predicted seconds of a network for one batch. Raises `InputError` as `nanoseconds` does."""
-        return self.prediction.network_nanoseconds(network) / 1e9
+        return network_nanoseconds(self.prediction, network) / 1e9
 
 
-def _choose(path: Path, held: list[Series], wanted: dict[str, Any]) -> Series:
+def _predictor(fit: dict[str, Any]) -> Predictor:
+    return GridPrediction.from_dict(fit) if fit.get("kind") == "grid" else Prediction.from_dict(fit)
+
+
+def _choose(path: Path, file: TableFile, wanted: dict[str, Any]) -> Series:
     """Return the one series that has what is wanted."""
+    held = file.series()
     found = [series for series in held if wanted.items() <= asdict(series.key).items()]
     if len(found) == 1:
         return found[0]
     what = "; ".join(str(series.key) for series in held) or "nothing yet"
     if found:
         raise InputError(f"{path}: holds several tables: {what}; say which with batch, backend, precision or threads")
+    asked = ", ".join(f"{name} {value}" for name, value in wanted.items()) or "any"
+    if held and all(file.origin(series.key) for series in held):
+        raise InputError(
+            f"{path}: holds {what}, not {asked}; it was imported, so ask for one of these or import another"
+        )
     standard: dict[str, Any] = {"backend": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 1}
     command = _build_command(path, held[0].space if held else "SPACE", Key(**(standard | wanted)))
-    asked = ", ".join(f"{name} {value}" for name, value in wanted.items()) or "any"
     raise InputError(f"{path}: holds {what}, not {asked}; build it: {command}")
 
 
@@ -104,14 +127,31 @@ def describe_tables(path: str | Path) -> list[dict[str, Any]]:
 
     `drift` is the range of the anchor's times relative to its usual one while the table was built (its 5 %
     and 95 % quantile): how unquiet the machine was; probes that were `disturbed` count little. `held_out`
-    tells how well whole networks are predicted from the other probes; null where there are too few. Raises
-    `InputError` as `LatencyTable.load` does.
+    tells how well whole networks are predicted from the other probes; null where there are too few. An
+    imported table says what was measured of how many rows, and from which `source`; what nobody wrote down, its
+    dates and its accuracy, is null. Raises `InputError` as `LatencyTable.load` does.
     """
     with open_table(Path(path)) as file:
         return [_description(file, series) for series in file.series()]
 
 
 def _description(file: TableFile, series: Series) -> dict[str, Any]:
+    origin = file.origin(series.key)
+    if origin is None:
+        return _built_description(file, series)
+    return asdict(series.key) | {
+        "device": series.device,
+        "version": series.version,
+        "source": f"{origin.source} ({origin.form})",
+        "measured": len(file.convolutions(series.key)),
+        "unmeasured": origin.unmeasured,
+        "finished": True,
+        "dates": None,
+        "held_out": None,
+    }
+
+
+def _built_description(file: TableFile, series: Series) -> dict[str, Any]:
     rows = file.rows(series.key)
     described = (
         asdict(series.key) | asdict(series) | {"measured": len(rows), "drift": None, "disturbed": 0, "held_out": None}
@@ -139,13 +179,24 @@ def export_rows(path: str | Path) -> list[dict[str, Any]]:
     """Return every measured probe of a table file with its conditions, one dictionary each.
 
     `seconds` is the median of the raw `times`, `corrected_seconds` what the fit uses: the drift of the
-    machine divided out; both for one batch. Raises `InputError` as `LatencyTable.load` does.
+    machine divided out; both for one batch. An imported table gives its convolutions instead. Raises
+    `InputError` as `LatencyTable.load` does.
     """
     with open_table(Path(path)) as file:
         return [row for series in file.series() for row in _exported(file, series)]
 
 
+def _exported_convolutions(file: TableFile, series: Series, origin: Origin) -> list[dict[str, Any]]:
+    shared = asdict(series.key) | {"device": series.device, "version": series.version, "source": origin.source}
+    names = [field.name for field in fields(ConvolutionTimes)]
+    found = [dict(zip(names, row, strict=True)) for row in file.convolutions(series.key).rows()]
+    return [{**shared, "date": None, "seconds": row.pop("nanoseconds") / 1e9, **row} for row in found]
+
+
 def _exported(file: TableFile, series: Series) -> list[dict[str, Any]]:
+    origin = file.origin(series.key)
+    if origin is not None:
+        return _exported_convolutions(file, series, origin)
     rows = file.rows(series.key)
     if not rows:
         return []

@@ -52,7 +52,7 @@ class Bottleneck(Block):
         main = (
             Layer("main", "conv", shape.c_in, shape.width, shape.side, activation="relu"),
             Layer("main", "conv", shape.width, shape.width, shape.side, shape.kernel, shape.stride, activation="relu"),
-            Layer("main", "conv", shape.width, shape.out, side, activation="relu"),
+            Layer("main", "conv", shape.width, shape.out, side, activation="relu", adds=True),
         )
         return Body(main + _projection(shape, first=first), residual=True)
 
@@ -65,7 +65,7 @@ class Basic(Block):
         side = shape.side // shape.stride
         main = (
             Layer("main", "conv", shape.c_in, shape.width, shape.side, shape.kernel, shape.stride, activation="relu"),
-            Layer("main", "conv", shape.width, shape.out, side, shape.kernel, activation="relu"),
+            Layer("main", "conv", shape.width, shape.out, side, shape.kernel, activation="relu", adds=True),
         )
         return Body(main + _projection(shape, first=first), residual=True)
 
@@ -80,7 +80,6 @@ class MBConv(Block):
 
     def body(self, shape: Shape, *, first: bool) -> Body:
         """Return the layer records; the depthwise convolution carries the stride."""
-        del first  # the shortcut depends on the channels alone
         side, width = shape.side // shape.stride, shape.width
         residual = shape.c_in == shape.out
         pool = _shortcut_pool(shape) if np.any(residual) else ()
@@ -90,7 +89,8 @@ class MBConv(Block):
                 "main", "conv", width, width, shape.side, shape.kernel, shape.stride, depthwise=True, activation="relu"
             ),
             *self.gate(width, side),
-            Layer("main", "conv", width, shape.out, side, activation="relu"),
+            # a first block that happens to keep its channels adds too; its layer is priced as if it did not
+            Layer("main", "conv", width, shape.out, side, activation="relu", adds=not first),
             *pool,
         )
         return Body(layers, residual=residual)

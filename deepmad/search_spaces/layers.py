@@ -23,6 +23,7 @@ class Layer:
 
     `side` is the side of its square input in pixels; `role` says where it stands: on the main path, in a
     squeeze-excitation gate, on the shortcut, or as the classifier. Only main-path layers carry entropy.
+    `adds` says that the shortcut is added to its output, which back ends do within this layer.
     """
 
     role: Role
@@ -36,6 +37,7 @@ class Layer:
     norm: bool = True
     bias: bool = False
     activation: str | None = None
+    adds: bool = False
 
     @property
     def out_side(self) -> int:

@@ -120,8 +120,8 @@ class Builder:
     def polynomial(self, axes: Sequence[Axis], array: Array) -> Expression | None:
         """Return an array over at most two axes as a polynomial of degree at most 2, or None."""
         units = [axis.values // axis.step for axis in axes]
-        if not axes:
-            return int(array)
+        if array.size == 1:  # no axes, or axes of one value each: nothing to choose
+            return int(array.item())
         fit = _quadratic(array, units[0]) if len(axes) == 1 else _bilinear(array, units[0], units[1])
         if fit is None:
             return None

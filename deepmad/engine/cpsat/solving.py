@@ -21,6 +21,9 @@ CLOSED = 1e-6
 """A relative gap below this counts as none."""
 _SOLVER_GAP = 2e-7
 _HINT_SECONDS = 5.0
+_SEARCHED_WITHOUT_LP = 1e6
+"""Networks up to which one worker searches without linear relaxation. With it, CP-SAT 9.15 was seen to split the
+ranges of large totals for minutes, without a conflict, among 10,000 networks that it else settles in 0.1 s."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,8 @@ def _searched(program: Program, search: _Search, effort: Effort) -> cp_model.CpS
     deterministic_used = 0.0
     while True:
         solver = _solver(effort.workers, effort.seed)
+        if effort.workers == 1 and program.problem.space.size() <= _SEARCHED_WITHOUT_LP:
+            solver.parameters.linearization_level = 0
         solver.parameters.relative_gap_limit = max(effort.gap - CLOSED, _SOLVER_GAP)
         if search.network is not None:
             _add_complete_hint(program, search.network, deterministic=effort.deterministic_limit is not None)

@@ -1,0 +1,61 @@
+"""How exact the solvers are: random small problems of every kind beside brute force over all of their networks.
+
+For each problem CP-SAT, `design` and every bound that branch and price yields are held against the optimum. Ends
+with exit code 1 where anything disagrees. Run: python -m benchmarks.exactness --problems 200 --seed 1
+"""
+
+import time
+from random import Random
+
+import typer
+
+from benchmarks.conditions import write_results
+from tests.agreement import Agreement, agreement
+from tests.random_problems import Case, random_case
+
+
+def main(problems: int = 200, seed: int = 1) -> None:
+    rows, disagreements = [], 0
+    for number in range(seed, seed + problems):
+        started = time.perf_counter()
+        case = random_case(Random(number))
+        found = agreement(case)
+        rows.append(row(number, case, found, time.perf_counter() - started))
+        disagreements += bool(found.disagreements)
+        print(f"seed {number}: {rows[-1]['networks']} networks, {found.exact.status}", flush=True)
+        for sentence in found.disagreements:
+            print(f"  {sentence}", flush=True)
+    print(f"written to {write_results('exactness', rows)}")
+    errors = [float(str(some["relative_error"])) for some in rows if some["relative_error"] is not None]
+    infeasible = sum(some["optimum"] is None for some in rows)
+    print(
+        f"{problems} problems, {infeasible} of them infeasible: {disagreements} disagreements, "
+        f"worst relative error {max(errors, default=0.0):.1e}"
+    )
+    raise typer.Exit(code=int(disagreements > 0))
+
+
+def row(seed: int, case: Case, found: Agreement, seconds: float) -> dict[str, object]:
+    """Return a line of the results: the problem, what brute force and CP-SAT say of it, the bounds' least slack."""
+    problem, stages = case.problem, case.problem.space.stages
+    return {
+        "seed": seed,
+        "networks": len(case.counted),
+        "feasible": len(case.values),
+        "stages": len(stages),
+        "kinds": " ".join("+".join(stage.block) for stage in stages),
+        "limits": " ".join(problem.limits()),
+        "objective_name": problem.objective,
+        "status": found.exact.status,
+        "optimum": case.optimum,
+        "cpsat_objective": found.objective,
+        "cpsat_bound": found.exact.bound,
+        "relative_error": found.relative_error,
+        "least_bound_slack": found.least_slack,
+        "disagreements": len(found.disagreements),
+        "seconds": round(seconds, 2),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)

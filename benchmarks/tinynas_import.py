@@ -1,0 +1,97 @@
+"""How well an imported table predicts convolutions that it was not given.
+
+Holds rows of a published TinyNAS table out, imports the others, predicts those held out, and writes the errors to
+results/. `random` holds out a share of all rows; the others hold out whole levels of the grid, which is what a
+network asks for whose widths and sides lie between the grid's, or beyond its ends.
+
+    python -m benchmarks.tinynas_import conv_data.out conv_data.out.fp16
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from benchmarks.conditions import write_results
+from deepmad.profilers.convolutions import Bools, ConvolutionTimes
+from deepmad.profilers.grids import NARROW, GridPrediction
+from deepmad.profilers.importing import predict_from
+from deepmad.profilers.rooflines import Floats
+from deepmad.profilers.tinynas_files import read_tinynas
+from deepmad.search_spaces.layers import Layer
+
+
+def main(
+    files: Annotated[list[Path], typer.Argument(help="Published tables; they are no part of this project.")],
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    share: Annotated[float, typer.Option(help="Share of the rows that `random` holds out.")] = 0.2,
+) -> None:
+    """Hold rows out, predict them, and report the accuracy."""
+    rows = []
+    for path in files:
+        if not path.is_file():
+            print(f"{path}: there is no such file; skipped")
+            continue
+        times, _ = read_tinynas(path)
+        for name, held_out in draws(times, seed, share):
+            predictions = predict_from(times.where(~held_out))
+            asked = times.where(held_out)
+            errors = predicted(predictions, asked) / asked.nanoseconds - 1
+            for part, mask in parts(asked):
+                rows.append({"file": path.name, "held_out": name, "of": part, **accuracy(errors[mask])})
+                print(" ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    if rows:
+        print(f"written: {write_results('tinynas_import', rows)}")
+
+
+def draws(times: ConvolutionTimes, seed: int, share: float) -> Iterator[tuple[str, Bools]]:
+    """Yield a name and a mask of what is held out."""
+    outputs, sides = np.unique(times.outputs), np.unique(times.side)
+    wide = times.inputs >= NARROW
+    yield "random", np.random.default_rng(seed).random(len(times)) < share
+    yield "every third width", np.isin(times.outputs, outputs[2:-1:3]) & wide
+    yield "every third side", np.isin(times.side, sides[2:-1:3]) & wide
+    yield "widest input over output", wide & (times.inputs == 4 * times.outputs)
+    yield "smallest sides", np.isin(times.side, sides[:2])
+
+
+def predicted(predictions: dict[int, GridPrediction], rows: ConvolutionTimes) -> Floats:
+    """Return the predicted nanoseconds of every row."""
+    found = np.empty(len(rows))
+    keys = np.stack([rows.batch, rows.depthwise, rows.side, rows.stride, rows.adds], axis=1)
+    for key in np.unique(keys, axis=0):
+        mask = (keys == key).all(axis=1)
+        batch, depthwise, side, stride, adds = key.tolist()
+        layer = Layer(
+            "main", "conv", rows.inputs[mask], rows.outputs[mask], side, rows.kernel[mask], stride,
+            depthwise=bool(depthwise), adds=bool(adds),
+        )  # fmt: skip
+        found[mask] = predictions[batch].nanoseconds(layer)
+    return found
+
+
+def parts(rows: ConvolutionTimes) -> Iterator[tuple[str, Bools]]:
+    """Yield the parts of the rows that are told apart."""
+    yield "all", np.ones(len(rows), dtype=bool)
+    for batch in np.unique(rows.batch):
+        yield f"batch {batch}", rows.batch == batch
+    kinds = {"dense": rows.depthwise == 0, "depthwise": rows.depthwise == 1, "3 inputs": rows.inputs < NARROW}
+    yield from ((name, mask) for name, mask in kinds.items() if mask.any())
+
+
+def accuracy(errors: Floats) -> dict[str, float | int]:
+    """Return the figures of some relative errors."""
+    size = np.abs(errors)
+    return {
+        "rows": len(errors),
+        "within_10_percent": round(float(np.mean(size <= 0.10)), 4),
+        "within_5_percent": round(float(np.mean(size <= 0.05)), 4),
+        "mean_absolute_percentage_error": round(100 * float(np.mean(size)), 2),
+        "median_error_percent": round(100 * float(np.median(errors)), 2),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)
