@@ -12,7 +12,7 @@ CONVS, DEPTH = -2, -1
 """Columns of `Columns.numbers`, after those of a cost table: main-path convolutions and depth."""
 
 
-_MOST = 150
+_MOST = 100
 """Columns of a master: those of a box that were of use last. Any that it lacks, pricing finds again."""
 
 
