@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.conditions import RESULTS, write_results
-from deepmad.cli.design import measured
+from deepmad.cli.delivery import measured
 from deepmad.cli.render import plain_table
 from deepmad.engine.budgets import Budget
 from deepmad.engine.loop import Round, design_measured

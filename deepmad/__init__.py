@@ -8,7 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepmad.engine.alternatives import with_alternatives
     from deepmad.engine.budgets import Budget
+    from deepmad.engine.explanation import explain
     from deepmad.engine.loop import design_measured
     from deepmad.engine.problems import Problem
     from deepmad.engine.solutions import Solution, Status
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from deepmad.profilers.measurements import Measurement, measure
     from deepmad.profilers.tables import LatencyTable
     from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
+    from deepmad.search_spaces.coarsening import coarsened
     from deepmad.search_spaces.errors import InputError
     from deepmad.search_spaces.spaces import Space, presets
     from deepmad.search_spaces.spaces import load_space as space
@@ -40,6 +43,9 @@ _HOMES = {
     "Status": "deepmad.engine.solutions",
     "Stem": "deepmad.search_spaces.architectures",
     "Tail": "deepmad.search_spaces.architectures",
+    "coarsened": "deepmad.search_spaces.coarsening",
+    "explain": "deepmad.engine.explanation",
+    "with_alternatives": "deepmad.engine.alternatives",
     "build": "deepmad.search_spaces.torch_builder",
     "design": "deepmad.engine.solvers",
     "design_measured": "deepmad.engine.loop",
@@ -51,6 +57,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 - in the order of a design
     "space",
     "presets",
+    "coarsened",
     "Space",
     "Architecture",
     "Stem",
@@ -62,6 +69,8 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "CpSat",
     "design",
     "design_measured",
+    "explain",
+    "with_alternatives",
     "Solution",
     "Status",
     "Interrupted",

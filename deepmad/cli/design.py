@@ -1,27 +1,25 @@
 """`deepmad design`: the network of highest objective within a budget."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deepmad.cli.options import Backend, Batch, Json, Precision, Threads, limit, numbers
-from deepmad.cli.output import DONE, INTERRUPTED, MISSED, bar, emit_json, out, say, warn
-from deepmad.cli.render import solution_report
-from deepmad.cli.tables import load_table
-from deepmad.search_spaces.units import human
+from deepmad.cli.delivery import Wishes, deliver, measurer
+from deepmad.cli.options import (
+    Json,
+    TableBackend,
+    TableBatch,
+    TablePrecision,
+    TableThreads,
+    limit,
+    numbers,
+)
+from deepmad.cli.output import warn
+from deepmad.cli.tables import Asked, load_tables
 
 if TYPE_CHECKING:
     from deepmad.engine.budgets import Budget
-    from deepmad.engine.loop import Round
-    from deepmad.engine.problems import Problem
-    from deepmad.engine.progress import Progress
-    from deepmad.engine.solutions import Measured, Solution
-    from deepmad.engine.solvers import CpSat
-    from deepmad.profilers.measurements import Measurement
-    from deepmad.search_spaces.architectures import Architecture
     from deepmad.search_spaces.spaces import Space
 
 _Text = str | None
@@ -35,11 +33,14 @@ def design(
     latency: Annotated[_Text, typer.Option(help="Time of one batch, e.g. 5ms; a bare number is seconds.")] = None,
     throughput: Annotated[_Text, typer.Option(help="Images a second at least, e.g. 200/s.")] = None,
     memory: Annotated[_Text, typer.Option(help="Peak activations of one batch, e.g. 64MB.")] = None,
-    batch: Batch = 1,
-    backend: Backend = "onnxruntime",
-    precision: Precision = "fp32",
-    threads: Threads = 1,
-    table: Annotated[Path | None, typer.Option(help="Latency table (default: this machine's).")] = None,
+    batch: TableBatch = None,
+    backend: TableBackend = None,
+    precision: TablePrecision = None,
+    threads: TableThreads = None,
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(help="Latency table (default: this machine's); repeat it to meet the limit on several devices."),
+    ] = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="Time the network and design again until the measured target is met.")
     ] = False,
@@ -51,6 +52,13 @@ def design(
     beta: Annotated[float | None, typer.Option(help="Weight of the depth penalty (paper objective).", min=0)] = None,
     classes: Annotated[int | None, typer.Option(help="Classes; 0 is a backbone (default: the space's).", min=0)] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the input (default: the space's).", min=1)] = None,
+    multiple: Annotated[
+        int | None,
+        typer.Option(
+            help="Only channels that are multiples of this: 16, 32 or 64 (default: as the space says, mostly 8). "
+            "A stem narrower than that keeps the multiples of its largest width."
+        ),
+    ] = None,
     solver: Annotated[Literal["auto", "cpsat"], typer.Option(help="Which solver.")] = "auto",
     gap: Annotated[float, typer.Option(help="Relative gap at which to stop, 0.01 is 1 %.", min=0)] = 0.01,
     time_limit: Annotated[str, typer.Option(help="Time of one solve, everything included, e.g. 60 or 90s.")] = "60",
@@ -59,6 +67,17 @@ def design(
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Cores (default: all).", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.", min=0)] = 0,
+    top: Annotated[
+        int, typer.Option(help="Networks in all, within the gap of the best, that differ in two stages.", min=1)
+    ] = 1,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Say what every limit costs: design again with each alone 10 % looser. The main solve then takes "
+            "half of the time limit, these share what is left.",
+        ),
+    ] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Solution file to write.")] = None,
     json: Json = False,
 ) -> int:
@@ -69,78 +88,25 @@ def design(
     del solver  # auto is cpsat: the program can express every limit there is an option for
     from deepmad.engine.problems import Problem
     from deepmad.engine.solvers import CpSat
+    from deepmad.search_spaces.coarsening import coarsened
     from deepmad.search_spaces.spaces import load_space
     from deepmad.search_spaces.units import quantity
 
     chosen = load_space(space).reweighted(alpha=numbers(alpha, "alpha"), beta=beta)
+    chosen = chosen if multiple is None else coarsened(chosen, multiple)
     _warn_about_bare_numbers(latency, macs, params)
     budget = _budget(chosen, macs, params, rho, latency, throughput, memory)
-    conditions = {"backend": backend, "precision": precision, "batch": batch, "threads": threads}
-    needs_table = budget.latency_seconds(batch) is not None or table is not None
-    loaded = load_table(table, space, chosen.name, **conditions) if needs_table else None  # type: ignore[arg-type]
-    problem = Problem(chosen, budget, loaded, objective, classes, resolution, batch, precision)
+    asked = Asked(backend, precision, batch, threads)
+    needs_tables = table or budget.latency_seconds(1) is not None
+    tables = load_tables(table or [], space, chosen.name, asked) if needs_tables else ()
+    conditions = asked.completed(tables)
+    problem = Problem(
+        chosen, budget, tables or None, objective, classes, resolution, conditions.batch, conditions.precision
+    )
     settings = CpSat(quantity(time_limit, "seconds", "--time-limit"), gap, workers, seed, deterministic_limit)
-    measuring = _measurer(backend, precision, batch, threads) if measure else None
-    return deliver(problem, settings, measuring, rounds=rounds, output=output, json=json)
-
-
-def deliver(
-    problem: "Problem",
-    settings: "CpSat",
-    measuring: "Callable[[Architecture], Measured] | None",
-    *,
-    rounds: int,
-    output: Path | None,
-    json: bool,
-) -> int:
-    """Solve, measure where asked, write and print the solution; return the exit code."""
-    from deepmad.engine.solvers import Interrupted
-
-    code = None
-    try:
-        solution = _solve(problem, settings, measuring, rounds)
-    except Interrupted as interrupt:
-        solution, code = interrupt.solution, INTERRUPTED
-    if output is not None:
-        solution.save(output)
-    if json:
-        emit_json(solution.to_dict())
-    else:
-        solution_report(solution, out())
-        if output is not None:
-            say(f"written to {output}")
-    if code is not None:
-        return code
-    missed = solution.measured is not None and solution.measured.violated
-    if solution.architecture is None or missed:
-        say(f"error: {solution.message}")
-        return MISSED
-    if solution.gap is None or solution.gap > settings.gap:
-        warn(solution.message)
-    return DONE
-
-
-def _solve(
-    problem: "Problem",
-    settings: "CpSat",
-    measuring: "Callable[[Architecture], Measured] | None",
-    rounds: int,
-) -> "Solution":
-    """Return the solution, through the measured loop where there is a target to measure against."""
-    from deepmad.engine.loop import design_measured
-    from deepmad.engine.solvers import design as solve
-
-    with bar("designing", settings.time_limit) as shown:
-
-        def report(progress: "Progress") -> None:
-            shown.update(progress.seconds, _line(progress))
-
-        if measuring is not None and "latency_seconds" in problem.limits():
-            return design_measured(problem, settings, measuring, rounds=rounds, report=report, on_round=_say_round)
-        solution = solve(problem, settings, report=report)
-        if measuring is None or solution.architecture is None:
-            return solution
-        return replace(solution, measured=measuring(solution.architecture))
+    measuring = measurer(conditions, len(tables)) if measure else None
+    wishes = Wishes(measuring, rounds, top, explain)
+    return deliver(problem, settings, wishes, tables=tables, output=output, json=json)
 
 
 def _budget(
@@ -181,57 +147,3 @@ def _number(text: _Text) -> float | None:
         return None if text is None else float(text)
     except ValueError:
         return None
-
-
-def _measurer(backend: str, precision: str, batch: int, threads: int) -> "Callable[[Architecture], Measured]":
-    """Return what times a network under the conditions asked for."""
-    from deepmad.profilers.backends import find_backend
-    from deepmad.profilers.measurements import measure
-
-    find_backend(backend, precision)
-
-    def measuring(network: "Architecture") -> "Measured":
-        return measured(measure(network, backend=backend, precision=precision, batch=batch, threads=threads))
-
-    return measuring
-
-
-def measured(measurement: "Measurement") -> "Measured":
-    """Return a measurement as the solution file tells it; whether a limit is violated is not known here."""
-    from deepmad.engine.solutions import Measured
-
-    what = measurement.conditions
-    return Measured(
-        measurement.seconds,
-        measurement.low,
-        measurement.high,
-        measurement.throughput,
-        None,
-        what.device,
-        what.backend,
-        what.version,
-        what.precision,
-        what.batch,
-        what.threads,
-        what.date,
-    )
-
-
-def _line(progress: "Progress") -> str:
-    best = "none yet" if progress.best is None else f"{progress.best:,.1f}"
-    bound = "-" if progress.bound is None else f"{progress.bound:,.1f}"
-    gap = "-" if progress.gap is None else f"{progress.gap:.2%}"
-    return f"{progress.doing}: best {best}, bound {bound}, gap {gap}, {progress.seconds:.1f} s"
-
-
-def _say_round(found: "Round") -> None:
-    solution = found.solution
-    if solution.predicted is None or solution.measured is None:
-        return
-    verdict = "missed" if solution.measured.violated else "met"
-    say(
-        f"round {found.number}: objective {solution.objective:,.1f}, predicted "
-        f"{human(solution.predicted.latency_seconds, 'seconds')}, measured "
-        f"{human(solution.measured.latency_seconds, 'seconds')} "
-        f"({solution.measured.throughput:.4g}/s): target {verdict}"
-    )

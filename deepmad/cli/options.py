@@ -13,6 +13,17 @@ Precision = Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8, where th
 Batch = Annotated[int, typer.Option(help="Images in one batch.", min=1, max=65536)]
 Threads = Annotated[int, typer.Option(help="Threads of the back end on a CPU.", min=1, max=1024)]
 
+TableBackend = Annotated[
+    str | None, typer.Option(help="What runs the network (default: the table's, else onnxruntime).")
+]
+TablePrecision = Annotated[str | None, typer.Option(help="fp32, fp16, bf16 or int8 (default: the table's, else fp32).")]
+TableBatch = Annotated[
+    int | None, typer.Option(help="Images in one batch (default: the table's, else 1).", min=1, max=65536)
+]
+TableThreads = Annotated[
+    int | None, typer.Option(help="Threads of the back end on a CPU (default: the table's, else 1).", min=1, max=1024)
+]
+
 
 def limit(text: str | None, kind: Kind, name: str, default: float | None = None) -> float | None:
     """Return a limit's value in SI units: the default where it is left out, None for `none`."""

@@ -1,5 +1,6 @@
 """Tables that people read: an architecture, a solution."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,18 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deepmad.search_spaces.units import Kind, human
+from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
-    from deepmad.engine.solutions import Solution
-
-_KINDS: dict[str, Kind] = {
-    "macs": "count",
-    "params": "count",
-    "rho": "number",
-    "latency_seconds": "seconds",
-    "memory_bytes": "bytes",
-}
+    from deepmad.engine.solutions import Sensitivity, Solution
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: bool = False) -> Table:
@@ -71,7 +64,16 @@ def solution_report(solution: "Solution", console: Console) -> None:
         architecture_report(summary(solution.architecture), console)
         console.print()
     if solution.limits:
-        console.print(plain_table(("limit", "at most", "used", "left"), limit_rows(solution)))
+        nearest = ("nearest feasible",) if solution.nearest else ()
+        console.print(plain_table(("limit", "at most", "used", "left", *nearest), limit_rows(solution)))
+        console.print()
+    if solution.explanation:
+        gains = ("what 10 % looser gains", "looser", "used of the limit", "at least", "at most", "objective")
+        console.print(plain_table(gains, explanation_rows(solution)))
+        console.print()
+    if solution.alternatives:
+        columns = ("network", "objective", "depths", "outs", "widths", "MACs", "params", "rho", "latency")
+        console.print(plain_table(columns, alternative_rows(solution)))
         console.print()
     if solution.predicted is not None or solution.measured is not None:
         console.print(plain_table(("", "latency", "throughput", "95 % interval"), speed_rows(solution)))
@@ -84,13 +86,66 @@ def solution_report(solution: "Solution", console: Console) -> None:
 
 
 def limit_rows(solution: "Solution") -> list[list[str]]:
-    """Return a row a limit: name, limit, used, left in percent."""
+    """Return a row a limit: name, limit, used, left in percent; where limits clash, the nearest feasible one."""
+    from deepmad.engine.limits import KINDS
+    from deepmad.engine.nearest import rounded_up
+
     rows = []
     for name, use in solution.limits.items():
-        kind = _KINDS[name]
+        kind = KINDS[name]
         used = "-" if use.used is None else human(use.used, kind)
         left = "-" if use.used is None else f"{1 - use.used / use.limit:.2%}"
         rows.append([name, human(use.limit, kind), used, left])
+        if solution.nearest:
+            near = solution.nearest.get(name)
+            rows[-1].append("" if near is None else human(rounded_up(near), kind))
+    return rows
+
+
+def explanation_rows(solution: "Solution") -> list[list[str]]:
+    """Return a row a limit, the one whose loosening gains most first: what is gained, in percent and in objective."""
+    from deepmad.engine.limits import KINDS
+
+    assert solution.objective is not None, "only a network is explained"
+    size = abs(solution.objective) or 1.0
+    rows = []
+    for name, found in sorted((solution.explanation or {}).items(), key=_gain, reverse=True):
+        least, most = found.gain
+        rows.append([
+            name,
+            human(found.loosened, KINDS[name]),
+            f"{found.share:.2%}",
+            f"{least / size:.2%}",
+            "?" if most is None else f"{most / size:.2%}",
+            f"+{least:,.1f} to {'?' if most is None else f'+{most:,.1f}'}",
+        ])  # fmt: skip
+    return rows
+
+
+def _gain(item: "tuple[str, Sensitivity]") -> tuple[float, float]:
+    least, most = item[1].gain
+    return least, math.inf if most is None else most
+
+
+def alternative_rows(solution: "Solution") -> list[list[str]]:
+    """Return a row a network, best first."""
+    from deepmad.engine.summaries import summary
+
+    assert solution.architecture is not None, "alternatives stand beside a network"
+    ranked = [(solution.objective, solution.architecture, solution.predicted)]
+    ranked += [(other.objective, other.architecture, other.predicted) for other in solution.alternatives or ()]
+    rows = []
+    for rank, (objective, network, predicted) in enumerate(ranked, start=1):
+        figures = summary(network)
+        rows.append([
+            f"#{rank}",
+            f"{objective:,.1f}",
+            *(" ".join(str(getattr(stage, key)) for stage in network.stages) for key in ("depth", "out", "width")),
+            human(figures["macs"], "count"),
+            human(figures["params"], "count"),
+            f"{figures['rho']:.4f}",
+            "-" if predicted is None else human(predicted.latency_seconds, "seconds"),
+        ])  # fmt: skip
     return rows
 
 
@@ -105,6 +160,8 @@ def speed_rows(solution: "Solution") -> list[list[str]]:
         rows.append(["asked", f"<= {human(asked.limit, 'seconds')}", f">= {batch / asked.limit:.2f}/s", ""])
     if predicted:
         rows.append(["predicted", human(predicted.latency_seconds, "seconds"), f"{predicted.throughput:.2f}/s", ""])
+    for device, known in (solution.predicted_by_device or {}).items():
+        rows.append([f"  on {device}", human(known.latency_seconds, "seconds"), f"{known.throughput:.2f}/s", ""])
     if measured := solution.measured:
         interval = f"{human(measured.low, 'seconds')} to {human(measured.high, 'seconds')}"
         rows.append(["measured", human(measured.latency_seconds, "seconds"), f"{measured.throughput:.2f}/s", interval])

@@ -12,7 +12,9 @@ from deepmad.search_spaces.units import human
 
 
 def show(
-    arch: Annotated[Path, typer.Argument(metavar="ARCH", help="An architecture or a solution file.")],
+    arch: Annotated[
+        Path, typer.Argument(metavar="ARCH", help="An architecture or a solution file; FILE#3 is its third network.")
+    ],
     json: Json = False,
 ) -> None:
     """Show stages, costs, entropy and margins to the limits.
@@ -24,9 +26,8 @@ def show(
         emit_json(figures)
         return
     from deepmad.engine.solutions import Solution
-    from deepmad.search_spaces.files import read_json
 
-    if read_json(arch).get("format") == "deepmad/solution@1":
+    if _is_solution(arch):
         solution_report(Solution.load(arch), out())
     else:
         architecture_report(figures, out())
@@ -57,7 +58,7 @@ def compare(
         ("outs", lambda f: " ".join(str(stage["out"]) for stage in f["stages"])),
     ]
     rows = [[name, *(of(one) for one in found)] for name, of in figures]
-    out().print(plain_table(("", *(path.stem for path in archs)), rows))
+    out().print(plain_table(("", *(path.name.replace(".json", "") for path in archs)), rows))
 
 
 def figures_of(path: Path) -> dict[str, Any]:
@@ -65,11 +66,19 @@ def figures_of(path: Path) -> dict[str, Any]:
     from deepmad.engine.solutions import Solution
     from deepmad.engine.summaries import summary
     from deepmad.search_spaces.architectures import Architecture
-    from deepmad.search_spaces.files import read_json
 
     figures = summary(Architecture.load(path))
-    if read_json(path).get("format") == "deepmad/solution@1":
+    if _is_solution(path):
         document = Solution.load(path).to_dict()
-        keys = ("status", "message", "objective", "bound", "gap", "limits", "predicted", "measured")
+        keys = ("status", "message", "objective", "bound", "gap", "limits", "predicted", "measured", "explanation")
         figures["solution"] = {key: document[key] for key in keys}
     return figures
+
+
+def _is_solution(path: Path) -> bool:
+    """Return whether a file (FILE#3 too) is a solution file."""
+    from deepmad.search_spaces.architectures import split_rank
+    from deepmad.search_spaces.files import read_json
+
+    document = read_json(split_rank(path)[0])
+    return isinstance(document, dict) and document.get("format") == "deepmad/solution@1"

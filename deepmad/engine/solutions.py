@@ -10,13 +10,16 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from deepmad.engine.problems import Problem
-from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.architectures import Architecture, numbered, split_rank
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.units import human
 
 GAP_IS_ZERO = 1e-6
 """Relative gap below which objective and bound count as equal."""
+
+DIFFERENT_STAGES = 2
+"""Stages in which a network and its alternatives have to differ, in any of their fields."""
 
 
 class Status(StrEnum):
@@ -73,12 +76,47 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Sensitivity:
+    """What a limit costs: the problem solved again with that limit alone at `loosened`, in the limit's unit.
+
+    `share` is used / limit. `objective` and `bound` are those of the loosened problem, `gain` the interval that
+    holds what loosening would gain in objective: at least what was found, at most what its bound allows (None
+    where there is no bound).
+    """
+
+    used: float
+    limit: float
+    share: float
+    loosened: float
+    objective: float
+    bound: float | None
+    gain: tuple[float, float | None]
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another network within the gap asked for, with the figures of a solution."""
+
+    objective: float
+    architecture: Architecture
+    limits: dict[str, LimitUse]
+    predicted: Predicted | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document of a solution file's alternative."""
+        return asdict(self) | {"architecture": self.architecture.to_dict()}
+
+
+@dataclass(frozen=True)
 class Solution:
     """The answer to a problem.
 
     `objective` and `bound` are in the units of the objective (nats, less the penalty on depths); `gap` is
     (bound - objective) / |objective|, and 0 below 1e-6. `clash` names limits that cannot be met together.
-    What does not apply is None.
+    `nearest` holds, for each of them, the nearest value that would make the problem feasible, the other limits
+    kept. `predicted` is that of the slowest device, `predicted_by_device` all of them where there are several.
+    `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs. What
+    does not apply is None.
     """
 
     status: Status
@@ -94,11 +132,16 @@ class Solution:
     nearest: dict[str, float] | None = None
     predicted: Predicted | None = None
     measured: Measured | None = None
+    predicted_by_device: dict[str, Predicted] | None = None
+    alternatives: tuple[Alternative, ...] | None = None
+    explanation: dict[str, Sensitivity] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution file's document."""
         document = asdict(self) | {"status": str(self.status)}
         document["architecture"] = self.architecture.to_dict() if self.architecture else None
+        if self.alternatives is not None:
+            document["alternatives"] = [other.to_dict() for other in self.alternatives]
         return {"format": "deepmad/solution@1"} | document
 
     def save(self, path: str | Path) -> None:
@@ -107,13 +150,40 @@ class Solution:
 
     @staticmethod
     def load(path: str | Path) -> "Solution":
-        """Return the solution in a file. Raises `InputError` naming the offending key."""
-        document = read_json(Path(path))
-        check_format(document, "solution", str(path))
+        """Return the solution in a file; FILE#3 is that of its third network. Raises `InputError` naming the key."""
+        file, rank = split_rank(path)
+        document = read_json(file)
+        check_format(document, "solution", str(file))
         fields = {key: value for key, value in document.items() if key not in ("format", "architecture")}
+        if isinstance(others := document.get("alternatives"), list):
+            fields["alternatives"] = [_read_alternative(other, str(file)) for other in others]
         network = document.get("architecture")
-        solution = validated(ADAPTER, fields, str(path))
-        return replace(solution, architecture=Architecture.from_dict(network, str(path)) if network else None)
+        solution = validated(ADAPTER, fields, str(file))
+        solution = replace(solution, architecture=Architecture.from_dict(network, str(file)) if network else None)
+        if rank != 1:
+            numbered(document, rank, str(path))
+        return solution.ranked(rank)
+
+    def ranked(self, rank: int) -> "Solution":
+        """Return the solution around its network number `rank`, 1 for the best one."""
+        if rank == 1:
+            return self
+        others = self.alternatives or ()
+        other, count = others[rank - 2], len(others) + 1
+        gap = relative_gap(other.objective, self.bound) if self.bound is not None else None
+        return replace(
+            self,
+            message=f"network {rank} of {count} within the gap asked for",
+            architecture=other.architecture,
+            objective=other.objective,
+            gap=gap,
+            limits=other.limits,
+            predicted=other.predicted,
+            measured=None,
+            predicted_by_device=None,
+            alternatives=None,
+            explanation=None,
+        )
 
 
 Solution.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
@@ -158,6 +228,25 @@ def found(
         limits={name: LimitUse(use.limit, use.used) for name, use in problem.usages(network).items()},
         predicted=predict(problem, network),
     )
+
+
+def alternative(problem: Problem, network: Architecture) -> Alternative:
+    """Return an alternative around a feasible network, every figure recomputed from its layer records."""
+    broken = problem.broken(network)
+    assert not broken, f"an alternative is not feasible: {broken}"
+    return Alternative(
+        problem.value(network),
+        replace(network, name=_name(problem, network)),
+        {name: LimitUse(use.limit, use.used) for name, use in problem.usages(network).items()},
+        predict(problem, network),
+    )
+
+
+def _read_alternative(document: Any, source: str) -> Any:
+    """Return the document of an alternative with its architecture read."""
+    if not isinstance(document, dict) or "architecture" not in document:
+        return document
+    return document | {"architecture": Architecture.from_dict(document["architecture"], source)}
 
 
 def _name(problem: Problem, network: Architecture) -> str:

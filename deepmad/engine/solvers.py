@@ -6,13 +6,14 @@ price over stages bounds the rest. None of them is trusted: every network is rec
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from os import cpu_count
 
+from deepmad.engine.nearest import Nearest, clash_message, nearest_each
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Race, Report
 from deepmad.engine.solutions import LimitUse, Solution, SolverInfo, Status, found
@@ -29,6 +30,8 @@ EXACT_SHARE = 0.1
 """CP-SAT's share of the time left on a large space."""
 BOUND_STEPS_PER_SEARCH = 25
 SEARCH_ROUNDS = 1
+LEAST_EXPLAINING_SECONDS, CLASH_SHARE = 10.0, 0.5
+"""Seconds at least to say why there is no network, and the share in which the clash is looked for."""
 
 
 @dataclass(frozen=True)
@@ -199,25 +202,36 @@ class _Solve:
         )
 
     def infeasible(self) -> Solution:
-        """Return the solution of a problem without a feasible network, with the limits that clash."""
+        """Return the solution of a problem without a feasible network: the limits that clash, the nearest feasible.
+
+        Raises `Interrupted` with what is known by then.
+        """
         from deepmad.engine.cpsat import clashes
 
         self.race.doing = "explaining"
         self.race.tell()
-        seconds = max(self.left if math.isfinite(self.left) else 0.0, 10.0)
-        names = clashes(self.problem, seconds=seconds, workers=self.workers, seed=self.solver.seed)
-        named = " and ".join(f"{name} {self.problem.limits()[name]:.6g}" for name in names)
-        together = " together" if len(names) > 1 else ""
-        message = f"no network of space {self.problem.space.name} meets " + (
-            f"{named}{together}" if names else "the space's own rules"
-        )
+        ends = time.monotonic() + max(self.left if math.isfinite(self.left) else 0.0, LEAST_EXPLAINING_SECONDS)
+        options = {"workers": self.workers, "seed": self.solver.seed}
+        names: list[str] | None = None
+        near: dict[str, Nearest] = {}
+        try:
+            names = clashes(self.problem, seconds=CLASH_SHARE * (ends - time.monotonic()), **options)
+            near.update(nearest_each(self.problem, names, seconds=ends - time.monotonic(), **options))
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted(self.without_network(names, near)) from interrupt
+        return self.without_network(names, near)
+
+    def without_network(self, clash: list[str] | None, near: Mapping[str, Nearest]) -> Solution:
+        """Return the solution of a problem that has no network; `clash` is None where it is not known yet."""
+        names = list(self.problem.limits()) if clash is None else clash
         return Solution(
             Status.INFEASIBLE,
-            message + "; loosen a limit",
+            clash_message(self.problem, names, near),
             self.solver.info,
             self.race.seconds,
             limits=self.limits(),
-            clash=tuple(names),
+            clash=None if clash is None else tuple(clash),
+            nearest={name: found.value for name, found in near.items()} or None,
         )
 
     def limits(self) -> dict[str, LimitUse]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.architectures import Architecture, split_rank
 from deepmad.search_spaces.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,17 +27,17 @@ class Source:
 def load_source(name: str, *, resolution: int | None = None) -> Source:
     """Return the model called `name`.
 
-    Architecture and solution files (.json), ONNX files, `timm:NAME`, `torchvision:NAME` (both with random
-    weights) and `package.module:callable`, whose code is imported and run. `resolution` replaces the
-    model's own input side. Raises `InputError` where there is no such model, or its library is missing or
-    broken.
+    Architecture and solution files (.json; FILE.json#3 is a solution's third network), ONNX files, `timm:NAME`,
+    `torchvision:NAME` (both with random weights) and `package.module:callable`, whose code is imported and run.
+    `resolution` replaces the model's own input side. Raises `InputError` where there is no such model, or its
+    library is missing or broken.
     """
     if name.endswith(".onnx"):
         path = Path(name)
         if not path.is_file():
             raise InputError(f"{name}: there is no such file")
         return Source(path, None, resolution)
-    if name.endswith(".json") or Path(name).is_file():
+    if split_rank(name)[0].suffix == ".json" or Path(name).is_file():
         return Source(Architecture.load(name), None, resolution)
     library, _, rest = name.partition(":")
     if not rest:

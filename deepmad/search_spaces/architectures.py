@@ -100,13 +100,38 @@ class Architecture:
 
     @staticmethod
     def load(path: str | Path) -> "Architecture":
-        """Return the architecture in a file; a solution file's is taken too. Raises `InputError`."""
-        document = read_json(Path(path))
-        if isinstance(document, dict) and document.get("format") == "deepmad/solution@1":
-            document = document.get("architecture")
-            if document is None:
-                raise InputError(f"{path}: this solution holds no network; see its status and message")
-        return Architecture.from_dict(document, str(path))
+        """Return the architecture in a file, or a solution file's: its best, or FILE#3 for its third network.
+
+        Raises `InputError`.
+        """
+        file, rank = split_rank(path)
+        return Architecture.from_dict(numbered(read_json(file), rank, str(path)), str(path))
+
+
+def split_rank(path: str | Path) -> tuple[Path, int]:
+    """Return the file that `path` names, and which of its networks: FILE#3 is the third, FILE alone the first."""
+    file, mark, rank = str(path).rpartition("#")
+    if not (mark and rank.isdecimal()) or Path(path).exists():
+        return Path(path), 1
+    return Path(file), int(rank)
+
+
+def numbered(document: Any, rank: int, source: str) -> Any:
+    """Return the document of network number `rank` of a solution's document, or the architecture's document itself.
+
+    Raises `InputError` that says how many networks there are.
+    """
+    networks = [document]
+    if isinstance(document, dict) and document.get("format") == "deepmad/solution@1":
+        if document.get("architecture") is None:
+            raise InputError(f"{source}: this solution holds no network; see its status and message")
+        others = document.get("alternatives") or []
+        networks = [document["architecture"]]
+        networks += [other.get("architecture") if isinstance(other, dict) else other for other in others]
+    if not 1 <= rank <= len(networks):
+        count = f"{len(networks)} networks, #1 to #{len(networks)}" if len(networks) > 1 else "one network"
+        raise InputError(f"{source}: there is no #{rank}; the file holds {count}")
+    return networks[rank - 1]
 
 
 ADAPTER: TypeAdapter[Architecture] = TypeAdapter(Architecture)

@@ -80,7 +80,10 @@ class StemSpace:
 
 @dataclass(frozen=True)
 class StageSpace:
-    """One stage's choices; the inner width is a choice of its own or follows from `expansion`."""
+    """One stage's choices; the inner width is a choice of its own or follows from `expansion`.
+
+    A width that follows is rounded to a multiple of `multiple`.
+    """
 
     __pydantic_config__ = _CLOSED
     block: Kinds
@@ -90,6 +93,7 @@ class StageSpace:
     depth: Depths
     width: Widths | None = None
     expansion: Expansions | None = None
+    multiple: Annotated[int, Field(strict=True, ge=1)] = 8
 
     def __post_init__(self) -> None:
         for name in ("out", "kernel", "depth", "width", "expansion"):
@@ -107,7 +111,11 @@ class StageSpace:
         """Return the inner widths that may stand with `out`."""
         if self.width is not None:
             return self.width
-        return tuple(sorted({expanded(expansion, out) for expansion in self.expansion or ()}))
+        return tuple(sorted({self.expanded(expansion, out) for expansion in self.expansion or ()}))
+
+    def expanded(self, expansion: float, out: int) -> int:
+        """Return the inner width that follows from `out` by one of the expansions."""
+        return expanded(expansion, out, self.multiple)
 
 
 @dataclass(frozen=True)
@@ -200,9 +208,9 @@ class Space:
         return list(_violations(self, network))
 
 
-def expanded(expansion: float, out: int) -> int:
-    """Return expansion * out rounded to the nearest multiple of 8 (a tie upwards), at least 8."""
-    return max(8, int(expansion * out / 8 + 0.5) * 8)
+def expanded(expansion: float, out: int, multiple: int = 8) -> int:
+    """Return expansion * out rounded to the nearest positive multiple of `multiple` (a tie upwards)."""
+    return max(multiple, int(expansion * out / multiple + 0.5) * multiple)
 
 
 def _violations(space: Space, network: Architecture) -> Iterator[str]:

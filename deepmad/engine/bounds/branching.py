@@ -14,7 +14,6 @@ from deepmad.engine.bounds.pricing import Box, Interval
 from deepmad.engine.bounds.relaxation import log_area_range, within
 from deepmad.engine.bounds.tables import ENTROPY, Array, Ints, SpaceTables
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
-from deepmad.search_spaces.spaces import expanded
 
 Dimension = Literal["channels", "depths", "widths", "options", "totals"]
 
@@ -209,7 +208,7 @@ def _member(
         position = _nearest(outs, channels[stage + 1], allowed)
         out = int(outs[position])
         if option.widths is None:
-            width = expanded(option.expansion or 1.0, out)
+            width = choice.expanded(option.expansion or 1.0, out)
         else:
             values = np.array(option.widths.values)
             width = int(values[_nearest(values, widths[stage], option.widths.offered[:, position])])

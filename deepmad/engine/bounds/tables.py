@@ -13,7 +13,7 @@ from deepmad.engine.objectives import RESIDUAL_BLOCKS, entropy_factor
 from deepmad.engine.problems import Problem
 from deepmad.search_spaces.architectures import Stage, Stem, network_parts
 from deepmad.search_spaces.layers import Count, Layer, Part
-from deepmad.search_spaces.spaces import Space, expanded
+from deepmad.search_spaces.spaces import Space
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -244,7 +244,8 @@ class _Reader:
 
     def expansion(self, expansion: float) -> Option:
         """Return the option whose widths are expansion * out."""
-        widths = np.array([expanded(expansion, int(out)) for out in self.outs])
+        choice = self.problem.space.stages[self.stage]
+        widths = np.array([choice.expanded(expansion, int(out)) for out in self.outs])
         pair = np.zeros((self.quantities, len(self.ins), len(self.outs)))
         for rows, columns in self.rectangles():
             first, _ = self.parts(self.ins[rows, None], self.outs[None, columns], widths[None, columns])

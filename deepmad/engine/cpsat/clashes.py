@@ -1,22 +1,21 @@
 """Why a problem has no network: the limits that cannot be met together."""
 
 import time
-from dataclasses import replace
 from itertools import combinations
 
-from deepmad.engine.budgets import Budget
-from deepmad.engine.cpsat.solving import find_feasible
+from deepmad.engine.bounds import tighten
+from deepmad.engine.cpsat.solving import ExactResult, find_feasible
+from deepmad.engine.limits import only
 from deepmad.engine.problems import Problem
+from deepmad.engine.search import search
 from deepmad.search_spaces.architectures import Architecture
 
-_FIELDS = {
-    "macs": ("macs",),
-    "params": ("params",),
-    "rho": ("rho",),
-    "latency_seconds": ("latency", "throughput"),
-    "memory_bytes": ("memory",),
-}
-"""The fields of a budget behind each limit, by the names that `usages` gives them."""
+LARGE_SPACE = 1e9
+"""Networks from which on CP-SAT is the last to be asked."""
+SEARCH_SHARE, CPSAT_SHARE = 0.15, 0.15
+"""Shares of the time for the quick search and for CP-SAT there; branch and price has the rest."""
+SUBSET_SHARE = 0.6
+"""Share of the time left that one set of limits may take: those that can be met take next to none."""
 
 
 def clashes(problem: Problem, *, seconds: float, workers: int, seed: int) -> list[str]:
@@ -26,7 +25,7 @@ def clashes(problem: Problem, *, seconds: float, workers: int, seed: int) -> lis
     `seconds` do not suffice, the answer is all of its limits.
     """
     ends = time.perf_counter() + seconds
-    limits = [name for name, fields in _FIELDS.items() if any(getattr(problem.budget, field) for field in fields)]
+    limits = list(problem.limits())
     witnesses: list[set[str]] = []
     # Sets of limits from the smallest on; one that a network found before keeps needs no search of its own.
     subsets = [set(some) for size in range(len(limits)) for some in combinations(limits, size)]
@@ -36,8 +35,8 @@ def clashes(problem: Problem, *, seconds: float, workers: int, seed: int) -> lis
         left = ends - time.perf_counter()
         if left <= 0:
             break
-        share = max(left / 4, left / (len(subsets) - place))
-        result = find_feasible(_only(problem, subset), seconds=share, workers=workers, seed=seed)
+        share = max(SUBSET_SHARE * left, left / (len(subsets) - place))
+        result = _feasible(only(problem, subset), seconds=share, workers=workers, seed=seed)
         if result.status == "infeasible":
             return [name for name in limits if name in subset]
         if result.network is not None:
@@ -45,11 +44,37 @@ def clashes(problem: Problem, *, seconds: float, workers: int, seed: int) -> lis
     return limits
 
 
-def _only(problem: Problem, names: set[str]) -> Problem:
-    """Return the problem with no other limits than `names`."""
-    lifted = [field for name, fields in _FIELDS.items() if name not in names for field in fields]
-    budget: Budget = replace(problem.budget, **dict.fromkeys(lifted))
-    return replace(problem, budget=budget)
+def _feasible(problem: Problem, *, seconds: float, workers: int, seed: int) -> ExactResult:
+    """Return a network that keeps the limits, or the proof that there is none.
+
+    On a large space a quick search finds the network, if there is one, and branch and price the proof.
+    """
+    ends = time.perf_counter() + seconds
+    if problem.space.size() > LARGE_SPACE:
+        try:
+            search(problem, seed=seed, seconds=SEARCH_SHARE * seconds, on_better=_met)
+        except _FoundError as met:
+            return ExactResult("feasible", met.network, None)
+        for step in tighten(problem, lambda: None):
+            if step.infeasible:
+                return ExactResult("infeasible", None, None)
+            if step.proposal is not None and not problem.broken(step.proposal):
+                return ExactResult("feasible", step.proposal, None)
+            if time.perf_counter() > ends - CPSAT_SHARE * seconds:
+                break
+    return find_feasible(problem, seconds=ends - time.perf_counter(), workers=workers, seed=seed)
+
+
+class _FoundError(Exception):
+    """A feasible network was met; there is no need to search on."""
+
+    def __init__(self, network: Architecture) -> None:
+        super().__init__()
+        self.network = network
+
+
+def _met(network: Architecture, _value: float) -> None:
+    raise _FoundError(network)
 
 
 def _kept(problem: Problem, network: Architecture) -> set[str]:

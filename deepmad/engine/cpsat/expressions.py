@@ -113,6 +113,8 @@ class Builder:
 
         `understate` allows a table too large for the solver to be replaced by a smaller one that lies below it.
         """
+        axes = [axis for axis in axes if len(axis.values) > 1]  # a width that is fixed is no variable
+        array = array.reshape([len(axis.values) for axis in axes])
         if (found := self.polynomial(axes, array)) is not None:
             return found
         return self.stacked(Choice([], 0), axes, [array], name, understate=understate)

@@ -151,7 +151,7 @@ def build_program(problem: Problem, *, objective: bool = True) -> Program:
     if problem.budget.rho is None and not objective:
         return program
     # Entropy so far and convolutions so far, at every scale; rho ties the two together.
-    found = _scales(builder, stem, stages, parts)
+    found = scale_totals(builder, stem, stages, parts)
     if problem.budget.rho is not None:
         for scale in found:
             _add_effectiveness(builder, scale, problem.budget.rho)
@@ -201,7 +201,7 @@ def _end_total(builder: Builder, stem: Axis, out: Axis, terms: Terms, name: str)
 
 
 @dataclass(frozen=True)
-class _ScaleTotals:
+class ScaleTotals:
     """One scale in the program: main-path convolutions so far, their log-widths, and the channels there."""
 
     depth: Total
@@ -224,7 +224,9 @@ def _log_widths(body: Body) -> Terms:
     return scaled_logs(summed(Body(body.main), lambda layer: np.log(layer.fan_in)))
 
 
-def _scales(builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]) -> list[_ScaleTotals]:
+def scale_totals(
+    builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]
+) -> list[ScaleTotals]:
     """Return the scales, first to last, summed as `deepmad.engine.entropy.scales` sums them."""
     last = stages[-1].out
     depth, logs = Total(0, 0, 0), Total(0, 0, 0)
@@ -234,7 +236,7 @@ def _scales(builder: Builder, stem: Axis, stages: list[StageVariables], parts: t
     found = []
     for stage in stages:
         if stage.space.stride == 2:
-            found.append(_ScaleTotals(depth, logs, stage.c_in, stage.side))
+            found.append(ScaleTotals(depth, logs, stage.c_in, stage.side))
         depth += stage_total(builder, stage, _convolutions, "convolutions")
         logs += stage_total(builder, stage, _log_widths, "entropy")
     channels: Axis | int = last
@@ -243,10 +245,10 @@ def _scales(builder: Builder, stem: Axis, stages: list[StageVariables], parts: t
         depth += _end_total(builder, stem, last, _convolutions(part.body), "depth")
         logs += _end_total(builder, stem, last, _log_widths(part.body), "entropy")
         channels, side = int(part.body.main[-1].outputs.item()), part.body.main[-1].out_side
-    return [_held(builder, scale) for scale in (*found, _ScaleTotals(depth, logs, channels, side))]
+    return [_held(builder, scale) for scale in (*found, ScaleTotals(depth, logs, channels, side))]
 
 
-def _held(builder: Builder, scale: _ScaleTotals) -> _ScaleTotals:
+def _held(builder: Builder, scale: ScaleTotals) -> ScaleTotals:
     """Return the scale with its sums held by variables of their own."""
 
     def held(total: Total, name: str) -> Total:
@@ -259,7 +261,7 @@ def _held(builder: Builder, scale: _ScaleTotals) -> _ScaleTotals:
     return replace(scale, depth=held(scale.depth, "convolutions"), log_widths=held(scale.log_widths, "entropy"))
 
 
-def _add_effectiveness(builder: Builder, scale: _ScaleTotals, limit: float) -> None:
+def _add_effectiveness(builder: Builder, scale: ScaleTotals, limit: float) -> None:
     """Keep rho_i = n / exp(E / n) within the limit: E >= n (ln n - ln limit), E being rounded up already."""
     counts = np.arange(scale.depth.low, scale.depth.high + 1)
     needed = np.floor(LOG_UNIT * counts * (np.log(counts) - math.log(limit)) - 1).astype(np.int64)
@@ -270,7 +272,7 @@ def _add_effectiveness(builder: Builder, scale: _ScaleTotals, limit: float) -> N
     builder.model.add(scale.log_widths.expression >= least)
 
 
-def _with_objective(program: Program, found: list[_ScaleTotals]) -> Program:
+def _with_objective(program: Program, found: list[ScaleTotals]) -> Program:
     """Return the program with its objective: weighted entropies of the scales less the depth penalty."""
     problem, builder = program.problem, program.builder
     weights = [weight * entropy_factor(problem.objective) for weight in problem.space.weights]
@@ -295,7 +297,7 @@ def _with_objective(program: Program, found: list[_ScaleTotals]) -> Program:
     return replace(program, objective=total, unit=unit, most=most, rounding=relative * largest + 10 / unit)
 
 
-def _weighted_entropy(builder: Builder, scale: _ScaleTotals, factors: Array, unit: float) -> Total:
+def _weighted_entropy(builder: Builder, scale: ScaleTotals, factors: Array, unit: float) -> Total:
     """Return factor * E of a scale in whole units of 1 / `unit`, rounded up; the factor hangs on the channels.
 
     Once the channels are fixed the product is linear: one enforced constraint for each of their values.

@@ -37,7 +37,7 @@ class ExactResult:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long and how to search; see `solve`."""
+    """How long and how to search; `gap` is the relative gap at which the solver stops, see `solve` for the rest."""
 
     seconds: float | None
     deterministic_limit: float | None
@@ -47,10 +47,10 @@ class Effort:
 
 
 @dataclass
-class _Search:
-    """What one call to `solve` has found so far."""
+class Search:
+    """What one run of the program has found so far; it looks for the network of most `worth`."""
 
-    problem: Problem
+    worth: Callable[[Architecture], float]
     on_progress: OnProgress | None
     bound: float
     started: float
@@ -64,7 +64,7 @@ class _Search:
 
     def take(self, network: Architecture) -> None:
         """Keep a feasible `network` if it is the best so far, and tell."""
-        value = self.problem.value(network)
+        value = self.worth(network)
         if self.network is None or value > self.value:
             self.network, self.value = network, value
             self.tell()
@@ -148,7 +148,7 @@ def solve(
 
     Raises `InputError` for a block kind whose layers the program cannot tabulate.
     """
-    search = _Search(problem, on_progress, math.inf if bound is None else bound, time.perf_counter())
+    search = Search(problem.value, on_progress, math.inf if bound is None else bound, time.perf_counter())
     if hint is not None and not problem.broken(hint):
         search.take(hint)
     program = build_program(problem)
@@ -156,7 +156,8 @@ def solve(
     if bound is not None and program.objective is not None:
         largest = math.ceil((bound + program.rounding) * program.unit)
         program.builder.model.add(program.objective <= largest)
-    status = _searched(program, search, Effort(seconds, deterministic_limit, workers, seed, gap))
+    effort = Effort(seconds, deterministic_limit, workers, seed, max(gap - CLOSED, _SOLVER_GAP))
+    status = searched(program, search, effort)
     if search.network is None:
         bound = search.bound if math.isfinite(search.bound) else None
         infeasible = status == cp_model.INFEASIBLE
@@ -166,21 +167,21 @@ def solve(
 
 def find_feasible(problem: Problem, *, seconds: float, workers: int, seed: int) -> ExactResult:
     """Return any feasible network, or the proof that there is none; the objective does not matter."""
-    search = _Search(problem, None, math.inf, time.perf_counter())
-    status = _searched(build_program(problem, objective=False), search, Effort(seconds, None, workers, seed, 0.0))
+    search = Search(problem.value, None, math.inf, time.perf_counter())
+    status = searched(build_program(problem, objective=False), search, Effort(seconds, None, workers, seed, 0.0))
     if search.network is not None:
         return ExactResult("feasible", search.network, None)
     return ExactResult("infeasible" if status == cp_model.INFEASIBLE else "unknown", None, None)
 
 
-def _searched(program: Program, search: _Search, effort: Effort) -> cp_model.CpSolverStatus:
+def searched(program: Program, search: Search, effort: Effort) -> cp_model.CpSolverStatus:
     """Run the search to its end: again, without them, where it met solutions that only rounding let pass."""
     deterministic_used = 0.0
     while True:
         solver = _solver(effort.workers, effort.seed)
         if effort.workers == 1 and program.problem.space.size() <= _SEARCHED_WITHOUT_LP:
             solver.parameters.linearization_level = 0
-        solver.parameters.relative_gap_limit = max(effort.gap - CLOSED, _SOLVER_GAP)
+        solver.parameters.relative_gap_limit = effort.gap
         if search.network is not None:
             _add_complete_hint(program, search.network, deterministic=effort.deterministic_limit is not None)
         if effort.seconds is not None:
@@ -206,7 +207,7 @@ def _solver(workers: int, seed: int) -> cp_model.CpSolver:
 
 
 def _run(
-    program: Program, solver: cp_model.CpSolver, search: _Search
+    program: Program, solver: cp_model.CpSolver, search: Search
 ) -> tuple[cp_model.CpSolverStatus, list[list[int]]]:
     """Run one solve in a thread of its own, so that this one can be interrupted.
 
@@ -236,7 +237,7 @@ def _run(
     return status, rejected
 
 
-def _handle(program: Program, search: _Search, event: _Found | float | BaseException) -> list[list[int]]:
+def _handle(program: Program, search: Search, event: _Found | float | BaseException) -> list[list[int]]:
     """Take in one event of the search; return the decisions of a solution that only rounding let pass."""
     if isinstance(event, BaseException):
         raise event

@@ -143,7 +143,7 @@ def _opening_total(builder: Builder, stage: StageVariables, read: ReadTerms, nam
     return Total(first + added, low + least, high + most)
 
 
-def add_memory_limit(builder: Builder, stage: StageVariables, limit: int) -> None:
+def add_memory_limit(builder: Builder, stage: StageVariables, limit: Expression) -> None:
     """Keep the elements alive at every main-path layer of the stage's blocks, where present, within `limit`."""
     depths, shallow = stage.space.depth, stage.depths.literals[0]
     later: list[Expression] | None = [] if depths[0] > 1 else None if depths[-1] == 1 else [~shallow]
@@ -158,7 +158,7 @@ def add_memory_limit(builder: Builder, stage: StageVariables, limit: int) -> Non
 
 
 def keep_alive_within(
-    builder: Builder, axes: Sequence[Axis], body: Body, limit: int, literals: Sequence[Expression]
+    builder: Builder, axes: Sequence[Axis], body: Body, limit: Expression, literals: Sequence[Expression]
 ) -> None:
     """Keep the elements alive at every main-path layer of `body` within `limit` where all `literals` hold.
 

@@ -15,7 +15,7 @@ from deepmad.search_spaces.architectures import Stage, Stem, network_parts
 from deepmad.search_spaces.blocks import BLOCKS, Shape
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Body, Count, Layer, Part
-from deepmad.search_spaces.spaces import Space, StageSpace, expanded
+from deepmad.search_spaces.spaces import Space, StageSpace
 
 Array = np.ndarray[Any, Any]
 Axes = tuple[int, ...]
@@ -64,7 +64,7 @@ def _inner(stage: StageSpace, variant: Variant) -> Array:
     """Return the inner width: an axis of its own, or a function of out."""
     if variant.expansion is None:
         return _axis(stage.width or (), 2)
-    return _axis((expanded(variant.expansion, out) for out in stage.out), 1)
+    return _axis((stage.expanded(variant.expansion, out) for out in stage.out), 1)
 
 
 def opening(c_in: Iterable[int], stage: StageSpace, variant: Variant, side: int, *, agree: bool) -> Body:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count
-from deepmad.search_spaces.spaces import Space, StageSpace, expanded
+from deepmad.search_spaces.spaces import Space, StageSpace
 
 Genomes = npt.NDArray[np.intp]
 """Integer matrix (networks, genes) of indices into the space's choices, or one row of it."""
@@ -136,7 +136,7 @@ class Coding:
 def _width_grid(stage: StageSpace) -> Numbers:
     if stage.width is not None:
         return np.array([stage.width])
-    return np.array([[expanded(expansion, out) for expansion in stage.expansion or ()] for out in stage.out])
+    return np.array([[stage.expanded(expansion, out) for expansion in stage.expansion or ()] for out in stage.out])
 
 
 def _closest(values: Numbers, wanted: int) -> int:

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from deepmad.engine.population.evaluation import Evaluator
+from deepmad.engine.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.population.genomes import Genomes
 from deepmad.engine.population.tables import Floats
 from deepmad.engine.problems import Problem
@@ -23,6 +24,13 @@ POPULATION = 100
 
 HASH = 1_000_003
 """A prime; the products may wrap around, which only makes two keys equal once in a long while."""
+
+
+class Scorer(Protocol):
+    """What scores networks in the evaluator's place, by another wish than the problem's objective."""
+
+    def evaluate(self, genomes: Genomes) -> Evaluation:
+        """Return what the networks of `genomes`, shape (networks, genes), are worth."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ class Trials:
     best: Best
     end: float | None = None
     penalty: float = FIRST_PENALTY
+    scorer: Scorer | None = None
     _largest: float = field(default=1.0, init=False)
 
     @property
@@ -114,7 +123,7 @@ class Trials:
     def __call__(self, genomes: Genomes) -> Trial:
         """Return `genomes` repaired and scored; the best feasible one is kept."""
         genomes = self.repair(genomes)
-        found = self.evaluator.evaluate(genomes)
+        found = (self.scorer or self.evaluator).evaluate(genomes)
         if len(genomes) >= POPULATION and np.isfinite(found.values.max()):
             self._largest = max(self._largest, abs(float(found.values.max())))
         feasible = found.excess <= ROUNDING

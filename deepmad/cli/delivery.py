@@ -1,0 +1,199 @@
+"""What `deepmad design` does once the problem is known: solve, measure, explain, write and print."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepmad.cli.output import DONE, INTERRUPTED, MISSED, Bar, bar, emit_json, out, say, warn
+from deepmad.cli.render import solution_report
+from deepmad.cli.tables import Conditions, predicted_by_device
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.units import human
+
+if TYPE_CHECKING:
+    from deepmad.engine.loop import Round
+    from deepmad.engine.problems import Problem
+    from deepmad.engine.progress import Progress, Report
+    from deepmad.engine.solutions import Measured, Solution
+    from deepmad.engine.solvers import CpSat
+    from deepmad.profilers.measurements import Measurement
+    from deepmad.profilers.tables import LatencyTable
+    from deepmad.search_spaces.architectures import Architecture
+
+EXPLAINED_SHARE, RANKED_SHARE = 0.5, 0.75
+"""The main solve's share of the time with --explain, and with --top alone."""
+ALTERNATIVES_SHARE, ALTERNATIVES_SECONDS = 0.3, 10.0
+"""The alternatives' share of the time left where limits are explained after them, and their seconds at most."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked for beside the network: measured by `measuring`, `top` networks in all, limits explained."""
+
+    measuring: "Callable[[Architecture], Measured] | None" = None
+    rounds: int = 6
+    top: int = 1
+    explain: bool = False
+
+    @property
+    def main_share(self) -> float:
+        """The main solve's share of the time limit."""
+        return EXPLAINED_SHARE if self.explain else RANKED_SHARE if self.top > 1 else 1.0
+
+
+def deliver(
+    problem: "Problem",
+    settings: "CpSat",
+    wishes: Wishes,
+    *,
+    tables: "Sequence[LatencyTable]" = (),
+    output: Path | None,
+    json: bool,
+) -> int:
+    """Solve, measure and explain where asked, write and print the solution; return the exit code."""
+    from deepmad.engine.solvers import Interrupted
+
+    code = None
+    try:
+        solution = _solve(problem, settings, wishes)
+    except Interrupted as interrupt:
+        solution, code = interrupt.solution, INTERRUPTED
+    solution = replace(solution, predicted_by_device=predicted_by_device(tables, solution.architecture))
+    if output is not None:
+        solution.save(output)
+    if json:
+        emit_json(solution.to_dict())
+    else:
+        solution_report(solution, out())
+        if output is not None:
+            say(f"written to {output}")
+    if code is not None:
+        return code
+    missed = solution.measured is not None and solution.measured.violated
+    if solution.architecture is None or missed:
+        say(f"error: {solution.message}")
+        return MISSED
+    if solution.gap is None or solution.gap > settings.gap:
+        warn(solution.message)
+    return DONE
+
+
+def _solve(problem: "Problem", settings: "CpSat", wishes: Wishes) -> "Solution":
+    """Return the solution with everything wished for, all of it within the time limit."""
+    from deepmad.engine.alternatives import with_alternatives
+    from deepmad.engine.explanation import explain
+
+    began = time.monotonic()
+    with bar("designing", settings.time_limit) as shown:
+        solution = _designed(problem, _shared(settings, wishes.main_share), wishes, _report(shown))
+        reserved = 0.0 if wishes.measuring is None else (1 - wishes.main_share) * settings.time_limit
+        ends = max(began + settings.time_limit, time.monotonic() + reserved)
+        if wishes.top > 1:
+            share = ALTERNATIVES_SHARE if wishes.explain else 1.0
+            seconds = min(share * (ends - time.monotonic()), ALTERNATIVES_SECONDS)
+            shown.update(time.monotonic() - began, f"{wishes.top} networks that differ")
+            solution = with_alternatives(problem, solution, wishes.top, settings, seconds=seconds)
+        if wishes.explain:
+            rest = _shared(settings, 1 - wishes.main_share)
+            left = ends - time.monotonic()
+            report = _report(shown, time.monotonic() - began)
+            solution = explain(problem, solution, rest, seconds=left, report=report)
+    return solution
+
+
+def _shared(settings: "CpSat", share: float) -> "CpSat":
+    """Return the settings with a share of the time, or of the deterministic work."""
+    work = settings.deterministic_limit
+    return replace(
+        settings,
+        time_limit=share * settings.time_limit,
+        deterministic_limit=None if work is None else share * work,
+    )
+
+
+def _designed(problem: "Problem", settings: "CpSat", wishes: Wishes, report: "Report") -> "Solution":
+    """Return the solution, through the measured loop where there is a target to measure against."""
+    from deepmad.engine.loop import design_measured
+    from deepmad.engine.solvers import design
+
+    measuring = wishes.measuring
+    if measuring is not None and "latency_seconds" in problem.limits():
+        return design_measured(problem, settings, measuring, rounds=wishes.rounds, report=report, on_round=_say_round)
+    solution = design(problem, settings, report=report)
+    if measuring is None or solution.architecture is None:
+        return solution
+    return replace(solution, measured=measuring(solution.architecture))
+
+
+def _report(shown: Bar, seconds: float = 0.0) -> "Report":
+    """Return what shows the progress of a solve that began `seconds` after the command."""
+
+    def report(progress: "Progress") -> None:
+        passed = seconds + progress.seconds
+        shown.update(passed, _line(replace(progress, seconds=passed)))
+
+    return report
+
+
+def measurer(conditions: Conditions, devices: int) -> "Callable[[Architecture], Measured]":
+    """Return what times a network under the conditions asked for.
+
+    Raises `InputError` where the limit is to hold on several devices: only this machine can be measured.
+    """
+    from deepmad.profilers.backends import find_backend
+    from deepmad.profilers.measurements import measure
+
+    if devices > 1:
+        raise InputError(
+            f"--measure: {devices} tables are given, and only this machine can be measured; leave --measure out and "
+            "run deepmad measure SOLUTION.json on every device"
+        )
+    find_backend(conditions.backend, conditions.precision)
+
+    def measuring(network: "Architecture") -> "Measured":
+        return measured(measure(network, **asdict(conditions)))
+
+    return measuring
+
+
+def measured(measurement: "Measurement") -> "Measured":
+    """Return a measurement as the solution file tells it; whether a limit is violated is not known here."""
+    from deepmad.engine.solutions import Measured
+
+    what = measurement.conditions
+    return Measured(
+        measurement.seconds,
+        measurement.low,
+        measurement.high,
+        measurement.throughput,
+        None,
+        what.device,
+        what.backend,
+        what.version,
+        what.precision,
+        what.batch,
+        what.threads,
+        what.date,
+    )
+
+
+def _line(progress: "Progress") -> str:
+    best = "none yet" if progress.best is None else f"{progress.best:,.1f}"
+    bound = "-" if progress.bound is None else f"{progress.bound:,.1f}"
+    gap = "-" if progress.gap is None else f"{progress.gap:.2%}"
+    return f"{progress.doing}: best {best}, bound {bound}, gap {gap}, {progress.seconds:.1f} s"
+
+
+def _say_round(found: "Round") -> None:
+    solution = found.solution
+    if solution.predicted is None or solution.measured is None:
+        return
+    verdict = "missed" if solution.measured.violated else "met"
+    say(
+        f"round {found.number}: objective {solution.objective:,.1f}, predicted "
+        f"{human(solution.predicted.latency_seconds, 'seconds')}, measured "
+        f"{human(solution.measured.latency_seconds, 'seconds')} "
+        f"({solution.measured.throughput:.4g}/s): target {verdict}"
+    )

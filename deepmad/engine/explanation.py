@@ -1,0 +1,84 @@
+"""Explanation: what every limit costs, told by designing again with that limit alone 10 % looser."""
+
+import time
+from dataclasses import replace
+
+from deepmad.engine.limits import with_limit
+from deepmad.engine.problems import Problem
+from deepmad.engine.progress import Progress, Report
+from deepmad.engine.solutions import Sensitivity, Solution
+from deepmad.engine.solvers import CpSat, Interrupted, design
+from deepmad.search_spaces.architectures import Architecture
+
+LOOSER = 0.1
+"""How much looser a limit is made."""
+
+
+def explain(
+    problem: Problem, solution: Solution, solver: CpSat, *, seconds: float, report: Report | None = None
+) -> Solution:
+    """Return the solution with what a 10 % looser limit would gain, for every limit in force.
+
+    Each loosened problem is designed from the solution's network on, within an even share of `seconds` (or of
+    the solver's deterministic limit). Raises `Interrupted` with the solution and the limits explained so far.
+    """
+    network = solution.architecture
+    if network is None:
+        return solution
+    ends, names = time.monotonic() + seconds, list(problem.limits())
+    known: dict[str, Sensitivity] = {}
+    try:
+        for place, name in enumerate(names):
+            share = max(ends - time.monotonic(), 0.0) / (len(names) - place)
+            if share == 0:
+                break
+            work = solver.deterministic_limit
+            settings = replace(
+                solver, time_limit=share, gap=0.0, deterministic_limit=None if work is None else work / len(names)
+            )
+            known[name] = _sensitivity(problem, name, network, settings, _renamed(report, name))
+    except KeyboardInterrupt as interrupt:
+        # What the loosened problem had found is no solution of this one.
+        raise Interrupted(replace(solution, explanation=known)) from interrupt
+    return replace(solution, explanation=known)
+
+
+def loosened(problem: Problem, name: str) -> Problem:
+    """Return the problem with the limit `name` 10 % looser: a throughput 10 % lower, all others 10 % higher."""
+    limit, budget = problem.limits()[name], problem.budget
+    if name != "latency_seconds":
+        return with_limit(problem, name, (1 + LOOSER) * limit)
+    if budget.throughput is not None and problem.batch / budget.throughput == limit:
+        return replace(problem, budget=replace(budget, throughput=(1 - LOOSER) * budget.throughput))
+    return replace(problem, budget=replace(budget, latency=(1 + LOOSER) * limit))
+
+
+def _sensitivity(
+    problem: Problem, name: str, network: Architecture, solver: CpSat, report: Report | None
+) -> Sensitivity:
+    """Return what loosening one limit would gain over `network`."""
+    looser, objective = loosened(problem, name), problem.value(network)
+    found = design(looser, solver, starts=[network], report=report)
+    usage = problem.usages(network)[name]
+    reached = objective if found.objective is None else max(found.objective, objective)
+    most = None if found.bound is None else max(found.bound, reached) - objective
+    return Sensitivity(
+        used=usage.used,
+        limit=usage.limit,
+        share=usage.used / usage.limit,
+        loosened=looser.limits()[name],
+        objective=reached,
+        bound=found.bound,
+        gain=(reached - objective, most),
+    )
+
+
+def _renamed(report: Report | None, name: str) -> Report | None:
+    """Return a report that says which limit is being loosened."""
+    if report is None:
+        return None
+
+    def told(progress: Progress) -> None:
+        report(replace(progress, doing=f"{name} {LOOSER:.0%} looser, {progress.doing}"))
+
+    return told

@@ -1,0 +1,95 @@
+"""The nearest feasible limit: how far one limit has to give way before a problem has a network again."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from deepmad.engine.limits import KINDS, with_limit
+from deepmad.engine.problems import Problem
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.units import human
+
+LOOSE = 1e15
+"""A limit that every network keeps, in MACs, parameters or bytes, and for rho,"""
+LOOSE_SECONDS = 1e6
+"""and one in seconds, small enough for its nanoseconds to be added up in 64 bits."""
+SEARCH_SHARE, LONGEST_SEARCH = 0.6, 10.0
+"""The quick search's share of the time, and its seconds at most,"""
+SMALL_SPACE, SHORTEST_SEARCH = 1e9, 0.3
+"""but few seconds in a space of up to so many networks: CP-SAT is soon through with it."""
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The least value of a limit found feasible: what `network` uses of it while it keeps all others.
+
+    `proven` says that no smaller value is feasible. In the unit of `Problem.usages`.
+    """
+
+    value: float
+    network: Architecture
+    proven: bool
+
+
+def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: int) -> Nearest | None:
+    """Return the nearest value of the limit `name` at which `problem`, its other limits kept, has a network.
+
+    None where no network was found within `seconds`, perhaps because the other limits already clash. A quick
+    search finds a witness, and CP-SAT a better one or the proof that there is none.
+    """
+    from deepmad.engine.cpsat import least_use
+    from deepmad.engine.search.scored import search_least
+
+    free = with_limit(problem, name, LOOSE_SECONDS if name == "latency_seconds" else LOOSE)
+    longest = SHORTEST_SEARCH if problem.space.size() <= SMALL_SPACE else LONGEST_SEARCH
+    searching = min(longest, SEARCH_SHARE * seconds)
+    witness = search_least(free, name, seed=seed, seconds=searching)
+    if witness is not None:
+        free = with_limit(free, name, free.usages(witness)[name].used)
+    least = least_use(free, name, hint=witness, seconds=seconds - searching, workers=workers, seed=seed)
+    if least.network is None:
+        return None
+    return Nearest(free.usages(least.network)[name].used, least.network, least.proven)
+
+
+def nearest_each(
+    problem: Problem, names: Sequence[str], *, seconds: float, workers: int, seed: int
+) -> Iterator[tuple[str, Nearest]]:
+    """Yield the nearest value of each of the limits `names`, as it is found; one that has none is left out."""
+    ends = time.monotonic() + seconds
+    for place, name in enumerate(names):
+        share = max(0.0, ends - time.monotonic()) / (len(names) - place)
+        found = nearest(problem, name, seconds=share, workers=workers, seed=seed)
+        if found is not None:
+            yield name, found
+
+
+def clash_message(problem: Problem, names: Sequence[str], near: Mapping[str, Nearest]) -> str:
+    """Return the sentence on why there is no network, and from which limits on there is one.
+
+    `names` are the limits that clash, `near` the nearest values known. Values are rounded up where they are
+    rounded, so that a limit typed from the sentence is feasible.
+    """
+    asked = [f"{name} {problem.limits()[name]:.6g}" for name in names]
+    start = f"no network of space {problem.space.name} meets "
+    if not names:
+        return start + "the space's own rules; loosen the rules"
+    start += " and ".join(asked) + (" together" if len(names) > 1 else "")
+    if not near:
+        return start + "; loosen a limit"
+    ways = []
+    for name, found in near.items():
+        others = " and ".join(other for other in names if other != name)
+        proof = "proven nearest" if found.proven else "the best found"
+        kept = f"{others} as asked, {proof}" if others else proof
+        ways.append(f"{name} {human(rounded_up(found.value), KINDS[name])} ({kept})")
+    missing = " or ".join(name for name in names if name not in near)
+    rest = f"; no network was found by loosening {missing} alone" if missing else ""
+    return f"{start}; feasible from {' or '.join(ways)}{rest}"
+
+
+def rounded_up(value: float, digits: int = 4) -> float:
+    """Return a positive `value` rounded up to so many significant digits."""
+    step = 10.0 ** (math.floor(math.log10(value)) + 1 - digits)
+    return math.ceil(value / step * (1 - 1e-12)) * step

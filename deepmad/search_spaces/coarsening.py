@@ -1,0 +1,53 @@
+"""Coarser channels: a space with only those widths that are multiples of a number the hardware likes."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.spaces import Space, StageSpace
+
+STEP = 8
+"""Channels are counted in multiples of this everywhere else."""
+
+
+def coarsened(space: Space, multiple: int) -> Space:
+    """Return the part of `space` whose widths are multiples of `multiple`, a positive multiple of 8.
+
+    Every choice of `out` and `width` keeps its multiples, and widths that follow by expansion are rounded to
+    multiples. What is fixed stays as it is, the tail too. A stem narrower than `multiple` keeps the multiples of
+    its largest width. Raises `InputError` for another number, or naming what holds no multiple.
+    """
+    if multiple < STEP or multiple % STEP:
+        raise InputError(f"multiple: {multiple} is no positive multiple of {STEP}; use 16, 32 or 64")
+    if (lacking := _lacking(space, multiple)) is not None:
+        works = next((less for less in range(multiple - STEP, 0, -STEP) if _lacking(space, less) is None), None)
+        way_out = f"the largest that works is {works}" if works else "none works; leave it out"
+        raise InputError(f"multiple: {lacking} holds no multiple of {multiple}; {way_out}")
+    stem = replace(space.stem, out=_kept(space.stem.out, _stem_multiple(space, multiple)))
+    stages = tuple(_coarser(stage, multiple) for stage in space.stages)
+    return replace(space, stem=stem, stages=stages)
+
+
+def _coarser(stage: StageSpace, multiple: int) -> StageSpace:
+    width = None if stage.width is None else _kept(stage.width, multiple)
+    return replace(stage, out=_kept(stage.out, multiple), width=width, multiple=multiple)
+
+
+def _kept(values: tuple[int, ...], multiple: int) -> tuple[int, ...]:
+    """Return the multiples among `values`; a single value is fixed and stays."""
+    return values if len(values) == 1 else tuple(value for value in values if value % multiple == 0)
+
+
+def _stem_multiple(space: Space, multiple: int) -> int:
+    """Return what the stem's widths are multiples of: it may be narrower than `multiple`."""
+    return min(multiple, max(space.stem.out))
+
+
+def _lacking(space: Space, multiple: int) -> str | None:
+    """Return the first choice of widths that has no multiple, by the path of its key; None where all have one."""
+    choices: Iterable[tuple[str, tuple[int, ...], int]] = [
+        ("stem.out", space.stem.out, _stem_multiple(space, multiple)),
+        *((f"stages[{i}].out", stage.out, multiple) for i, stage in enumerate(space.stages)),
+        *((f"stages[{i}].width", stage.width, multiple) for i, stage in enumerate(space.stages) if stage.width),
+    ]
+    return next((name for name, values, least in choices if not _kept(values, least)), None)

@@ -1,0 +1,121 @@
+"""Alternatives: the greedy best ones on small spaces, different and near the best on large ones, and FILE#3."""
+
+import itertools
+import json
+from functools import cache
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from deepmad.cli.schema import schema_of
+from deepmad.engine.alternatives import different, with_alternatives
+from deepmad.engine.budgets import Budget
+from deepmad.engine.problems import Problem
+from deepmad.engine.solutions import Solution
+from deepmad.engine.solvers import CpSat, design
+from deepmad.search_spaces.architectures import Architecture, Stage, Stem
+from deepmad.search_spaces.coarsening import coarsened
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.spaces import load_space, parse_space
+from tests.catalogue import EXAMPLES, StairTable
+
+EXACT = CpSat(workers=1, time_limit=60.0, gap=0.08)
+TEXT = """
+format: deepmad/space@1
+name: three
+resolution: 32
+stem: {out: 16, kernel: 3, stride: 2}
+stages:
+  - {block: bottleneck, stride: 2, out: [16, 24], width: [8, 16], kernel: [3, 5], depth: [1, 2]}
+  - {block: [basic, mbconv_se], stride: 1, out: [24, 40], width: [16, 24], kernel: 3, depth: [1, 2]}
+  - {block: mbconv, stride: 2, out: [40, 64], expansion: [3, 3.05], kernel: [3, 5], depth: [2, 3]}
+classes: 10
+"""
+
+
+def three(gap_budget: float = 3e6) -> Problem:
+    return Problem(parse_space(TEXT, "three"), Budget(macs=gap_budget), StairTable())
+
+
+@cache
+def feasible() -> list[tuple[float, Architecture]]:
+    """Return every feasible network of the space with its objective, best first, by plain enumeration."""
+    problem = three()
+    space, rows = problem.space, []
+    for stage in space.stages:
+        choices = itertools.product(stage.block, stage.out, stage.kernel, stage.depth)
+        rows.append([
+            Stage(block, out, width, kernel, depth, stage.stride)
+            for block, out, kernel, depth in choices
+            for width in stage.widths(out)
+        ])  # fmt: skip
+    networks = (Architecture(32, Stem(16), stages, None, 10) for stages in itertools.product(*rows))
+    kept = [(problem.value(network), network) for network in networks if not problem.broken(network)]
+    return sorted(kept, key=lambda pair: pair[0], reverse=True)
+
+
+def all_networks(solution: Solution) -> list[Architecture]:
+    assert solution.architecture is not None
+    return [solution.architecture, *(other.architecture for other in solution.alternatives or ())]
+
+
+def test_small_spaces_give_the_best_next_one_each_time() -> None:
+    problem = three()
+    solution = with_alternatives(problem, design(problem, EXACT), 6, EXACT, seconds=120)
+    greedy: list[tuple[float, Architecture]] = []
+    for value, network in feasible():
+        if all(different(network, other) for _, other in greedy) and value >= 0.92 * feasible()[0][0]:
+            greedy.append((value, network))
+    assert len(greedy) >= 6
+    found = [problem.value(network) for network in all_networks(solution)]
+    assert found == pytest.approx([value for value, _ in greedy[:6]], rel=1e-6)
+    for one, other in itertools.combinations(all_networks(solution), 2):
+        assert different(one, other)
+
+
+def test_where_there_are_no_more_it_is_said() -> None:
+    problem, narrow = three(), CpSat(workers=1, time_limit=60.0, gap=1e-4)
+    solution = with_alternatives(problem, design(problem, narrow), 4, narrow, seconds=60)
+    assert solution.alternatives == ()
+    assert "1 of 4 networks" in solution.message
+    assert "there are no more" in solution.message
+
+
+def test_large_spaces_give_different_networks_within_the_gap() -> None:
+    space = coarsened(load_space("r18"), 32)
+    problem = Problem(space, Budget.of(space))
+    settings = CpSat(workers=1, deterministic_limit=0.1, gap=0.05)
+    solution = with_alternatives(problem, design(problem, settings), 4, settings, seconds=4)
+    networks = all_networks(solution)
+    assert len(networks) == 4
+    values = [problem.value(network) for network in networks]
+    assert values == sorted(values, reverse=True)
+    assert values[-1] >= 0.95 * values[0]
+    for one, other in itertools.combinations(networks, 2):
+        assert different(one, other)
+    assert all(problem.broken(network) == [] for network in networks)
+
+
+def test_the_file_keeps_them_and_each_has_its_number(tmp_path: Path) -> None:
+    problem = three()
+    solution = with_alternatives(problem, design(problem, EXACT), 3, EXACT, seconds=60)
+    path = tmp_path / "solution.json"
+    solution.save(path)
+    jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), schema_of("solution"))
+    assert Solution.load(path) == solution
+    networks = all_networks(solution)
+    for rank, network in enumerate(networks, start=1):
+        assert Architecture.load(f"{path}#{rank}") == network
+        ranked = Solution.load(f"{path}#{rank}")
+        assert ranked.architecture == network
+        assert ranked.objective == pytest.approx(problem.value(network), rel=1e-12)
+    for rank in (0, 4):
+        for load in (Architecture.load, Solution.load):
+            with pytest.raises(InputError, match=f"there is no #{rank}; the file holds 3 networks"):
+                load(f"{path}#{rank}")
+    with pytest.raises(InputError, match="the file holds one network"):
+        Architecture.load(f"{EXAMPLES / 'deepmad-r50.json'}#2")
+    marked = tmp_path / "net#3"  # a file may be called so
+    marked.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert Architecture.load(marked) == networks[0]

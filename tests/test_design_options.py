@@ -1,0 +1,158 @@
+"""`deepmad design` with --top, --explain, --multiple and several tables, and what it says where limits clash."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from deepmad.cli.app import run
+from deepmad.cli.schema import schema_of
+from deepmad.profilers.building import build_table
+from deepmad.profilers.timing import Timer
+from tests.catalogue import EXAMPLES, small_space
+
+SMALL = str(EXAMPLES / "small.yaml")
+QUICK = ["--time-limit", "30", "--workers", "1"]
+TINY: dict[str, Any] = {"networks": 12, "short": 12, "timer": Timer(seconds=0.01, warmup_seconds=0.0)}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return real, small latency tables of this machine: ONNX Runtime, PyTorch, and batch 2."""
+    folder = tmp_path_factory.mktemp("tables")
+    kinds: dict[str, dict[str, Any]] = {
+        "onnxruntime": {},
+        "torch": {"backend": "torch"},
+        "batch 2": {"batch": 2},
+    }
+    for name, conditions in kinds.items():
+        build_table(small_space(), folder / f"{name}.sqlite", **TINY, **conditions)
+    return {name: str(folder / f"{name}.sqlite") for name in kinds}
+
+
+def designed(capsys: pytest.CaptureFixture[str], *options: str, code: int = 0) -> dict[str, Any]:
+    """Run a design of the small space; return its document, which keeps the schema."""
+    assert run(["design", SMALL, *QUICK, "--json", *options]) == code
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    jsonschema.validate(document, schema_of("solution"))
+    return document
+
+
+def error(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one error line."""
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_top_and_explain_land_in_file_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "solution.json"
+    document = designed(capsys, "--top", "3", "--gap", "0.2", "--explain", "-o", str(path))
+    assert document == json.loads(path.read_text(encoding="utf-8"))
+    objectives = [document["objective"], *(other["objective"] for other in document["alternatives"])]
+    assert len(objectives) == 3
+    assert objectives == sorted(objectives, reverse=True)
+    assert objectives[-1] >= 0.8 * objectives[0]
+    assert set(document["explanation"]) == {"macs", "params", "rho"}
+    for found in document["explanation"].values():
+        assert found["loosened"] == pytest.approx(1.1 * found["limit"])
+        assert 0 <= found["gain"][0] <= found["gain"][1]
+    assert run(["show", str(path)]) == 0
+    report = capsys.readouterr().out
+    assert "10 % looser" in report
+    assert "#3" in report
+    assert run(["show", f"{path}#3", "--json"]) == 0
+    third = json.loads(capsys.readouterr().out)
+    assert third["objective_paper"] == pytest.approx(objectives[2], rel=1e-9)
+    assert third["macs"] == document["alternatives"][1]["limits"]["macs"]["used"]
+    assert run(["compare", str(path), f"{path}#2", "--json"]) == 0
+    both = json.loads(capsys.readouterr().out)
+    assert [one["objective_paper"] for one in both] == pytest.approx(objectives[:2], rel=1e-9)
+    exported = tmp_path / "third.onnx"
+    assert run(["export", f"{path}#3", "--to", "onnx", "-o", str(exported)]) == 0
+    assert run(["measure", f"{path}#3", "--seconds", "0.05"]) == 0
+    capsys.readouterr()
+    assert run(["show", f"{path}#4"]) == 2
+    assert "the file holds 3 networks" in error(capsys)
+
+
+def test_without_them_their_keys_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    document = designed(capsys)
+    assert {key: document[key] for key in ("alternatives", "explanation", "predicted_by_device", "nearest")} == {
+        "alternatives": None, "explanation": None, "predicted_by_device": None, "nearest": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("multiple", [16, 32])
+def test_multiple_makes_every_width_one(multiple: int, capsys: pytest.CaptureFixture[str]) -> None:
+    network = designed(capsys, "--multiple", str(multiple))["architecture"]
+    widths = [network["stem"]["out"], *(stage[key] for stage in network["stages"] for key in ("out", "width"))]
+    assert all(width % multiple == 0 for width in widths)
+
+
+def test_a_multiple_that_no_width_has_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["design", SMALL, "--multiple", "48"]) == 2
+    assert "stages[0].width holds no multiple of 48; the largest that works is 32" in error(capsys)
+    assert run(["design", SMALL, "--multiple", "12"]) == 2
+    assert "12 is no positive multiple of 8" in error(capsys)
+
+
+def test_nearest_is_told_in_file_report_and_error(capsys: pytest.CaptureFixture[str]) -> None:
+    document = designed(capsys, "--macs", "3M", "--rho", "0.12", code=1)
+    assert document["clash"] == ["macs", "rho"]
+    assert set(document["nearest"]) == {"macs", "rho"}
+    for name in ("macs", "rho"):
+        options = {"macs": "3M", "rho": "0.12"} | {name: repr(document["nearest"][name])}
+        arguments = [part for key, value in options.items() for part in (f"--{key}", value)]
+        assert designed(capsys, *arguments)["limits"][name]["used"] <= document["nearest"][name]
+    assert run(["design", SMALL, *QUICK, "--macs", "3M", "--rho", "0.12"]) == 1
+    captured = capsys.readouterr()
+    assert "nearest feasible" in captured.out
+    assert "together; feasible from macs" in captured.err
+    assert "rho as asked, proven nearest" in captured.err
+
+
+def test_the_limit_holds_on_every_table(tables: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    both = ["--table", tables["onnxruntime"], "--table", tables["torch"]]
+    document = designed(capsys, "--latency", "2ms", *both)
+    devices = document["predicted_by_device"]
+    assert len(devices) == 2
+    assert {"onnxruntime" in name for name in devices} == {True, False}
+    slowest = max(device["latency_seconds"] for device in devices.values())
+    assert document["predicted"]["latency_seconds"] == slowest == document["limits"]["latency_seconds"]["used"]
+    assert slowest <= 2e-3
+    assert run(["design", SMALL, *QUICK, "--latency", "2ms", *both]) == 0
+    report = capsys.readouterr().out
+    assert all(f"on {name}" in report for name in devices)
+
+
+def test_a_file_of_one_table_needs_no_conditions(tables: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    document = designed(capsys, "--throughput", "10/s", "--table", tables["batch 2"])
+    assert document["limits"]["latency_seconds"]["limit"] == pytest.approx(0.2)
+    seconds = document["predicted"]["latency_seconds"]
+    assert document["predicted"]["throughput"] == pytest.approx(2 / seconds)
+    assert designed(capsys, "--table", tables["torch"])["predicted"] is not None
+
+
+def test_tables_that_do_not_go_together(tables: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["design", SMALL, "--table", tables["torch"], "--table", tables["batch 2"]]) == 2
+    line = error(capsys)
+    assert "for batch 1" in line
+    assert "for batch 2" in line
+    both = ["--table", tables["onnxruntime"], "--table", tables["torch"]]
+    assert run(["design", SMALL, "--latency", "2ms", "--measure", *both]) == 2
+    assert "only this machine can be measured" in error(capsys)
+
+
+def test_of_several_tables_in_a_file_the_defaults_choose(
+    tables: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = tmp_path / "both.sqlite"
+    for batch in (1, 2):
+        build_table(small_space(), both, **TINY, batch=batch)
+    for options, batch in (([], 1), (["--batch", "2"], 2)):
+        found = designed(capsys, "--table", str(both), "--latency", "1s", *options)["predicted"]
+        assert found["throughput"] * found["latency_seconds"] == pytest.approx(batch)
+    found = designed(capsys, "--table", tables["batch 2"], "--latency", "1s")["predicted"]
+    assert found["throughput"] * found["latency_seconds"] == pytest.approx(2)
