@@ -31,6 +31,9 @@ _ROOM = 1e-9
 _MOST_ROUNDS_TO_EXCLUDE = 20
 """Rounds of pricing spent on proving that a box holds no network within the limits."""
 
+_FAIR_PART = 0.05
+"""Part of the distance to the floor from which on the error of the products is worth a sweep."""
+
 Floor = Callable[[], float]
 """The value that a network must exceed to be worth finding; -inf while none is known."""
 
@@ -90,6 +93,8 @@ def evaluate(space: SpaceTables, node: Node, pool: Pool, floor: Floor, effort: E
         if node.bound <= floor() or sweep == effort.sweeps or node.master is None:
             return
         if sweep and before - node.bound < 1e-4 * abs(node.bound):
+            return
+        if not _narrowing_pays(space, node, floor()):
             return
         yield from _narrow(space, node, floor())
 
@@ -218,6 +223,19 @@ def _add_cuts(space: SpaceTables, node: Node) -> int:
         penalties, added = (*penalties, penalty_cut(space, relaxation.first_block, master.depths)), added + 1
     node.relaxation = replace(relaxation, chords=tuple(chords), kinks=tuple(kinks), penalties=penalties)
     return added
+
+
+def _narrowing_pays(space: SpaceTables, node: Node, floor: float) -> bool:
+    """Whether there are widths to narrow, or the relaxed products hold up a fair part of the bound."""
+    master = node.master
+    if master is None or any(low < high for low, high in node.box.widths):
+        return True
+    error = 0.0
+    for info, product, entropy in zip(space.scales, master.products, master.entropies, strict=True):
+        if not info.fixed:
+            area = float(master.columns.read(info.stages, info.log_area) @ master.weights)
+            error += info.weight * float(product - area * entropy)
+    return error > _FAIR_PART * (node.bound - floor)
 
 
 _REWARDS = (0.1, -0.1, 0.3, -0.3)
