@@ -52,7 +52,8 @@ def load_tables(paths: Sequence[Path], argument: str, space: str, asked: Asked) 
     """Return the tables at `paths`, or this machine's for the space where there are none.
 
     A file that holds one table needs no conditions; where several fit, the defaults choose. `argument` is the space
-    as the user named it, for the command that builds a missing table. Raises `InputError` with that command, or where the batches differ.
+    as the user named it, for the command that builds a missing table. Raises `InputError` with that command, or
+    where the batches differ.
     """
     from deepmad.profilers.tables import LatencyTable
 
