@@ -66,8 +66,8 @@ class Effort:
 
 
 def _room(value: float, prices: Prices) -> float:
-    """Return the room for rounding; what is added up may cancel, and is of order 1 or more."""
-    return _ROOM * (1.0 + abs(value) + abs(prices.constant))
+    """Return the room for rounding."""
+    return _ROOM * (abs(value) + abs(prices.constant))
 
 
 def padded(value: float, prices: Prices) -> float:
@@ -143,19 +143,20 @@ def _squeeze(space: SpaceTables, node: Node, pool: Pool) -> Iterator[None]:
     """
     assert node.master is not None
     low, high = node.box.totals[-1]
+    least = -_ROOM  # 0 but for rounding: the terms, of order 1, may cancel
     for _ in range(_MOST_ROUNDS_TO_EXCLUDE if node.master.excess > 1e-7 else int(low == high)):
         master = solve_master(space, node.relaxation, pool, limits_only=True)
         if master is None:
             return
         yield
         chain = price(space, node.box, master.prices)
-        if padded(chain.value, master.prices) < 0:
+        if padded(chain.value, master.prices) < least:
             node.bound = -math.inf
             return
         columns = list(enumerate(best_path(space, node.box, master.prices, chain)))
         columns += _stage_columns(space, node.box, master, master.prices, chain)
         new = pool.add(columns)
-        shrunk = _shrunk(node.box, chain, master.prices, 0.0)
+        shrunk = _shrunk(node.box, chain, master.prices, least)
         if shrunk is not node.box:
             node.relaxation = within(node.relaxation, space, shrunk)
         elif not new:
