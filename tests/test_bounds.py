@@ -7,10 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepmad.engine.bounds import BoundStep, tighten
-from deepmad.engine.bounds.pricing import Prices, price, through_widths
-from deepmad.engine.bounds.relaxation import full_box
-from deepmad.engine.bounds.tables import SpaceTables, read_tables
+from deepmad.engine.bounds import BoundStep, search, tighten
+from deepmad.engine.bounds.columns import Pool
+from deepmad.engine.bounds.master import solve_master
+from deepmad.engine.bounds.nodes import Effort, Node, evaluate
+from deepmad.engine.bounds.pricing import Choice, Prices, price, through_widths
+from deepmad.engine.bounds.relaxation import full_box, penalty_at, penalty_cut, tied, within
+from deepmad.engine.bounds.tables import SpaceTables, families, read_tables
 from deepmad.engine.budgets import Budget
 from deepmad.engine.latency import latency_nanoseconds
 from deepmad.engine.objectives import ObjectiveName
@@ -162,6 +165,80 @@ def test_no_network_of_a_small_space_exceeds_the_bound(seed: int) -> None:
         assert not last.infeasible
         if last.done:
             assert last.bound == pytest.approx(optimum, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_prices_of_the_limits_alone_refuse_no_feasible_network(seed: int) -> None:
+    problem, found = random_problem(np.random.default_rng(seed))
+    problem = replace(problem, budget=replace(problem.budget, rho=problem.budget.rho or 0.6))
+    space = read_tables(problem)
+    first = search._root(space, families(problem)[0])
+    totals = tuple((low, (low + high) // 2) for low, high in first.box.totals)
+    node = Node(within(first.relaxation, space, replace(first.box, totals=totals)), math.inf)
+    pool = Pool(space)
+    for _ in evaluate(space, node, pool, lambda: -math.inf, Effort(8, 0)):
+        pass
+    inside = [
+        network
+        for network in found
+        if not problem.broken(network)
+        and network.stages[0].block in families(problem)[0]
+        and all(
+            low <= sum(stage.depth for stage in network.stages[: info.stages]) <= high
+            for info, (low, high) in zip(space.scales, totals, strict=True)
+        )
+    ]
+    if node.bound == -math.inf:
+        assert not inside
+        return
+    master = solve_master(space, node.relaxation, pool, limits_only=True)
+    assert master is not None
+    assert all(score(space, master.prices, network) >= -1e-9 for network in inside)
+    assert node.bound >= max((problem.value(network) for network in inside), default=-math.inf)
+
+
+def test_depths_and_totals_of_blocks_narrow_each_other() -> None:
+    space = read_tables(Problem(load_space("29m-224"), Budget()))
+    box = full_box(space, ("mbconv_se",))
+    assert box.totals == ((1, 24), (2, 48), (3, 72), (4, 96), (5, 120))
+    narrow = tied(space, replace(box, totals=(*box.totals[:2], (70, 72), (4, 96), (5, 74))))
+    assert narrow.depths == ((21, 23), (21, 23), (21, 23), (0, 6), (0, 6))  # indices: depth less 1
+    assert narrow.totals == ((1, 24), (2, 48), (70, 72), (67, 96), (68, 74))
+    empty = replace(box, totals=(*box.totals[:4], (200, 300)))
+    assert tied(space, empty) == empty
+
+
+@pytest.mark.parametrize("objective", ["paper", "reference"])
+def test_no_cut_of_the_penalty_exceeds_it(objective: ObjectiveName) -> None:
+    random = np.random.default_rng(0)
+    space = read_tables(Problem(load_space("29m-224"), Budget(), objective=objective))
+    rows = random.integers(1, 25, (60, space.stages)).astype(float)
+    rows[:20] = 3 + rows[:20] / 24
+    centre = rows[:20].mean(1, keepdims=True)
+    rows[20:40] = centre + 0.99 * (rows[:20] - centre)  # so near that a slope a little off shows
+    with np.errstate(over="ignore"):
+        values = np.array([penalty_at(space, "mbconv_se", row) for row in rows])
+    for at in [*rows[:30], rows[0] * 0 + 4]:
+        cut = penalty_cut(space, "mbconv_se", at)
+        assert (cut.constant + rows @ cut.slopes <= values * (1 + 1e-9)).all()
+        if values[0] and at.var() < 6:
+            assert cut.constant + cut.slopes @ at == pytest.approx(penalty_at(space, "mbconv_se", at))
+
+
+def test_a_pool_hands_out_the_columns_used_last() -> None:
+    space = read_tables(Problem(load_space("29m-224"), Budget()))
+    box, pool = full_box(space, ("mbconv_se",)), Pool(space)
+    columns = [(0, Choice(0, depth, 0, out, None)) for depth in range(4) for out in range(100)]
+    assert pool.add(columns) == len(columns)
+    first = pool.inside(box)
+    assert 0 < len(first.stage) < len(columns)
+    pool.mark(np.zeros(len(first.stage)))
+    assert pool.add(columns[-10:]) == 10  # known, but not among those handed out
+    again = pool.inside(box)
+    assert {(choice.depth, choice.out) for _, choice in columns[-10:]} <= set(
+        map(tuple, again.fields[:, [2, 4]].tolist())
+    )
+    assert pool.add(columns[-10:]) == 0
 
 
 def preset_network(name: str, numbers: list[int]) -> Architecture:

@@ -16,7 +16,8 @@ from deepmad.engine.solutions import Solution, Status, relative_gap
 from deepmad.engine.solvers import CpSat, Interrupted, design
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.spaces import load_space
+from deepmad.search_spaces.spaces import load_space, parse_space
+from tests.brute_force import count
 from tests.catalogue import StairTable, small_space
 
 FIXED = CpSat(workers=1, deterministic_limit=4.0, gap=0.0)
@@ -56,6 +57,22 @@ def test_a_large_space_gives_a_network_and_a_bound() -> None:
     assert solution.bound is not None
     assert solution.bound >= 36_453  # the best known network: no valid bound is below it
     assert solution.gap == pytest.approx(relative_gap(solution.objective, solution.bound))
+
+
+def test_a_gap_closed_early_still_gives_a_good_network() -> None:
+    space = load_space("29m-224")
+    problem = Problem(space, Budget.of(space))
+    solution = design(problem, CpSat(workers=1, deterministic_limit=1.0, gap=0.5))
+    assert solution.status is Status.OPTIMAL
+    assert solution.objective is not None
+    assert solution.objective > 39_000  # the best known network has 39,396
+
+
+def test_a_large_space_without_a_network_is_recognised() -> None:
+    space = load_space("r50")
+    solution = design(Problem(space, Budget(macs=1e6)), CpSat(workers=1, time_limit=4.0))
+    assert solution.status is Status.INFEASIBLE
+    assert solution.clash == ("macs",)
 
 
 def test_limits_that_cannot_be_met_are_named() -> None:
@@ -108,3 +125,26 @@ def test_a_latency_limit_needs_a_table() -> None:
 def test_absurd_limits_are_refused(limit: str, value: float) -> None:
     with pytest.raises(InputError, match=limit):
         Budget(**{limit: value})
+
+
+UNEVEN = """
+format: deepmad/space@1
+name: uneven
+resolution: 32
+stem: {out: {min: 8, max: 16}, kernel: 3, stride: 2}
+stages:
+  - {block: bottleneck, stride: 2, out: {min: 16, max: 32}, width: {min: 8, max: 16}, kernel: 3, depth: 1}
+  - {block: bottleneck, stride: 1, out: {min: 32, max: 48}, width: {min: 8, max: 32}, kernel: 3,
+     depth: {min: 12, max: 13}}
+classes: 0
+"""
+
+
+def test_what_cp_sat_cannot_prove_the_separate_bound_does() -> None:
+    problem = Problem(parse_space(UNEVEN, "uneven"), Budget(macs=3e6))
+    optimum = count(problem).best(problem)
+    assert optimum is not None
+    assert optimum < -1e12  # a penalty beyond what the integer program holds
+    solution = design(problem, CpSat(workers=1, deterministic_limit=200.0, gap=0.0))
+    assert solution.status is Status.OPTIMAL
+    assert solution.objective == pytest.approx(optimum, rel=1e-12)

@@ -7,10 +7,12 @@ import pytest
 
 from deepmad.engine.budgets import Budget
 from deepmad.engine.population.evaluation import Evaluator
-from deepmad.engine.population.genomes import Coding
+from deepmad.engine.population.genomes import Coding, Genomes
 from deepmad.engine.problems import Problem
 from deepmad.engine.search import SMALL_SPACE, search
 from deepmad.engine.search.descent import descend, neighbourhood
+from deepmad.engine.search.frames import neighbours
+from deepmad.engine.search.relaxed import Relaxation
 from deepmad.engine.search.repair import Repair
 from deepmad.engine.search.trials import Best, Trials
 from deepmad.engine.search.variation import random_genomes, varied
@@ -183,3 +185,47 @@ def test_misuse_is_told() -> None:
         search(problem, seed=0)
     with pytest.raises(InputError, match="give as many"):
         search(problem, seed=0, rounds=1, starts=[published("50m"), other])
+
+
+def frame(coding: Coding, depths: list[int]) -> Genomes:
+    """Return a frame of these depths with the largest kernels."""
+    genome = np.zeros(len(coding.sizes), dtype=np.intp)
+    genome[coding.genes("depth")] = np.array(depths) - 1
+    genome[coding.genes("kernel")] = coding.sizes[coding.genes("kernel")] - 1
+    return genome
+
+
+FRAMES = [
+    ("b0", [1, 1, 1, 1, 1, 5, 6], 10_896.18),
+    ("b0", [1, 1, 1, 4, 3, 2, 3], 10_527.91),
+    ("29m-224", [1, 1, 6, 10, 8], 20_569.25),
+    ("29m-224", [1, 2, 9, 8, 5], 20_442.66),
+]
+"""Depths, and the objective of the best network known to have them."""
+
+
+@pytest.mark.parametrize(("name", "depths", "best"), FRAMES)
+def test_relaxed_frames_are_worth_what_their_networks_are(name: str, depths: list[int], best: float) -> None:
+    space = load_space(name)
+    evaluator = Evaluator(Problem(space, Budget.of(space), objective="reference"))
+    frames = frame(evaluator.coding, depths)[None]
+    coarse = Relaxation(evaluator)(frames)
+    assert coarse.values[0] == pytest.approx(best, rel=0.02)
+    fine = Relaxation(evaluator, coarse.middle(0))(frames, coarse.prices)
+    assert fine.values[0] == pytest.approx(best, rel=0.002)
+
+
+def test_relaxed_networks_keep_their_frames() -> None:
+    coding = Coding(medium_space())
+    evaluator = Evaluator(Problem(medium_space(), BUDGETS["all"], table=StairTable()))
+    genome = Repair(coding)(random_genomes(coding, np.random.default_rng(0), 50))[7]
+    kept = [gene for name in ("depth", "kernel", "block") for gene in coding.genes(name)]
+    frames = neighbours(coding, genome)
+    assert len(np.unique(frames, axis=0)) == len(frames)
+    for pinned in (False, True):
+        found = Relaxation(evaluator, genome, pinned=pinned)(frames)
+        assert np.isfinite(found.values).all()
+        for tries in found.tries:
+            assert (tries[:, kept] == frames[:, kept]).all()
+            assert ((tries >= 0) & (tries < coding.sizes)).all()
+            assert not coding.broken_rules(tries).any()

@@ -1,7 +1,8 @@
 """`design(problem, solver)`: a quick search, the exact program and a separate bound, one after the other.
 
-The search finds good networks, CP-SAT proves the optimum where the space is small enough, and branch and
-price over stages bounds the rest. None of them is trusted: every network is recounted from its records.
+The search finds good networks, CP-SAT proves the optimum where the space is small enough (and looks for a network
+where the search met none), and branch and price over stages bounds the rest. None of them is trusted: every
+network is recounted from its records.
 """
 
 import math
@@ -21,13 +22,19 @@ from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 
 SMALL_SPACE = 1e9
-"""Networks up to which CP-SAT is given all of the time; above, it gets a slice and the bound the rest."""
-FIRST_SEARCH_SECONDS = 8.0
-"""Enough for one restart or two to reach a good basin of the largest presets; small spaces need far less."""
+"""Networks up to which CP-SAT is given most of the time; above, it proves nothing worth having in minutes."""
+SMALL_EXACT_SHARE = 0.7
+"""CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
+FIRST_SEARCH_SECONDS, FIRST_SEARCH_SHARE = 8.0, 0.2
+"""Enough for a round or two of the search on the largest presets, and its share of the time at most."""
 SMALL_SEARCH_SECONDS = 1.0
-SEARCH_SECONDS = 4.0
+SEARCH_SECONDS = 8.0
 EXACT_SHARE = 0.1
-"""CP-SAT's share of the time left on a large space."""
+"""CP-SAT's share of the time left on a large space in which the search met no feasible network."""
+POLISH_SHARE = 0.1
+"""Part of the time used that a last search takes once the gap is closed: good enough is not yet good."""
+CLOSING_SECONDS = 1.0
+"""Time kept for ending the solve."""
 BOUND_STEPS_PER_SEARCH = 25
 SEARCH_ROUNDS = 1
 LEAST_EXPLAINING_SECONDS, CLASH_SHARE = 10.0, 0.5
@@ -113,20 +120,38 @@ class _Solve:
         """Run until the gap is closed or the time is over; return whether there is no feasible network."""
         for network in starts:
             self.race.offer(network)
-        small = self.problem.space.size() <= SMALL_SPACE
-        self.search(SMALL_SEARCH_SECONDS if small else FIRST_SEARCH_SECONDS, self.solver.seed, starts)
-        if self.exact(1.0 if small else EXACT_SHARE):
+        if self.problem.space.size() <= SMALL_SPACE:
+            return self.go_small(starts)
+        with _searchers(self.problem, self.workers - 1, self.solver.seed) as searchers:
+            first = min(FIRST_SEARCH_SECONDS, FIRST_SEARCH_SHARE * self.left)
+            if searchers:
+                searchers.turn(self.race, first)
+            self.search(first, self.solver.seed, starts)
+            if self.race.network is None and self.exact(EXACT_SHARE):
+                return True
+            if self.bound(searchers):
+                return True
+        self.polish()
+        return False
+
+    def go_small(self, starts: Sequence[Architecture]) -> bool:
+        """As `go`, with most of the time for CP-SAT, in a space that it may search to the end."""
+        self.search(min(SMALL_SEARCH_SECONDS, FIRST_SEARCH_SHARE * self.left), self.solver.seed, starts)
+        if self.exact(SMALL_EXACT_SHARE):
             return True
-        if self.race.closed or self.left <= 0 or small:
-            return False
-        return self.bound_and_search()
+        return self.bound(None)
+
+    def polish(self) -> None:
+        """Search a little more around a network that is proven near the optimum, where it is not proven to be it."""
+        if self.race.closed and self.race.gap > 0 and self.race.network is not None:
+            self.search(POLISH_SHARE * self.race.seconds, self.solver.seed, [self.race.network])
 
     def search(self, seconds: float, seed: int, starts: Sequence[Architecture]) -> None:
         """Search in this process for a share of the time, or a fixed number of rounds."""
         from deepmad.engine.search import search
 
         self.race.doing = "searching"
-        seconds = min(seconds, 0.2 * self.solver.time_limit, self.left)
+        seconds = min(seconds, self.left)
         limited = self.solver.deterministic_limit is None
         self.race.offer(
             search(
@@ -161,26 +186,27 @@ class _Solve:
         self.race.lower(result.bound)
         return False
 
-    def bound_and_search(self) -> bool:
+    def bound(self, searchers: "_Searchers | None") -> bool:
         """Tighten the bound in this process while others search; return whether there is no network."""
         from deepmad.engine.bounds import tighten
 
         most = self.solver.deterministic_limit
-        with _searchers(self.problem, self.workers - 1, self.solver.seed) as searchers:
-            for count, step in enumerate(tighten(self.problem, lambda: self.race.best), start=1):
-                self.race.doing = "bounding"
-                if step.infeasible and self.race.network is None:
-                    return True
-                self.race.offer(step.proposal)
-                self.race.lower(step.bound)
-                over = count >= 10 * most if most is not None else self.left <= SEARCH_SECONDS / 4
-                if step.done or self.race.closed or over:
-                    return False
-                if searchers:
-                    searchers.turn(self.race, min(SEARCH_SECONDS, self.left))
-                elif count % BOUND_STEPS_PER_SEARCH == 0:
-                    starts = [network for network in (step.proposal, self.race.network) if network]
-                    self.search(min(SEARCH_SECONDS, self.left), self.solver.seed + count, starts)
+        if self.race.closed or self.left <= CLOSING_SECONDS:
+            return False
+        for count, step in enumerate(tighten(self.problem, lambda: self.race.best), start=1):
+            self.race.doing = "bounding"
+            if step.infeasible and self.race.network is None:
+                return True
+            self.race.offer(step.proposal)
+            self.race.lower(step.bound)
+            over = count >= 10 * most if most is not None else self.left <= CLOSING_SECONDS
+            if searchers:
+                searchers.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
+            if step.done or self.race.closed or over:
+                return False
+            if searchers is None and count % BOUND_STEPS_PER_SEARCH == 0:
+                starts = [network for network in (step.proposal, self.race.network) if network]
+                self.search(min(SEARCH_SECONDS / 2, self.left), self.solver.seed + count, starts)
         return False
 
     def solution(self, *, interrupted: bool = False) -> Solution:

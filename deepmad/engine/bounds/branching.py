@@ -7,17 +7,20 @@ from typing import Literal
 
 import numpy as np
 
-from deepmad.engine.bounds.master import DEPTH, Columns, Master
+from deepmad.engine.bounds.columns import CONVS, DEPTH, Columns
+from deepmad.engine.bounds.master import Master
 from deepmad.engine.bounds.nodes import Node
 from deepmad.engine.bounds.pricing import Box, Interval
 from deepmad.engine.bounds.relaxation import log_area_range, within
-from deepmad.engine.bounds.tables import ENTROPY, Array, SpaceTables
+from deepmad.engine.bounds.tables import ENTROPY, Array, Ints, SpaceTables
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 
-Dimension = Literal["channels", "depths", "widths", "options"]
+Dimension = Literal["channels", "depths", "widths", "options", "totals"]
 
+_SPREAD_SHARE = 0.1
+"""What a mixture of channels or widths is thought to gain, in units of the spread of its entropy."""
 _OPTION_SHARE = 0.08
-"""What a mixture of options is thought to gain, in units of the spread of its entropy."""
+"""The same of a mixture of options."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def _halves(box: Box, place: Split) -> tuple[Box, Box]:
                 return replace(box, channels=row)
             case "depths":
                 return replace(box, depths=row)
+            case "totals":
+                return replace(box, totals=row)
             case _:
                 return replace(box, widths=row)
 
@@ -106,27 +111,55 @@ def _by_master(space: SpaceTables, node: Node, master: Master) -> Iterator[Split
         if box.depths[stage][0] < box.depths[stage][1]:
             yield _depth_split(space, stage, part, shares[mask], float(slopes[stage]))
         if len(box.options[stage]) > 1:
-            yield _option_split(stage, part, shares[mask], float(slopes[stage]))
+            yield _option_split(stage, part, shares[mask], float(slopes[stage]), box.options[stage])
+        worth = slopes[stage] * shares[mask] * part.numbers[:, CONVS]
+        if box.channels[stage + 1][0] < box.channels[stage + 1][1]:
+            yield _spread_split("channels", stage + 1, np.log(space.channels[stage + 1]), part.fields[:, 4], worth)
+        if box.widths[stage][0] < box.widths[stage][1]:
+            yield _spread_split("widths", stage, np.log(_width_values(space, stage)), part.fields[:, 5], worth)
+    for scale, info in enumerate(space.scales):
+        if box.totals[scale][0] < box.totals[scale][1]:
+            blocks = float(master.depths[: info.stages].sum())
+            worth = float(slopes[: info.stages].mean() * master.entropies[scale] / blocks)
+            yield Split(worth * abs(blocks - round(blocks)), "totals", scale, math.floor(blocks))
 
 
 def _depth_split(space: SpaceTables, stage: int, columns: Columns, shares: Array, slope: float) -> Split:
-    """Split depths at their mean: mixing deep and narrow with shallow and wide earns what no single depth does."""
+    """Split depths at their mean, scored by the entropy of the part of a block that no network can have.
+
+    Mixing deep and narrow with shallow and wide earns what no single depth does: the covariance adds to the score.
+    """
     depths = columns.numbers[:, DEPTH]
     mean = float(shares @ depths)
     per_block = columns.numbers[:, ENTROPY] / depths
     score = slope * abs(float(shares @ ((depths - mean) * (per_block - shares @ per_block))))
+    score += slope * float(shares @ per_block) * abs(mean - round(mean))
     spread = math.sqrt(max(0.0, float(shares @ (depths - mean) ** 2)))
     end = int(np.searchsorted(space.depths[stage], mean, "right")) - 1
     return Split(score + 1e-6 * spread, "depths", stage, end)
 
 
-def _option_split(stage: int, columns: Columns, shares: Array, slope: float) -> Split:
+def _spread_split(dimension: Dimension, index: int, logs: Array, said: Ints, worth: Array) -> Split:
+    """Split channels or widths at their mean, scored by what their spread makes of their stage's entropy.
+
+    `logs` are those of the choices, `said` the indices that the stage's columns take, `worth` what a unit of a
+    choice's logarithm earns there.
+    """
+    if not worth.any():
+        return Split(0.0, dimension, index, 0)
+    mean = float(worth @ logs[said]) / float(worth.sum())
+    spread = float(worth @ np.abs(logs[said] - mean))
+    return Split(_SPREAD_SHARE * spread, dimension, index, int(np.searchsorted(logs, mean, "right")) - 1)
+
+
+def _option_split(stage: int, columns: Columns, shares: Array, slope: float, offered: tuple[int, ...]) -> Split:
     """Split off the option with the largest share, scored by the spread of the entropy a block between options."""
     options, depths = columns.fields[:, 1], columns.numbers[:, DEPTH]
-    totals = np.bincount(options, weights=shares)
-    sums = np.bincount(options, weights=shares * columns.numbers[:, ENTROPY] / depths)
+    totals = np.bincount(options, weights=shares, minlength=max(offered) + 1)
+    sums = np.bincount(options, weights=shares * columns.numbers[:, ENTROPY] / depths, minlength=len(totals))
     spread = float(np.abs(sums - totals * sums.sum()).sum() * (shares @ depths))
-    return Split(_OPTION_SHARE * slope * spread, "options", stage, int(totals.argmax()))
+    # the box may have lost options since the master was solved
+    return Split(_OPTION_SHARE * slope * spread, "options", stage, max(offered, key=lambda option: totals[option]))
 
 
 def network(space: SpaceTables, box: Box) -> Architecture | None:

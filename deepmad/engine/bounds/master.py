@@ -1,94 +1,22 @@
 """The master: a small linear program over stage columns whose duals are the multipliers of the pricing."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepmad.engine.bounds.pricing import Box, Choice, Prices, choice_costs, no_prices
+from deepmad.engine.bounds.columns import CONVS, DEPTH, Columns, Pool
+from deepmad.engine.bounds.pricing import Prices, no_prices
 from deepmad.engine.bounds.relaxation import Relaxation, chord, envelope, log_area_range
-from deepmad.engine.bounds.tables import ENTROPY, Array, Bools, Ints, SpaceTables
+from deepmad.engine.bounds.tables import ENTROPY, Array, SpaceTables
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 else:
     OptimizeResult = Any
 
-
-CONVS, DEPTH = -2, -1
-"""Columns of `Columns.numbers`, after those of a cost table: main-path convolutions and depth."""
-
-
-@dataclass
-class Pool:
-    """Every column found so far; `fields` are (columns, 6): stage, option, depth, c_in, out and width indices."""
-
-    space: SpaceTables
-    known: set[tuple[int, Choice]] = field(default_factory=set)
-    fields: Ints = field(default_factory=lambda: np.zeros((0, 6), dtype=np.int64))
-    numbers: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.numbers = np.zeros((0, 3 + len(self.space.limits)))
-
-    def add(self, columns: Iterable[tuple[int, Choice]]) -> int:
-        """Add (stage, choice) columns; return how many were new."""
-        fields, numbers = [], []
-        for stage, choice in columns:
-            if (stage, choice) in self.known:
-                continue
-            self.known.add((stage, choice))
-            fields.append((stage, choice.option, choice.depth, choice.c_in, choice.out, choice.width or 0))
-            option, depth = self.space.options[stage][choice.option], self.space.depths[stage][choice.depth]
-            convs = option.convs[0] + (depth - 1) * option.convs[1]
-            numbers.append((*choice_costs(self.space, stage, choice), convs, depth))
-        if fields:
-            self.fields = np.concatenate([self.fields, np.array(fields)])
-            self.numbers = np.concatenate([self.numbers, np.array(numbers)])
-        return len(fields)
-
-    def inside(self, box: Box) -> "Columns":
-        """Return the columns that lie in a box."""
-        keep: Bools = np.ones(len(self.fields), dtype=bool)
-        stage, option, depth, c_in, out, width = self.fields.T
-        for values, intervals in (
-            (depth, box.depths),
-            (c_in, box.channels[:-1]),
-            (out, box.channels[1:]),
-            (width, box.widths),
-        ):
-            bounds = np.array(intervals)
-            keep &= (bounds[stage, 0] <= values) & (values <= bounds[stage, 1])
-        offered = np.zeros((self.space.stages, max(map(len, self.space.options))), dtype=bool)
-        for index, chosen in enumerate(box.options):
-            offered[index, list(chosen)] = True
-        keep &= offered[stage, option]
-        return Columns(self.fields[keep], self.numbers[keep])
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Some columns of a pool: `fields` as there, `numbers` the costs of a table, main-path convolutions and depth."""
-
-    fields: Ints
-    numbers: Array
-
-    @property
-    def stage(self) -> Ints:
-        """The stage of every column."""
-        return self.fields[:, 0]
-
-    def channels(self, index: int) -> tuple[Bools, Ints]:
-        """Return which columns say what the channels before stage `index` are, and the index they give."""
-        if index == 0:
-            return self.stage == 0, self.fields[:, 3]
-        return self.stage == index - 1, self.fields[:, 4]
-
-    def read(self, index: int, values: Array) -> Array:
-        """Return values[channels before stage `index`] for the columns that say it, 0 for the others."""
-        mask, found = self.channels(index)
-        return np.where(mask, values[np.where(mask, found, 0)], 0.0)
+_BLOCK_EXCESS = 10.0
+"""What a block too many, or too few, weighs against the relative excess over a limit."""
 
 
 @dataclass(frozen=True)
@@ -128,29 +56,31 @@ class _Rows:
         return len(self.rows) - 1
 
 
-def solve_master(
-    space: SpaceTables, relaxation: Relaxation, columns: Columns, *, limits_only: bool = False
-) -> Master | None:
-    """Return the solved master over the columns of a box, or None where they do not join into a network.
+def solve_master(space: SpaceTables, relaxation: Relaxation, pool: Pool, *, limits_only: bool = False) -> Master | None:
+    """Return the solved master over a pool's columns in a box, or None where they do not join into a network.
 
-    With `limits_only` it minimises the excess over the limits, whatever the objective: its prices then prove a box
-    empty of feasible networks where they give it a score below 0.
+    With `limits_only` it minimises the largest relative excess over the limits, below 0 where there is room, whatever
+    the objective: its prices give every feasible network a score of 0 or more.
 
     Variables: the columns' shares, one product a scale, the penalty, one excess each for budget and rho rows.
     """
     from scipy.optimize import linprog
 
-    program = _Program(space, relaxation, columns, limits_only=limits_only)
+    program = _Program(space, relaxation, pool.inside(relaxation.box), limits_only=limits_only)
     result = linprog(
         -program.gain,
         np.array(program.upper.rows),
         np.array(program.upper.right),
         np.array(program.equal.rows),
         np.array(program.equal.right),
-        [(0, None)] * program.size,
+        program.bounds,
         method="highs-ds",
+        options={"presolve": False},
     )
-    return program.read(result) if result.status == 0 else None
+    if result.status != 0:
+        return None
+    pool.mark(result.x[: program.count])
+    return program.read(result)
 
 
 class _Program:
@@ -161,18 +91,23 @@ class _Program:
         self.count, self.scale_count = len(columns.stage), len(space.scales)
         self.penalty = self.count + self.scale_count
         self.excess = self.penalty + 1
-        self.size = self.excess + len(space.limits) + self.scale_count
+        self.scale_excess = self.excess + len(space.limits)
+        self.size = self.scale_excess + self.scale_count
         self.upper, self.equal = _Rows(), _Rows()
         self.before = [columns.stage < row.stages for row in space.scales]
         self.limited = [index for index, limit in enumerate(space.limits) if np.isfinite(limit)]
         self.budget_rows = {index: self._budget(index) for index in self.limited}
         self.product_rows = [self._products(scale) for scale in range(self.scale_count)]
         self.chord_rows = [self._chords(scale) for scale in range(self.scale_count)]
+        self.total_rows = [self._totals(scale) for scale in range(self.scale_count)]
         self.penalty_rows = [self._penalty(index) for index in range(len(relaxation.penalties))]
         for stage in range(space.stages):
             self.equal.add(self._row(np.where(columns.stage == stage, 1.0, 0.0)), 1.0)
         self.link_values = [self._link(index) for index in range(1, space.stages)]
         self.gain = self._gain()
+        self.bounds: list[tuple[float | None, None]] = [(0, None)] * self.size
+        if limits_only:
+            self.bounds[self.excess] = (None, None)
 
     def _row(self, shares: Array) -> Array:
         row = np.zeros(self.size)
@@ -181,7 +116,7 @@ class _Program:
 
     def _budget(self, index: int) -> int:
         row = self._row(self.columns.numbers[:, 1 + index] / self.space.limits[index])
-        row[self.excess + index] = -1.0
+        row[self.excess if self.limits_only else self.excess + index] = -1.0
         return self.upper.add(row, 1.0)
 
     def _products(self, scale: int) -> dict[float, int]:
@@ -201,8 +136,23 @@ class _Program:
             slope, constant = chord(self.space, convs)
             earned = slope * self.columns.numbers[:, CONVS] - self.columns.numbers[:, ENTROPY]
             row = self._row(np.where(self.before[scale], earned, 0.0))
-            row[self.excess + len(self.space.limits) + scale] = -1.0
+            if self.limits_only:
+                row[self.excess] = -max(1.0, slope * convs + constant)
+            else:
+                row[self.scale_excess + scale] = -1.0
             found[convs] = self.upper.add(row, info.entropy - slope * info.convs - constant)
+        return found
+
+    def _totals(self, scale: int) -> list[tuple[int, int, int]]:
+        """Bound the blocks before a scale where the depths alone do not: rows, their signs and right sides."""
+        space, box, stages = self.space, self.relaxation.box, self.space.scales[scale].stages
+        found = []
+        for side, sign in ((1, 1), (0, -1)):
+            at = box.totals[scale][side]
+            if at != sum(int(space.depths[stage][box.depths[stage][side]]) for stage in range(stages)):
+                row = self._row(np.where(self.before[scale], sign * self.columns.numbers[:, DEPTH], 0.0))
+                row[self.scale_excess + scale] = -1.0
+                found.append((self.upper.add(row, sign * at), sign, at))
         return found
 
     def _penalty(self, index: int) -> int:
@@ -227,7 +177,8 @@ class _Program:
     def _gain(self) -> Array:
         gain = np.zeros(self.size)
         if self.limits_only:
-            gain[self.excess :] = -1.0
+            gain[self.excess] = -1.0
+            gain[self.scale_excess :] = -_BLOCK_EXCESS
             return gain
         weights = np.array([info.weight for info in self.space.scales])
         gain[self.count : self.penalty] = weights
@@ -294,6 +245,10 @@ class _Program:
                 prices.entropy[: info.stages] += duals[row]
                 prices.convs[: info.stages] -= duals[row] * slope
                 constant += float(duals[row]) * (info.entropy - slope * info.convs - base)
+        for info, totals in zip(space.scales, self.total_rows, strict=True):
+            for row, sign, at in totals:
+                prices.depths[: info.stages] -= sign * duals[row]
+                constant += float(duals[row]) * sign * at
         return constant
 
     def _objective_prices(self, prices: Prices, duals: Array) -> float:

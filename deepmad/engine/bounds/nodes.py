@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepmad.engine.bounds.master import Master, Pool, solve_master
+from deepmad.engine.bounds.columns import Pool
+from deepmad.engine.bounds.master import Master, solve_master
 from deepmad.engine.bounds.pricing import (
     Box,
     Chain,
@@ -29,6 +30,9 @@ _ROOM = 1e-9
 
 _MOST_ROUNDS_TO_EXCLUDE = 20
 """Rounds of pricing spent on proving that a box holds no network within the limits."""
+
+_FAIR_PART = 0.05
+"""Part of the distance to the floor from which on the error of the products is worth a sweep."""
 
 Floor = Callable[[], float]
 """The value that a network must exceed to be worth finding; -inf while none is known."""
@@ -61,11 +65,16 @@ class Effort:
     sweeps: int
 
 
+def _room(value: float, prices: Prices) -> float:
+    """Return the room for rounding."""
+    return _ROOM * (abs(value) + abs(prices.constant))
+
+
 def padded(value: float, prices: Prices) -> float:
     """Return a bound with room for rounding; -inf where there is no network at all."""
     if value == -math.inf:
         return value
-    return value + _ROOM * (abs(value) + abs(prices.constant))
+    return value + _room(value, prices)
 
 
 def evaluate(space: SpaceTables, node: Node, pool: Pool, floor: Floor, effort: Effort) -> Iterator[None]:
@@ -79,11 +88,13 @@ def evaluate(space: SpaceTables, node: Node, pool: Pool, floor: Floor, effort: E
             yield
             if not _round(space, node, pool, floor) or node.bound <= floor():
                 break
-        if node.bound > floor() and node.master is not None and node.master.excess > 1e-7:
-            yield from _exclude(space, node, pool)
+        if node.bound > floor() and node.master is not None:
+            yield from _squeeze(space, node, pool)
         if node.bound <= floor() or sweep == effort.sweeps or node.master is None:
             return
         if sweep and before - node.bound < 1e-4 * abs(node.bound):
+            return
+        if not _narrowing_pays(space, node, floor()):
             return
         yield from _narrow(space, node, floor())
 
@@ -104,7 +115,7 @@ def _round(space: SpaceTables, node: Node, pool: Pool, floor: Floor) -> bool:
     if shrunk != node.box:
         node.relaxation = within(node.relaxation, space, shrunk)
     cut = _add_cuts(space, node) if node.master else 0
-    master = solve_master(space, node.relaxation, pool.inside(node.box))
+    master = solve_master(space, node.relaxation, pool)
     if master is None:  # the columns of a box that has just shrunk need not join
         node.master = None
         return shrunk != node.box or new > 0
@@ -124,20 +135,31 @@ def _first_prices(space: SpaceTables, relaxation: Relaxation) -> Prices:
     return replace(prices, constant=constant)
 
 
-def _exclude(space: SpaceTables, node: Node, pool: Pool) -> Iterator[None]:
-    """Try to prove that the node's box holds no network within the limits; its bound is then -inf."""
-    for _ in range(_MOST_ROUNDS_TO_EXCLUDE):
-        master = solve_master(space, node.relaxation, pool.inside(node.box), limits_only=True)
-        if master is None or master.excess < 1e-7:
+def _squeeze(space: SpaceTables, node: Node, pool: Pool) -> Iterator[None]:
+    """Shrink the node's box to what may keep the limits, whatever its objective; its bound is -inf if nothing does.
+
+    Where the master keeps the limits, one round is worth it once the number of blocks is settled, for the
+    effectiveness limit is then one on the entropy alone and often leaves little.
+    """
+    assert node.master is not None
+    low, high = node.box.totals[-1]
+    least = -_ROOM  # 0 but for rounding: the terms, of order 1, may cancel
+    for _ in range(_MOST_ROUNDS_TO_EXCLUDE if node.master.excess > 1e-7 else int(low == high)):
+        master = solve_master(space, node.relaxation, pool, limits_only=True)
+        if master is None:
             return
         yield
         chain = price(space, node.box, master.prices)
-        if padded(chain.value, master.prices) < 0:
+        if padded(chain.value, master.prices) < least:
             node.bound = -math.inf
             return
         columns = list(enumerate(best_path(space, node.box, master.prices, chain)))
         columns += _stage_columns(space, node.box, master, master.prices, chain)
-        if not pool.add(columns):
+        new = pool.add(columns)
+        shrunk = _shrunk(node.box, chain, master.prices, least)
+        if shrunk is not node.box:
+            node.relaxation = within(node.relaxation, space, shrunk)
+        elif not new:
             return
 
 
@@ -161,7 +183,7 @@ def _stage_columns(
 def _shrunk(box: Box, chain: Chain, prices: Prices, floor: float) -> Box:
     """Return the box without the ends and options through which no network above the floor can pass."""
     # a score is short of the truth by rounding at most; what cannot reach the floor even so is dropped
-    least = floor - _ROOM * (abs(floor) + abs(prices.constant))
+    least = floor - _room(floor, prices)
 
     channels = tuple(_reached(chain.through_channels(index), at, least) for index, at in enumerate(box.channels))
     depths, options = [], []
@@ -177,7 +199,7 @@ def _shrunk(box: Box, chain: Chain, prices: Prices, floor: float) -> Box:
             depths.append(narrow if narrow[0] <= narrow[1] else (low, low))
         else:
             depths.append((low, high))
-    found = Box(channels, tuple(depths), box.widths, tuple(options))
+    found = replace(box, channels=channels, depths=tuple(depths), options=tuple(options))
     return box if found == box else found
 
 
@@ -202,6 +224,19 @@ def _add_cuts(space: SpaceTables, node: Node) -> int:
         penalties, added = (*penalties, penalty_cut(space, relaxation.first_block, master.depths)), added + 1
     node.relaxation = replace(relaxation, chords=tuple(chords), kinks=tuple(kinks), penalties=penalties)
     return added
+
+
+def _narrowing_pays(space: SpaceTables, node: Node, floor: float) -> bool:
+    """Whether there are widths to narrow, or the relaxed products hold up a fair part of the bound."""
+    master = node.master
+    if master is None or any(low < high for low, high in node.box.widths):
+        return True
+    error = 0.0
+    for info, product, entropy in zip(space.scales, master.products, master.entropies, strict=True):
+        if not info.fixed:
+            area = float(master.columns.read(info.stages, info.log_area) @ master.weights)
+            error += info.weight * float(product - area * entropy)
+    return error > _FAIR_PART * (node.bound - floor)
 
 
 _REWARDS = (0.1, -0.1, 0.3, -0.3)
@@ -231,7 +266,7 @@ def _narrow(space: SpaceTables, node: Node, floor: float) -> Iterator[None]:
             if info.stages and not info.fixed and info.weight > 0:
                 mixed = chained((*scores[: info.stages], *chain.scores[info.stages :]), box, prices)
                 best = mixed.through_channels(info.stages) + extra * info.entropy
-                limit = (best + _ROOM * (abs(floor) + abs(prices.constant)) - floor) / extra
+                limit = (best + _room(floor, prices) - floor) / extra
                 rows = high if extra > 0 else low
                 rows[scale] = _met(rows[scale], limit, box.channels[info.stages], upper=extra > 0)
     low = [np.minimum(*pair) for pair in zip(low, high, strict=True)]
@@ -239,7 +274,7 @@ def _narrow(space: SpaceTables, node: Node, floor: float) -> Iterator[None]:
     for stage, at in enumerate(box.widths):
         yield
         through = through_widths(space, stage, box, prices, chain)
-        least = floor - _ROOM * (abs(floor) + abs(prices.constant))
+        least = floor - _room(floor, prices)
         widths.append(at if through is None else _reached(through, at, least))
     node.relaxation = replace(node.relaxation, box=replace(box, widths=tuple(widths)), low=tuple(low), high=tuple(high))
 

@@ -18,12 +18,16 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True)
 class Box:
-    """A part of the space: index intervals of channels, depths and free widths, and each stage's options."""
+    """A part of the space: index intervals of channels, depths and free widths, and each stage's options.
+
+    `totals[i]` bounds the number of blocks before scale i; pricing does not know of it, the master does.
+    """
 
     channels: tuple[Interval, ...]
     depths: tuple[Interval, ...]
     widths: tuple[Interval, ...]
     options: tuple[tuple[int, ...], ...]
+    totals: tuple[Interval, ...]
 
     @property
     def single(self) -> bool:

@@ -11,7 +11,7 @@ from deepmad.engine.objectives import depth_penalty, penalised_stages
 _ROOM = 1e-9
 """Relative room given to the effectiveness limit, so that rounding never cuts off a network that keeps it."""
 _STEEPEST = 6.0
-"""Variance up to which the penalty's tangents are taken; steeper ones would spoil the linear program."""
+"""Exponent of the penalty up to which its tangents are taken; steeper ones would spoil the linear program."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ def penalty_cut(space: SpaceTables, first_block: str, depths: Array) -> Cut:
     problem, slopes = space.problem, np.zeros(space.stages)
     counted = penalised_stages(problem.objective, first_block, space.stages)
     point = depths[counted]
-    if len(point) > 1 and point.var() > _STEEPEST:
-        point = point.mean() + (point - point.mean()) * np.sqrt(_STEEPEST / point.var())
+    steepest = _STEEPEST if problem.objective == "paper" else _STEEPEST**2  # of the variance
+    if len(point) > 1 and point.var() > steepest:
+        point = point.mean() + (point - point.mean()) * np.sqrt(steepest / point.var())
     value = float(depth_penalty(problem.objective, list(point), problem.space.beta))
     if len(point) > 1 and point.var() > 1e-12:
         # d exp(Var) = exp(Var) dVar and d exp(std) = exp(std) dVar / (2 std), with dVar = 2 (L - mean) / stages
@@ -88,12 +89,35 @@ def penalty_at(space: SpaceTables, first_block: str, depths: Array) -> float:
 
 def within(relaxation: Relaxation, space: SpaceTables, box: Box) -> Relaxation:
     """Return the relaxation of a box inside the relaxation's own, with the kinks that still lie in it."""
-    kinks = []
+    box, kinks = tied(space, box), []
     for scale, found in enumerate(relaxation.kinks):
         low, high = log_area_range(space, box, scale)
         inside = tuple(kink for kink in found if low < kink < high)
         kinks.append(tuple(dict.fromkeys((low, *inside, high))))
     return replace(relaxation, box=box, kinks=tuple(kinks))
+
+
+def tied(space: SpaceTables, box: Box) -> Box:
+    """Return the box with depths and totals of blocks narrowed to what each leaves of the other.
+
+    An interval that would come out empty is left as it is: the master sees that nothing keeps it.
+    """
+    depths, totals = list(box.depths), list(box.totals)
+    for scale, info in enumerate(space.scales):
+        least = [int(space.depths[stage][depths[stage][0]]) for stage in range(info.stages)]
+        most = [int(space.depths[stage][depths[stage][1]]) for stage in range(info.stages)]
+        totals[scale] = low, high = _met(totals[scale], (sum(least), sum(most)))
+        for stage, choices in enumerate(space.depths[: info.stages]):
+            first = int(np.searchsorted(choices, low - (sum(most) - most[stage])))
+            last = int(np.searchsorted(choices, high - (sum(least) - least[stage]), "right")) - 1
+            depths[stage] = _met(depths[stage], (first, last))
+    return replace(box, depths=tuple(depths), totals=tuple(totals))
+
+
+def _met(at: Interval, other: Interval) -> Interval:
+    """Return what two intervals share; the first one where they share nothing."""
+    low, high = max(at[0], other[0]), min(at[1], other[1])
+    return (low, high) if low <= high else at
 
 
 def full_box(space: SpaceTables, kinds: tuple[str, ...]) -> Box:
@@ -105,9 +129,11 @@ def full_box(space: SpaceTables, kinds: tuple[str, ...]) -> Box:
     free = [options[0].widths for options in space.options]
     chosen = [tuple(range(len(options))) for options in space.options]
     chosen[0] = tuple(index for index in chosen[0] if space.options[0][index].kind in kinds)
-    return Box(
+    box = Box(
         tuple(whole(len(values)) for values in space.channels),
         tuple(whole(len(values)) for values in space.depths),
         tuple(whole(len(tables.values) if tables else 1) for tables in free),
         tuple(chosen),
+        tuple((0, sum(int(values[-1]) for values in space.depths[: info.stages])) for info in space.scales),
     )
+    return tied(space, box)

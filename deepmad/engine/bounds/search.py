@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepmad.engine.bounds.branching import children, network, rounded, split
-from deepmad.engine.bounds.master import Pool
+from deepmad.engine.bounds.columns import Pool
 from deepmad.engine.bounds.nodes import Effort, Node, evaluate
 from deepmad.engine.bounds.pricing import no_prices, price
 from deepmad.engine.bounds.relaxation import Relaxation, full_box, penalty_cut, within

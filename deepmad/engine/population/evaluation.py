@@ -59,15 +59,26 @@ class Evaluator:
         stem, last = self.coding.out_values[0][:, None], self.coding.out_values[-1]
         parts = [part for part in _parts(space, {0: stem, len(space.stages): last}) if part.stage is None]
         shape = (len(stem), len(last))
-        self._opening = _require(tables([parts[0].body], problem.tables, shape))
-        self._closing = _require(tables([part.body for part in parts[1:]], problem.tables, shape))
-        self._closing_convolutions = sum(len(part.body.main) for part in parts[1:])
-        self._sides = [scale.side for scale in scales(_parts(space, {}))]
+        self.opening = _require(tables([parts[0].body], problem.tables, shape))
+        self.closing = _require(tables([part.body for part in parts[1:]], problem.tables, shape))
+        self.closing_convolutions = sum(len(part.body.main) for part in parts[1:])
+        self.sides = [scale.side for scale in scales(_parts(space, {}))]
         limit = problem.budget
         latency = limit.latency_seconds(problem.batch)
         limits = {"macs": limit.macs, "params": limit.params, "rho": limit.rho, "latency_seconds": latency}
         limits["memory_bytes"] = limit.memory
         self.limits = {name: value for name, value in limits.items() if value is not None}
+
+    @property
+    def additive_limits(self) -> Floats:
+        """The limits on the costs after the log-widths, shape (costs - 1,); infinite where there is none."""
+        problem = self.problem
+        nanoseconds = problem.limit_nanoseconds
+        latencies = [
+            None if nanoseconds is None else nanoseconds - table.overhead_nanoseconds for table in problem.tables
+        ]
+        found = [problem.budget.macs, problem.budget.params, *latencies]
+        return np.array([np.inf if limit is None else float(limit) for limit in found])
 
     def _stage_kind(self, index: int, kind: str) -> _StageKind:
         """Tabulate a stage over its grid (c_in, out, inner, kernel)."""
@@ -108,32 +119,32 @@ class Evaluator:
     def _chunk(self, genomes: Genomes) -> Evaluation:
         columns = np.ascontiguousarray(genomes.T)
         stages = [self.coding.columns(columns, index) for index in range(len(self._kinds))]
-        total, found = self._costs(columns, stages)
+        total, found = self.costs(columns, stages)
         used = dict(self._used(columns, stages, total, found))
         excess = np.zeros(len(genomes))
         for name, limit in self.limits.items():
             excess += np.maximum(used[name] / limit - 1, 0)
         return Evaluation(self._values(columns, stages, found), used, excess)
 
-    def _costs(self, columns: Genomes, stages: Sequence[StageColumns]) -> tuple[Floats, list[Scale]]:
+    def costs(self, columns: Genomes, stages: Sequence[StageColumns]) -> tuple[Floats, list[Scale]]:
         """Return the costs of the whole networks, shape (costs, networks), and their scales."""
         ends = [columns[0], columns[self.coding.gene(len(stages) - 1, "out")]]
-        total = _gathered(self._opening, ends) + np.zeros((1, columns.shape[1]))
+        total = gathered(self.opening, ends) + np.zeros((1, columns.shape[1]))
         depth: Any = 1
         found: list[Scale] = []
         for index, stage in enumerate(stages):
             if self.problem.space.stages[index].stride == 2:
-                found.append(Scale(depth, total[0].copy(), stage.c_in, self._sides[len(found)]))
-            costs, convolutions = self._stage_costs(columns, index, stage)
+                found.append(Scale(depth, total[0].copy(), stage.c_in, self.sides[len(found)]))
+            costs, convolutions = self.stage_costs(columns, index, stage)
             total += costs
             depth = depth + convolutions
-        total += _gathered(self._closing, ends)
+        total += gathered(self.closing, ends)
         tail = self.problem.space.tail
         channels = stages[-1].out if tail is None else tail.out
-        found.append(Scale(depth + self._closing_convolutions, total[0], channels, self._sides[-1]))
+        found.append(Scale(depth + self.closing_convolutions, total[0], channels, self.sides[-1]))
         return total, found
 
-    def _stage_costs(self, columns: Genomes, index: int, stage: StageColumns) -> tuple[Floats, Any]:
+    def stage_costs(self, columns: Genomes, index: int, stage: StageColumns) -> tuple[Floats, Any]:
         """Return a stage's costs (costs, networks) and its main-path convolutions (networks,)."""
         genes = [columns[self.coding.c_in_gene(index)]]
         genes += [columns[self.coding.gene(index, name)] for name in ("out", "inner", "kernel")]
@@ -155,7 +166,7 @@ class Evaluator:
     ) -> tuple[Floats, Any]:
         repeats = stage.depth - 1
         if kind.first is not None and kind.later is not None:
-            first, later = _gathered(kind.first, genes), _gathered(kind.later, genes)
+            first, later = gathered(kind.first, genes), gathered(kind.later, genes)
         else:
             parts = _stage_parts(self.problem.space, index, kind.kind, stage)
             first, later = (body_costs(part.body, self.problem.tables, len(repeats)) for part in parts)
@@ -202,7 +213,7 @@ class Evaluator:
         return np.choose(columns[self.coding.gene(0, "block")], values) if len(kinds) > 1 else np.asarray(values[0])
 
 
-def _gathered(found: Sequence[Table], indices: Sequence[npt.NDArray[np.intp]]) -> Any:
+def gathered(found: Sequence[Table], indices: Sequence[npt.NDArray[np.intp]]) -> Any:
     """Return the sum of what the tables hold at `indices`, shape (costs, networks) or (costs, 1), or 0."""
     total: Any = 0.0
     for position, table in enumerate(found):

@@ -119,17 +119,21 @@ class Coding:
 
     def broken_rules(self, genomes: Genomes) -> npt.NDArray[np.intp]:
         """Return how many of the space's rules each network breaks, shape (networks,)."""
-        rules, columns = self.space.rules, np.ascontiguousarray(genomes.T)
-        count = np.zeros(len(genomes), dtype=np.intp)
-        for index, choice in enumerate(self.space.stages):
-            stage = self.columns(columns, index)
-            if rules.non_decreasing:
-                count += stage.out < stage.c_in
-            if rules.growth is not None:
-                count += stage.out > rules.growth * stage.c_in
-            if choice.width is not None:
-                ratio = rules.width_ratio
-                count += (stage.width < ratio.min * stage.out) | (stage.width > ratio.max * stage.out)
+        columns = np.ascontiguousarray(genomes.T)
+        broken = [self.broken_by(index, self.columns(columns, index)) for index in range(len(self.space.stages))]
+        return np.asarray(np.sum(broken, axis=0), dtype=np.intp)
+
+    def broken_by(self, index: int, stage: StageColumns) -> npt.NDArray[np.intp]:
+        """Return how many of the space's rules a stage with these values breaks, shape (networks,)."""
+        rules = self.space.rules
+        count = np.zeros(len(stage.out), dtype=np.intp)
+        if rules.non_decreasing:
+            count += stage.out < stage.c_in
+        if rules.growth is not None:
+            count += stage.out > rules.growth * stage.c_in
+        if self.space.stages[index].width is not None:
+            ratio = rules.width_ratio
+            count += (stage.width < ratio.min * stage.out) | (stage.width > ratio.max * stage.out)
         return count
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from deepmad.engine.population.evaluation import Evaluator
 from deepmad.engine.population.genomes import Coding, Genomes
 from deepmad.engine.problems import Problem
+from deepmad.engine.search.agenda import Agenda
 from deepmad.engine.search.descent import Neighbourhood, descend, neighbourhood
 from deepmad.engine.search.genetic import generations
 from deepmad.engine.search.repair import Repair
@@ -20,9 +21,11 @@ from deepmad.search_spaces.errors import InputError
 SMALL_SPACE = 100_000
 """Networks up to which a space is looked through from end to end."""
 BATCH = 8192
-RESTART_GENERATIONS, RESTART_SIZE = 120, 800
+FIRST_GENERATIONS, RESTART_GENERATIONS, RESTART_SIZE = 30, 120, 800
+KINDS = ("scouted", "random", "around")
+"""Rounds take turns: from frames all over the space, from random networks, and around the optima so far."""
 KICK_GENERATIONS, KICK_SIZE = 15, 800
-KICKS = 6
+KICKS = 4
 """Kicks in a row that may fail before the search goes elsewhere."""
 PROMISING = 0.003
 """A local optimum over pairs is looked at more closely within this part of the best objective."""
@@ -39,13 +42,13 @@ def search(
 ) -> Architecture | None:
     """Return the best feasible network found, or None where none was.
 
-    Every round runs a genetic search, descends from its best to a local optimum and kicks that one until it
-    stays. Rounds begin in turn from random networks and around the optima so far; the first begins around
-    `starts` where there are any, which need be neither feasible nor members of the space. A space of up to
-    `SMALL_SPACE` networks is looked through instead. The search ends after `rounds` rounds or, within about
-    0.2 s, `seconds`; with `rounds` alone it is deterministic for a `seed`. `on_better` is called with every
-    better network and its objective. Raises `InputError` where neither end is given, or where a start has
-    another number of stages.
+    Rounds of three kinds take turns: one scouts which frames (depths, kernels, blocks) are worth most when their
+    widths are relaxed, the others run a genetic search from random networks or around the optima so far. All look
+    closely at the frames around what they find, the most promising first. The first round begins around `starts`
+    where there are any, which need be neither feasible nor members of the space. A space of up to `SMALL_SPACE`
+    networks is looked through instead. The search ends after `rounds` rounds or, within about 0.2 s, `seconds`;
+    with `rounds` alone it is deterministic for a `seed`. `on_better` is called with every better network and its
+    objective. Raises `InputError` where neither end is given, or where a start has another number of stages.
     """
     began = time.monotonic()
     if seconds is None and rounds is None:
@@ -76,21 +79,28 @@ def _look_through(trials: Trials) -> None:
 
 
 def _explore(trials: Trials, rng: np.random.Generator, starts: Genomes, rounds: int | None) -> None:
-    """Run rounds until there were enough or the time is up: from random networks, every other from the optima."""
+    """Run rounds until there were enough or the time is up."""
     coding = trials.evaluator.coding
-    around: Neighbourhood | None = None
-    optima: Genomes = starts
+    if not len(starts):  # a feasible network at once
+        generations(trials, rng, random_genomes(coding, rng, 4 * RESTART_SIZE), FIRST_GENERATIONS, RESTART_SIZE)
+    widths = [0, *coding.genes("out"), *coding.genes("inner")]
+    agenda = Agenda(trials, rng, neighbourhood(coding, rng), neighbourhood(coding, rng, widths))
+    optima = starts
     for number in count() if rounds is None else range(rounds):
         if trials.over:
             return
-        if len(optima) and (number % 2 or number == 0):
-            first = np.concatenate([optima, _near(coding, rng, optima)])
+        kind = KINDS[(number + 2 * bool(len(starts))) % len(KINDS)]
+        if kind == "scouted":
+            agenda.scout()
+            point = agenda.work()
         else:
             first = random_genomes(coding, rng, 4 * RESTART_SIZE)
-        elite = generations(trials, rng, first, RESTART_GENERATIONS, RESTART_SIZE)
-        around = around or neighbourhood(coding, rng)
-        point = _kick(trials, rng, around, descend(trials, around, elite.best, deep=True))
-        optima = np.concatenate([optima, point.genomes])
+            if kind == "around" and len(optima):
+                first = np.concatenate([optima, _near(coding, rng, optima)])
+            elite = generations(trials, rng, first, RESTART_GENERATIONS, RESTART_SIZE)
+            point = agenda.work(_kick(trials, rng, agenda.everything, elite.best))
+        if point is not None:
+            optima = np.concatenate([optima, point.genomes])
 
 
 def _near(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genomes:
@@ -103,6 +113,7 @@ def _kick(trials: Trials, rng: np.random.Generator, around: Neighbourhood, point
     """Leave a local optimum by trading depth for width, and go on from where that leads if it is better."""
     coding = trials.evaluator.coding
     depths, failed = coding.genes("depth"), 0
+    point = descend(trials, around, point, deep=True)
     while failed < KICKS and not trials.over:
         kicked = varied(coding, rng, traded(coding, rng, np.repeat(point.genomes, 4 * KICK_SIZE, axis=0)))
         kicked = trials.repair(kicked)

@@ -1,6 +1,6 @@
 """Neighbourhood descent: over pairs of moves, then over triples, until none of them is better."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -24,18 +24,20 @@ IMPROVEMENT = 1e-9
 class Neighbourhood:
     """Which moves are made together: rows of positions in `moves`, the wide ones for pairs, the near for triples."""
 
+    genes: tuple[int, ...]
     pairs: npt.NDArray[np.intp]
     triples: npt.NDArray[np.intp]
 
 
-def moves(coding: Coding, genome: Genomes, steps: tuple[int, ...]) -> Genomes:
+def moves(coding: Coding, genome: Genomes, steps: tuple[int, ...], chosen: Sequence[int]) -> Genomes:
     """Return single moves from `genome` as differences, shape (moves, genes).
 
     A gene goes up or down by up to `steps` choices; a stage's two widths go together; the first move is none.
     """
     genes = len(coding.sizes)
     rows = [np.zeros(genes, dtype=np.intp)]
-    for gene, size in enumerate(coding.sizes):
+    for gene in chosen:
+        size = coding.sizes[gene]
         unit = np.eye(genes, dtype=np.intp)[gene]
         reach = [step for step in steps if step < size and (step in NEAR or size > MANY_CHOICES)]
         rows += [sign * step * unit for step in reach for sign in (-1, 1)]
@@ -46,18 +48,19 @@ def moves(coding: Coding, genome: Genomes, steps: tuple[int, ...]) -> Genomes:
     return np.array(rows)
 
 
-def neighbourhood(coding: Coding, rng: np.random.Generator) -> Neighbourhood:
+def neighbourhood(coding: Coding, rng: np.random.Generator, genes: Sequence[int] | None = None) -> Neighbourhood:
     """Return the combinations of two wide and of three near moves in random order, a sample where they are many."""
     genome = np.zeros(len(coding.sizes), dtype=np.intp)
+    chosen = tuple(range(len(coding.sizes)) if genes is None else genes)
     groups = []
     for steps, together in ((WIDE, 2), (NEAR, 3)):
-        count = len(moves(coding, genome, steps))
+        count = len(moves(coding, genome, steps, chosen))
         if comb(count, together) > MOST_NEIGHBOURS:
             groups.append(rng.integers(0, count, (MOST_NEIGHBOURS, together)))
         else:
             rows = np.array(list(combinations(range(count), together)), dtype=np.intp)
             groups.append(rng.permutation(rows.reshape(-1, together)))
-    return Neighbourhood(*groups)
+    return Neighbourhood(chosen, *groups)
 
 
 def descend(trials: Trials, around: Neighbourhood, start: Trial, *, deep: bool) -> Trial:
@@ -84,7 +87,7 @@ def _better(trials: Trials, around: Neighbourhood, point: Trial, *, deep: bool) 
 def _neighbours(coding: Coding, around: Neighbourhood, genome: Genomes, *, deep: bool) -> Iterator[Genomes]:
     """Yield the neighbours of a genome in batches."""
     for steps, rows in ((WIDE, around.pairs), (NEAR, around.triples))[: 2 if deep else 1]:
-        single = moves(coding, genome, steps)
+        single = moves(coding, genome, steps, around.genes)
         for first in range(0, len(rows), BATCH):
             together = rows[first : first + BATCH]
             yield genome + sum(single[together[:, column]] for column in range(together.shape[1]))
