@@ -25,14 +25,15 @@ SMALL_SPACE = 1e9
 """Networks up to which CP-SAT is given most of the time; above, it proves nothing worth having in minutes."""
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
-FIRST_SEARCH_SECONDS, FIRST_SEARCH_SHARE = 8.0, 0.2
+FIRST_SEARCH_SECONDS, FIRST_SEARCH_SHARE = 4.0, 0.2
 """Enough for a round or two of the search on the largest presets, and its share of the time at most."""
 SMALL_SEARCH_SECONDS = 1.0
 SEARCH_SECONDS = 8.0
 EXACT_SHARE = 0.1
 """CP-SAT's share of the time left on a large space in which the search met no feasible network."""
-POLISH_SHARE = 0.1
-"""Part of the time used that a last search takes once the gap is closed: good enough is not yet good."""
+EXTRA_SECONDS = 10.0
+"""Time at most that a solve goes on once the gap is closed, and no longer than it took so far: good enough is not
+yet good, and the network delivered matters more than the seconds saved."""
 CLOSING_SECONDS = 1.0
 """Time kept for ending the solve."""
 BOUND_STEPS_PER_SEARCH = 25
@@ -102,6 +103,14 @@ def design(
     return run.infeasible() if infeasible else run.solution()
 
 
+@dataclass(frozen=True)
+class _End:
+    """Where a solve whose gap is closed ends: the bound's steps, and the seconds since it began."""
+
+    steps: int
+    seconds: float
+
+
 class _Solve:
     """One solve: its settings and the race between best and bound."""
 
@@ -129,10 +138,7 @@ class _Solve:
             self.search(first, self.solver.seed, starts)
             if self.race.network is None and self.exact(EXACT_SHARE):
                 return True
-            if self.bound(searchers):
-                return True
-        self.polish()
-        return False
+            return self.bound(searchers)
 
     def go_small(self, starts: Sequence[Architecture]) -> bool:
         """As `go`, with most of the time for CP-SAT, in a space that it may search to the end."""
@@ -140,11 +146,6 @@ class _Solve:
         if self.exact(SMALL_EXACT_SHARE):
             return True
         return self.bound(None)
-
-    def polish(self) -> None:
-        """Search a little more around a network that is proven near the optimum, where it is not proven to be it."""
-        if self.race.closed and self.race.gap > 0 and self.race.network is not None:
-            self.search(POLISH_SHARE * self.race.seconds, self.solver.seed, [self.race.network])
 
     def search(self, seconds: float, seed: int, starts: Sequence[Architecture]) -> None:
         """Search in this process for a share of the time, or a fixed number of rounds."""
@@ -190,24 +191,32 @@ class _Solve:
         """Tighten the bound in this process while others search; return whether there is no network."""
         from deepmad.engine.bounds import tighten
 
-        most = self.solver.deterministic_limit
         if self.race.closed or self.left <= CLOSING_SECONDS:
             return False
+        ends: _End | None = None
         for count, step in enumerate(tighten(self.problem, lambda: self.race.best), start=1):
             self.race.doing = "bounding"
             if step.infeasible and self.race.network is None:
                 return True
             self.race.offer(step.proposal)
             self.race.lower(step.bound)
-            over = count >= 10 * most if most is not None else self.left <= CLOSING_SECONDS
             if searchers:
                 searchers.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
-            if step.done or self.race.closed or over:
+            if ends is None and self.race.closed:
+                ends = _End(2 * count, self.race.seconds + min(EXTRA_SECONDS, self.race.seconds))
+            if step.done or self.race.gap == 0 or self.over(count, ends):
                 return False
             if searchers is None and count % BOUND_STEPS_PER_SEARCH == 0:
                 starts = [network for network in (step.proposal, self.race.network) if network]
                 self.search(min(SEARCH_SECONDS / 2, self.left), self.solver.seed + count, starts)
         return False
+
+    def over(self, steps: int, ends: "_End | None") -> bool:
+        """Whether the bound has had its time, or its number of steps under a deterministic limit."""
+        most = self.solver.deterministic_limit
+        if most is not None:
+            return steps >= min(10 * most, math.inf if ends is None else ends.steps)
+        return self.left <= CLOSING_SECONDS or (ends is not None and self.race.seconds >= ends.seconds)
 
     def solution(self, *, interrupted: bool = False) -> Solution:
         """Return the solution around the best network so far."""
