@@ -116,7 +116,7 @@ def _shared(settings: "CpSat", share: float) -> "CpSat":
 def _designed(problem: "Problem", settings: "CpSat", wishes: Wishes, report: "Report") -> "Solution":
     """Return the solution, through the measured loop where there is a target to measure against."""
     from deepmad.engine.loop import design_measured
-    from deepmad.engine.solvers import design
+    from deepmad.engine.solvers import Interrupted, design
 
     measuring = wishes.measuring
     if measuring is not None and "latency_seconds" in problem.limits():
@@ -124,7 +124,10 @@ def _designed(problem: "Problem", settings: "CpSat", wishes: Wishes, report: "Re
     solution = design(problem, settings, report=report)
     if measuring is None or solution.architecture is None:
         return solution
-    return replace(solution, measured=measuring(solution.architecture))
+    try:
+        return replace(solution, measured=measuring(solution.architecture))
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(solution) from interrupt
 
 
 def _report(shown: Bar, seconds: float = 0.0) -> "Report":
