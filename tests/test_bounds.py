@@ -22,7 +22,7 @@ from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.spaces import Rules, Space, StageSpace, StemSpace, WidthRatio, expanded, load_space
 from tests.brute_force import members
-from tests.catalogue import StairTable
+from tests.catalogue import StairTable, small_space
 
 
 def random_space(random: np.random.Generator) -> Space:
@@ -299,3 +299,11 @@ def test_the_same_steps_come_twice() -> None:
     problem, _ = random_problem(np.random.default_rng(0))
     first, second = (list(itertools.islice(tighten(problem, lambda: None), 40)) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("left", [-1, 0, 1])
+def test_a_latency_that_the_overhead_takes_up_is_proven_infeasible(left: int) -> None:
+    table = StairTable()
+    limit = Budget(latency=(table.overhead_nanoseconds + left) / 1e9)
+    *_, last = itertools.islice(tighten(Problem(small_space(), limit, table=table), lambda: None), 50)
+    assert last.infeasible
