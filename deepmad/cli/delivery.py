@@ -61,14 +61,16 @@ def deliver(
     except Interrupted as interrupt:
         solution, code = interrupt.solution, INTERRUPTED
     solution = replace(solution, predicted_by_device=predicted_by_device(tables, solution.architecture))
-    if output is not None:
-        solution.save(output)
-    if json:
-        emit_json(solution.to_dict())
-    else:
-        solution_report(solution, out())
+    try:
         if output is not None:
-            say(f"written to {output}")
+            solution.save(output)
+    finally:  # a network found is told even where its file cannot be written
+        if json:
+            emit_json(solution.to_dict())
+        else:
+            solution_report(solution, out())
+    if output is not None and not json:
+        say(f"written to {output}")
     if code is not None:
         return code
     missed = solution.measured is not None and solution.measured.violated
