@@ -1,5 +1,6 @@
 """The nearest feasible limits against brute force: what is said to be nearest is, and its witness keeps all others."""
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -10,9 +11,10 @@ from deepmad.engine.budgets import Budget
 from deepmad.engine.limits import only, with_limit
 from deepmad.engine.nearest import nearest
 from deepmad.engine.problems import Problem
+from deepmad.engine.solvers import CpSat, design
 from deepmad.search_spaces.spaces import Space, load_space, parse_space
 from tests.brute_force import Counted, count
-from tests.catalogue import StairTable
+from tests.catalogue import StairTable, small_space
 
 TEXT = """
 format: deepmad/space@1
@@ -113,3 +115,15 @@ def test_full_size_spaces_get_a_witness(name: str, limits: dict[str, float]) -> 
         assert found is not None
         assert found.value > problem.limits()[limit]
         assert with_limit(problem, limit, found.value).broken(found.network) == []
+
+
+def test_who_asks_for_a_throughput_is_told_one() -> None:
+    problem = Problem(small_space(), Budget(throughput=1e5), StairTable())
+    solution = design(problem, CpSat(workers=1, time_limit=20))
+    assert solution.nearest is not None
+    assert "meets latency_seconds 1e-05 (throughput 100000/s)" in solution.message
+    told = re.search(r"feasible from .*throughput ([\d.]+)/s", solution.message)
+    assert told is not None
+    typed = float(told[1])
+    assert 1 / typed == pytest.approx(solution.nearest["latency_seconds"], rel=1e-3)
+    assert design(replace(problem, budget=Budget(throughput=typed)), CpSat(workers=1, time_limit=20)).architecture

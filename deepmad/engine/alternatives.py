@@ -15,8 +15,6 @@ from deepmad.engine.solutions import DIFFERENT_STAGES, Solution, alternative, fo
 from deepmad.engine.solvers import CpSat, Interrupted
 from deepmad.search_spaces.architectures import Architecture
 
-SMALL_SPACE = 1e9
-"""Networks up to which the alternatives are proven to be the best ones, one after the other."""
 ARCHIVE = 20_000
 """Networks kept of those met within the gap, the best ones."""
 
@@ -73,7 +71,7 @@ def _alternatives(problem: Problem, best: Architecture, count: int, solver: CpSa
     """Return up to `count` - 1 networks that differ from `best` and from each other."""
     if len(problem.space.stages) < DIFFERENT_STAGES:
         return Alternatives([], complete=True)
-    if problem.space.size() <= SMALL_SPACE:
+    if problem.small:
         return _exact(problem, best, count, solver, seconds)
     return Alternatives(_searched(problem, [best], count, solver, seconds))
 

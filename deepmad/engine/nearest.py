@@ -16,8 +16,8 @@ LOOSE_SECONDS = 1e6
 """and one in seconds, small enough for its nanoseconds to be added up in 64 bits."""
 SEARCH_SHARE, LONGEST_SEARCH = 0.6, 10.0
 """The quick search's share of the time, and its seconds at most,"""
-SMALL_SPACE, SHORTEST_SEARCH = 1e9, 0.3
-"""but few seconds in a space of up to so many networks: CP-SAT is soon through with it."""
+SHORTEST_SEARCH = 0.3
+"""but few seconds in a small space: CP-SAT is soon through with it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
     from deepmad.engine.search.scored import search_least
 
     free = with_limit(problem, name, LOOSE_SECONDS if name == "latency_seconds" else LOOSE)
-    longest = SHORTEST_SEARCH if problem.space.size() <= SMALL_SPACE else LONGEST_SEARCH
+    longest = SHORTEST_SEARCH if problem.small else LONGEST_SEARCH
     searching = min(longest, SEARCH_SHARE * seconds)
     witness = search_least(free, name, seed=seed, seconds=searching)
     if witness is not None:
@@ -71,7 +71,9 @@ def clash_message(problem: Problem, names: Sequence[str], near: Mapping[str, Nea
     `names` are the limits that clash, `near` the nearest values known. Values are rounded up where they are
     rounded, so that a limit typed from the sentence is feasible.
     """
-    asked = [f"{name} {problem.limits()[name]:.6g}" for name in names]
+    asked = [
+        f"{name} {problem.limits()[name]:.6g}{_throughput(problem, name, problem.limits()[name])}" for name in names
+    ]
     start = f"no network of space {problem.space.name} meets "
     if not names:
         return start + "the space's own rules; loosen the rules"
@@ -83,10 +85,20 @@ def clash_message(problem: Problem, names: Sequence[str], near: Mapping[str, Nea
         others = " and ".join(other for other in names if other != name)
         proof = "proven nearest" if found.proven else "the best found"
         kept = f"{others} as asked, {proof}" if others else proof
-        ways.append(f"{name} {human(rounded_up(found.value), KINDS[name])} ({kept})")
+        value = rounded_up(found.value)
+        ways.append(f"{name} {human(value, KINDS[name])}{_throughput(problem, name, value)} ({kept})")
     missing = " or ".join(name for name in names if name not in near)
     rest = f"; no network was found by loosening {missing} alone" if missing else ""
     return f"{start}; feasible from {' or '.join(ways)}{rest}"
+
+
+def _throughput(problem: Problem, name: str, seconds: float) -> str:
+    """Return what a latency is as a throughput, rounded down, where that is what was asked for."""
+    if name != "latency_seconds" or problem.budget.throughput is None:
+        return ""
+    throughput = problem.batch / seconds
+    step = 10.0 ** (math.floor(math.log10(throughput)) - 3)
+    return f" (throughput {math.floor(throughput / step * (1 + 1e-9)) * step:.10g}/s)"
 
 
 def rounded_up(value: float, digits: int = 4) -> float:

@@ -12,6 +12,9 @@ from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import Space
 
+SMALL_SPACE = 1e9
+"""Networks up to which CP-SAT may search a space to its end; above, it proves nothing worth having in minutes."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -66,6 +69,11 @@ class Problem:
         if self.table is None:
             return ()
         return tuple(self.table) if isinstance(self.table, Sequence) else (self.table,)
+
+    @property
+    def small(self) -> bool:
+        """Whether the space is small enough for CP-SAT to search it to its end."""
+        return self.space.size() <= SMALL_SPACE
 
     @property
     def limit_nanoseconds(self) -> int | None:

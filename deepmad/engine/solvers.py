@@ -21,8 +21,6 @@ from deepmad.engine.solutions import LimitUse, Solution, SolverInfo, Status, fou
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 
-SMALL_SPACE = 1e9
-"""Networks up to which CP-SAT is given most of the time; above, it proves nothing worth having in minutes."""
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
 FIRST_SEARCH_SECONDS, FIRST_SEARCH_SHARE = 4.0, 0.2
@@ -39,7 +37,8 @@ CLOSING_SECONDS = 1.0
 BOUND_STEPS_PER_SEARCH = 25
 SEARCH_ROUNDS = 1
 LEAST_EXPLAINING_SECONDS, CLASH_SHARE = 10.0, 0.5
-"""Seconds at least to say why there is no network, and the share in which the clash is looked for."""
+"""Seconds to say why there is no network, even past the time limit (but no longer than that again), and the share in
+which the clash is looked for."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class _Solve:
         """Run until the gap is closed or the time is over; return whether there is no feasible network."""
         for network in starts:
             self.race.offer(network)
-        if self.problem.space.size() <= SMALL_SPACE:
+        if self.problem.small:
             return self.go_small(starts)
         with _searchers(self.problem, self.workers - 1, self.solver.seed) as searchers:
             first = min(FIRST_SEARCH_SECONDS, FIRST_SEARCH_SHARE * self.left)
@@ -258,7 +257,8 @@ class _Solve:
 
         self.race.doing = "explaining"
         self.race.tell()
-        ends = time.monotonic() + max(self.left if math.isfinite(self.left) else 0.0, LEAST_EXPLAINING_SECONDS)
+        least = min(LEAST_EXPLAINING_SECONDS, self.solver.time_limit)
+        ends = time.monotonic() + max(self.left if math.isfinite(self.left) else 0.0, least)
         options = {"workers": self.workers, "seed": self.solver.seed}
         names: list[str] | None = None
         near: dict[str, Nearest] = {}

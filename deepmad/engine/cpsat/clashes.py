@@ -10,10 +10,9 @@ from deepmad.engine.problems import Problem
 from deepmad.engine.search import search
 from deepmad.search_spaces.architectures import Architecture
 
-LARGE_SPACE = 1e9
-"""Networks from which on CP-SAT is the last to be asked."""
 SEARCH_SHARE, CPSAT_SHARE = 0.15, 0.15
-"""Shares of the time for the quick search and for CP-SAT there; branch and price has the rest."""
+"""Shares of the time for the quick search and for CP-SAT, the last to be asked, in a large space; branch and price has
+the rest."""
 SUBSET_SHARE = 0.6
 """Share of the time left that one set of limits may take: those that can be met take next to none."""
 
@@ -50,7 +49,7 @@ def _feasible(problem: Problem, *, seconds: float, workers: int, seed: int) -> E
     On a large space a quick search finds the network, if there is one, and branch and price the proof.
     """
     ends = time.perf_counter() + seconds
-    if problem.space.size() > LARGE_SPACE:
+    if not problem.small:
         try:
             search(problem, seed=seed, seconds=SEARCH_SHARE * seconds, on_better=_met)
         except _FoundError as met:
