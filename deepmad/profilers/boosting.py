@@ -38,8 +38,9 @@ def corrected(values: Floats, rough: Floats, features: Floats, twins: tuple[tupl
         raise InputError(
             "import: scikit-learn, which predicts between the rows, is missing; pip install 'deepmad[predict]'"
         ) from error
-    table = _Table(values, rough, features, twins)
-    learnt, holes = table.rows(known), table.rows(~known)
+    learnt, holes = (_rows(chosen, values, rough, features, twins) for chosen in (known, ~known))
+    told = ~np.isnan(learnt).all(axis=0)  # the trees refuse a column without any number
+    learnt, holes = learnt[:, told], holes[:, told]
     corrections = np.zeros(len(holes))
     for loss in LOSSES:
         model = HistGradientBoostingRegressor(
@@ -74,15 +75,10 @@ def shifted(values: Floats, step: tuple[int, ...]) -> Floats:
     return found
 
 
-class _Table:
-    """What the trees see of the cells; single precision, as there may be many of them."""
-
-    def __init__(self, values: Floats, rough: Floats, features: Floats, twins: tuple[tuple[int, ...], ...]) -> None:
-        self.values, self.rough, self.features, self.twins = values, rough, features, twins
-
-    def rows(self, chosen: Bools) -> npt.NDArray[np.float32]:
-        """Return the features of the chosen cells, shape (chosen, features)."""
-        rough = self.rough[chosen]
-        around = [shifted(self.values, step)[chosen] - rough for step in self.twins]
-        columns = np.concatenate([np.stack([rough, *around], axis=-1), self.features[chosen]], axis=-1)
-        return columns.astype(np.float32)
+def _rows(
+    chosen: Bools, values: Floats, rough: Floats, features: Floats, twins: tuple[tuple[int, ...], ...]
+) -> npt.NDArray[np.float32]:
+    """Return what the trees see of the chosen cells, shape (chosen, features); NaN where a twin was not measured."""
+    around = [shifted(values, step)[chosen] - rough[chosen] for step in twins]
+    columns = np.concatenate([np.stack([rough[chosen], *around], axis=-1), features[chosen]], axis=-1)
+    return columns.astype(np.float32)
