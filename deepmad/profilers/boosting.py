@@ -17,6 +17,8 @@ from deepmad.search_spaces.errors import InputError
 LOSSES = ("absolute_error", "squared_error")
 """A model of each; their mean is better than either."""
 TREES, LEAVES, RATE, SMALLEST_LEAF, SHARE_OF_FEATURES = 400, 63, 0.07, 8, 0.3
+ROWS_A_LEAF = 100
+"""A tree has no more leaves than one for so many measured cells: small tables would be learnt by heart."""
 FEWEST = 200
 """Fewer measured cells than this teach nothing: the rough prediction stays."""
 
@@ -41,10 +43,11 @@ def corrected(values: Floats, rough: Floats, features: Floats, twins: tuple[tupl
     learnt, holes = (_rows(chosen, values, rough, features, twins) for chosen in (known, ~known))
     told = ~np.isnan(learnt).all(axis=0)  # the trees refuse a column without any number
     learnt, holes = learnt[:, told], holes[:, told]
+    leaves = max(2, min(LEAVES, len(learnt) // ROWS_A_LEAF))
     corrections = np.zeros(len(holes))
     for loss in LOSSES:
         model = HistGradientBoostingRegressor(
-            loss=loss, max_iter=TREES, learning_rate=RATE, max_leaf_nodes=LEAVES, min_samples_leaf=SMALLEST_LEAF,
+            loss=loss, max_iter=TREES, learning_rate=RATE, max_leaf_nodes=leaves, min_samples_leaf=SMALLEST_LEAF,
             l2_regularization=1.0, max_features=SHARE_OF_FEATURES, early_stopping=False, random_state=0,
         )  # fmt: skip
         model.fit(learnt, (values - rough)[known])
