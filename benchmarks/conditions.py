@@ -23,7 +23,7 @@ def conditions() -> dict[str, str]:
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False
     )
-    script, *arguments = sys.argv
+    script, *arguments = [Path(text).name if Path(text).is_absolute() else text for text in sys.argv]
     return {
         "command": shlex.join(["python", "-m", f"benchmarks.{Path(script).stem}", *arguments]),
         "commit": described.stdout.strip() or "unknown",

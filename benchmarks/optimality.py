@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +29,8 @@ from deepmad.search_spaces.spaces import load_space
 
 FORMULATIONS = ("deepmad", "product-model", "minlp", "search")
 PRESETS = ("r18", "r34", "r50")
+Point = tuple[float, float | None, float | None]
+"""Seconds, best objective and upper bound; None for what is not known yet."""
 app = typer.Typer(add_completion=False)
 
 
@@ -38,7 +40,7 @@ class Run:
 
     preset: str
     formulation: str
-    points: list[tuple[float, float | None, float | None]]
+    points: list[Point]
     seconds: float
     peak_bytes: int
 
@@ -181,6 +183,19 @@ def _seconds_to(run: Run, gap: float) -> float | None:
     return None
 
 
+def _thinned(points: list[Point]) -> Iterator[Point]:
+    """Yield the points at which best or bound moved by 0.1 % since the last one, and the end."""
+    last: Point | None = None
+    for place, point in enumerate(points):
+        moved = last is None or any(
+            (new is None) != (old is None) or (new is not None and old is not None and abs(new - old) > 1e-3 * abs(new))
+            for new, old in zip(point[1:], last[1:], strict=True)
+        )
+        if moved or place == len(points) - 1:
+            last = point
+            yield point
+
+
 def _plot(runs: Sequence[Run], time_limit: float) -> Path:
     """Plot best (solid) and bound (dashed) over time, a panel a preset."""
     import matplotlib as mpl
@@ -196,7 +211,7 @@ def _plot(runs: Sequence[Run], time_limit: float) -> Path:
         shown = [run for run in runs if run.preset == preset]
         for run in shown:
             for place, style in ((1, "-"), (2, "--")):
-                line = [(point[0], point[place]) for point in run.points if point[place] is not None]
+                line = [(point[0], point[place]) for point in _thinned(run.points) if point[place] is not None]
                 if line:
                     line.append((time_limit, line[-1][1]))
                     label = run.formulation if style == "-" else None
@@ -204,10 +219,21 @@ def _plot(runs: Sequence[Run], time_limit: float) -> Path:
                         *zip(*line, strict=True), style, where="post", color=colours[run.formulation], label=label
                     )
         best = max(run.points[-1][1] or 0.0 for run in shown if run.points)
-        panel.set(title=preset, xlabel="seconds", xscale="log", xlim=(0.1, time_limit), ylim=(0.85 * best, 2.3 * best))
+        panel.set(
+            title=preset,
+            xlabel="seconds",
+            xscale="log",
+            xlim=(0.1, time_limit),
+            yscale="log",
+            ylim=(0.8 * best, 3.4 * best),
+        )
     axes[0][0].set_ylabel("objective: best (solid), bound (dashed)")
-    axes[0][0].legend(loc="lower right", fontsize="small")
-    figure.tight_layout()
+    for panel in axes[0]:
+        panel.yaxis.set_major_formatter("{x:,.0f}")
+        panel.yaxis.set_minor_formatter("{x:,.0f}")
+        panel.tick_params(axis="y", which="both", labelsize="small")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="upper center", ncols=len(FORMULATIONS), frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 0.93))
     path = RESULTS / "optimality.svg"
     figure.savefig(path, metadata={"Date": None})
     return path

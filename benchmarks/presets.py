@@ -1,6 +1,7 @@
 """Design every preset: objective, bound, gap and time, beside the published structures of the same budget.
 
-The reference objective; r18, r34 and r50 without a classifier, as published. Run: python -m benchmarks.presets
+The reference objective; r18, r34 and r50 without a classifier, as published. Run: python -m benchmarks.presets --paper,
+and with --gap 0 for proven optima, which go into a file of their own.
 """
 
 import json
@@ -40,7 +41,7 @@ def main(
             rows.append(solve(name, objective, CpSat(time_limit, gap, workers, seed)))
             print(rows[-1], flush=True)
     Console(width=160).print(plain_table(list(rows[0]), [[str(value) for value in row.values()] for row in rows]))
-    print(f"written to {write_results('presets', rows)}")
+    print(f"written to {write_results('presets' if gap else 'presets-optimal', rows)}")
 
 
 def solve(name: str, objective: ObjectiveName, solver: CpSat) -> dict[str, object]:

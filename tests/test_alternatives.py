@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from deepmad.cli.schema import schema_of
-from deepmad.engine.alternatives import different, with_alternatives
+from deepmad.engine.alternatives import _searched, different, with_alternatives
 from deepmad.engine.budgets import Budget
 from deepmad.engine.problems import Problem
 from deepmad.engine.solutions import Solution
@@ -119,3 +119,15 @@ def test_the_file_keeps_them_and_each_has_its_number(tmp_path: Path) -> None:
     marked = tmp_path / "net#3"  # a file may be called so
     marked.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     assert Architecture.load(marked) == networks[0]
+
+
+def test_a_search_adds_to_the_networks_that_are_proven() -> None:
+    problem = three()
+    best = feasible()[0][1]
+    second = next(network for _, network in feasible() if different(network, best))
+    found = _searched(problem, [best, second], 5, EXACT, seconds=0.3)
+    assert found[0] == second
+    for one, other in itertools.combinations([best, *found], 2):
+        assert different(one, other)
+    assert all(problem.value(network) >= 0.92 * feasible()[0][0] for network in found[1:])
+    assert 1 < len(found) <= 4

@@ -22,7 +22,7 @@ from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.spaces import Rules, Space, StageSpace, StemSpace, WidthRatio, expanded, load_space
 from tests.brute_force import members
-from tests.catalogue import StairTable
+from tests.catalogue import StairTable, small_space
 
 
 def random_space(random: np.random.Generator) -> Space:
@@ -218,7 +218,10 @@ def test_no_cut_of_the_penalty_exceeds_it(objective: ObjectiveName) -> None:
     rows[20:40] = centre + 0.99 * (rows[:20] - centre)  # so near that a slope a little off shows
     with np.errstate(over="ignore"):
         values = np.array([penalty_at(space, "mbconv_se", row) for row in rows])
-    for at in [*rows[:30], rows[0] * 0 + 4]:
+    even = np.full(rows.shape[1], 4.0)
+    hardly = even + 1e-6 * np.eye(len(even))[0]  # as a linear program may say it: no spread worth its penalty
+    rows, values = np.vstack([rows, even]), np.append(values, penalty_at(space, "mbconv_se", even))
+    for at in [*rows[:30], even, hardly]:
         cut = penalty_cut(space, "mbconv_se", at)
         assert (cut.constant + rows @ cut.slopes <= values * (1 + 1e-9)).all()
         if values[0] and at.var() < 6:
@@ -296,3 +299,11 @@ def test_the_same_steps_come_twice() -> None:
     problem, _ = random_problem(np.random.default_rng(0))
     first, second = (list(itertools.islice(tighten(problem, lambda: None), 40)) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("left", [-1, 0, 1])
+def test_a_latency_that_the_overhead_takes_up_is_proven_infeasible(left: int) -> None:
+    table = StairTable()
+    limit = Budget(latency=(table.overhead_nanoseconds + left) / 1e9)
+    *_, last = itertools.islice(tighten(Problem(small_space(), limit, table=table), lambda: None), 50)
+    assert last.infeasible

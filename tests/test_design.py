@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,22 @@ def test_an_interrupt_brings_the_best_so_far() -> None:
         design(small(), FIXED, report=stop_after_the_first)
     assert caught.value.solution.architecture is not None
     assert small().broken(caught.value.solution.architecture) == []
+
+
+def test_an_import_broken_off_by_an_interrupt_is_one() -> None:
+    """A C++ module tells an interrupt of its import as an ImportError caused by it; any other stays what it is."""
+
+    def broken_off(cause: BaseException) -> Callable[[Progress], None]:
+        def report(_progress: Progress) -> None:
+            raise ImportError("initialization failed") from cause
+
+        return report
+
+    with pytest.raises(Interrupted) as caught:
+        design(small(), FIXED, report=broken_off(KeyboardInterrupt()))
+    assert caught.value.solution.architecture is not None
+    with pytest.raises(ImportError):
+        design(small(), FIXED, report=broken_off(OSError()))
 
 
 def test_starts_are_never_made_worse() -> None:

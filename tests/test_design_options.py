@@ -156,3 +156,9 @@ def test_of_several_tables_in_a_file_the_defaults_choose(
         assert found["throughput"] * found["latency_seconds"] == pytest.approx(batch)
     found = designed(capsys, "--table", tables["batch 2"], "--latency", "1s")["predicted"]
     assert found["throughput"] * found["latency_seconds"] == pytest.approx(2)
+
+
+def test_a_network_whose_file_cannot_be_written_is_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    document = designed(capsys, "-o", str(tmp_path / "file" / "solution.json"), code=2)
+    assert document["architecture"] is not None

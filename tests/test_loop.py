@@ -4,10 +4,11 @@ import pytest
 
 from deepmad.engine.budgets import Budget
 from deepmad.engine.latency import latency_nanoseconds
-from deepmad.engine.loop import Round, design_measured
+from deepmad.engine.loop import MEASUREMENTS, Round, design_measured
 from deepmad.engine.problems import Problem
+from deepmad.engine.progress import Progress
 from deepmad.engine.solutions import Measured, Status
-from deepmad.engine.solvers import CpSat, design
+from deepmad.engine.solvers import CpSat, Interrupted, design
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from tests.catalogue import StairTable, small_space
@@ -92,3 +93,48 @@ def test_an_impossible_target_is_infeasible_without_measuring() -> None:
 def test_no_target_is_an_error() -> None:
     with pytest.raises(InputError, match="--throughput"):
         design_measured(Problem(small_space(), Budget.of(small_space()), TABLE), SOLVER, Device(1.0))
+
+
+class Interrupting(Device):
+    """A device that is interrupted at one of its measurements."""
+
+    def __init__(self, factor: float, at: int) -> None:
+        super().__init__(factor)
+        self.at = at
+
+    def __call__(self, network: Architecture) -> Measured:
+        if self.measured == self.at:
+            raise KeyboardInterrupt
+        return super().__call__(network)
+
+
+@pytest.mark.parametrize("at", [0, MEASUREMENTS - 1])
+def test_an_interrupt_in_the_first_measurement_delivers_the_designed_network(at: int) -> None:
+    asked = problem(0.6)
+    with pytest.raises(Interrupted) as interrupt:
+        design_measured(asked, SOLVER, Interrupting(1.2, at))
+    solution = interrupt.value.solution
+    assert solution.architecture is not None
+    assert asked.broken(solution.architecture) == []
+    assert solution.measured is None
+
+
+def test_an_interrupt_in_a_later_measurement_delivers_the_measured_network() -> None:
+    rounds: list[Round] = []
+    with pytest.raises(Interrupted) as interrupt:
+        design_measured(problem(0.6), SOLVER, Interrupting(1.2, MEASUREMENTS), on_round=rounds.append)
+    assert [interrupt.value.solution] == [one.solution for one in rounds]
+    assert interrupt.value.solution.measured is not None
+
+
+def test_an_interrupt_in_a_later_design_delivers_the_measured_network() -> None:
+    rounds: list[Round] = []
+
+    def report(_progress: Progress) -> None:
+        if rounds:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as interrupt:
+        design_measured(problem(0.6), SOLVER, Device(1.2), report=report, on_round=rounds.append)
+    assert [interrupt.value.solution] == [one.solution for one in rounds]
+    assert interrupt.value.solution.measured is not None

@@ -61,14 +61,16 @@ def deliver(
     except Interrupted as interrupt:
         solution, code = interrupt.solution, INTERRUPTED
     solution = replace(solution, predicted_by_device=predicted_by_device(tables, solution.architecture))
-    if output is not None:
-        solution.save(output)
-    if json:
-        emit_json(solution.to_dict())
-    else:
-        solution_report(solution, out())
+    try:
         if output is not None:
-            say(f"written to {output}")
+            solution.save(output)
+    finally:  # a network found is told even where its file cannot be written
+        if json:
+            emit_json(solution.to_dict())
+        else:
+            solution_report(solution, out())
+    if output is not None and not json:
+        say(f"written to {output}")
     if code is not None:
         return code
     missed = solution.measured is not None and solution.measured.violated
@@ -116,7 +118,7 @@ def _shared(settings: "CpSat", share: float) -> "CpSat":
 def _designed(problem: "Problem", settings: "CpSat", wishes: Wishes, report: "Report") -> "Solution":
     """Return the solution, through the measured loop where there is a target to measure against."""
     from deepmad.engine.loop import design_measured
-    from deepmad.engine.solvers import design
+    from deepmad.engine.solvers import Interrupted, design
 
     measuring = wishes.measuring
     if measuring is not None and "latency_seconds" in problem.limits():
@@ -124,7 +126,10 @@ def _designed(problem: "Problem", settings: "CpSat", wishes: Wishes, report: "Re
     solution = design(problem, settings, report=report)
     if measuring is None or solution.architecture is None:
         return solution
-    return replace(solution, measured=measuring(solution.architecture))
+    try:
+        return replace(solution, measured=measuring(solution.architecture))
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(solution) from interrupt
 
 
 def _report(shown: Bar, seconds: float = 0.0) -> "Report":

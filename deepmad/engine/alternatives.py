@@ -38,9 +38,9 @@ def with_alternatives(problem: Problem, solution: Solution, count: int, solver: 
     """Return the solution with `count` networks in all, each within the gap asked for of the best.
 
     They differ pairwise in two stages at least. In a small space each is the best one that differs from those
-    before it; in a large one they come from a search around the best, of different depths, kernels and blocks
-    where it met such. A better network than the solution's becomes the solution's. The message says where there
-    are fewer. Raises `Interrupted` with the solution as it was.
+    before it, as far as the time suffices for the proof; in a large one they come from a search around the best,
+    of different depths, kernels and blocks where it met such. A better network than the solution's becomes the
+    solution's. The message says where there are fewer. Raises `Interrupted` with the solution as it was.
     """
     if solution.architecture is None or count < 2:
         return solution
@@ -75,7 +75,7 @@ def _alternatives(problem: Problem, best: Architecture, count: int, solver: CpSa
         return Alternatives([], complete=True)
     if problem.space.size() <= SMALL_SPACE:
         return _exact(problem, best, count, solver, seconds)
-    return Alternatives(_searched(problem, best, count, solver, seconds))
+    return Alternatives(_searched(problem, [best], count, solver, seconds))
 
 
 def _exact(problem: Problem, best: Architecture, count: int, solver: CpSat, seconds: float) -> Alternatives:
@@ -87,8 +87,10 @@ def _exact(problem: Problem, best: Architecture, count: int, solver: CpSat, seco
     while len(networks) < count and (left := ends - time.monotonic()) > 0:
         share = left / (count - len(networks))
         result = next_best(problem, networks, floor=floor, seconds=share, workers=workers, seed=seed)
+        if result.status == "infeasible":
+            return Alternatives(networks[1:], complete=True)
         if result.network is None:
-            return Alternatives(networks[1:], complete=result.status == "infeasible")
+            return Alternatives(_searched(problem, networks, count, solver, max(0.0, ends - time.monotonic())))
         assert all(different(result.network, network) for network in networks), "the program holds them apart"
         networks.append(result.network)
     return Alternatives(networks[1:])
@@ -121,23 +123,25 @@ class _Archive:
         return (self._evaluator.coding.architecture(genome) for genome in self.genomes[::-1])
 
 
-def _searched(problem: Problem, best: Architecture, count: int, solver: CpSat, seconds: float) -> list[Architecture]:
-    """Return networks met by a search around the best."""
+def _searched(
+    problem: Problem, known: Sequence[Architecture], count: int, solver: CpSat, seconds: float
+) -> list[Architecture]:
+    """Return the networks `known` but for the first, the best one, and others met by a search around it."""
     from deepmad.engine.search.scored import search_scored
 
     evaluator = Evaluator(problem)
-    archive = _Archive(evaluator, _floor(problem, best, solver.gap))
-    search_scored(problem, evaluator, archive, seed=solver.seed, seconds=seconds, start=best)
+    archive = _Archive(evaluator, _floor(problem, known[0], solver.gap))
+    search_scored(problem, evaluator, archive, seed=solver.seed, seconds=seconds, start=known[0])
     networks = [network for network in archive.best_first() if not problem.broken(network)]
-    return _chosen(best, networks, count)
+    return _chosen(known, networks, count)
 
 
-def _chosen(best: Architecture, networks: Sequence[Architecture], count: int) -> list[Architecture]:
-    """Return up to `count` - 1 of `networks` (best first) that differ from the best and pairwise.
+def _chosen(known: Sequence[Architecture], networks: Sequence[Architecture], count: int) -> list[Architecture]:
+    """Return up to `count` - 1 networks that differ from the best, `known[0]`, and pairwise: `known`, then `networks`.
 
-    First those whose depths, kernels and blocks no other one has, then any.
+    Of `networks` (best first), first those whose depths, kernels and blocks no other one has, then any.
     """
-    chosen, forms = [best], {_form(best)}
+    chosen, forms = list(known), {_form(network) for network in known}
     for new_forms in (True, False):
         for network in networks:
             if len(chosen) == count:

@@ -4,14 +4,14 @@ A latency table predicts a few percent wrong, and always in a similar way for si
 ratio of measured to predicted of the last network corrects the limit of the next round.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from deepmad.engine.budgets import Budget
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Report
 from deepmad.engine.solutions import Measured, Solution
-from deepmad.engine.solvers import CpSat, design
+from deepmad.engine.solvers import CpSat, Interrupted, design
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 
@@ -50,34 +50,58 @@ def design_measured(
     so that neither a lucky time is delivered nor a burst of other work corrected for. The loop ends with a
     tight hit (95 to 98.5 % of the limit), when another limit binds, or after `rounds`; the best network that
     met the limit is returned, else the fastest measured one, marked as a violation. Raises `InputError`
-    where there is no latency limit.
+    where there is no latency limit, and `Interrupted` with what would be delivered by then on an interrupt (an
+    unmeasured network in the first round).
     """
     target = problem.budget.latency_seconds(problem.batch)
     if target is None:
         raise InputError("measure: there is no latency or throughput limit to meet; give --latency or --throughput")
-    correction = 1.0
     delivered: Solution | None = None
+    try:
+        for found in _rounds(problem, solver, measure, target, rounds, report):
+            if found.solution.measured is None:
+                return delivered or found.solution
+            delivered = _better(delivered, found.solution)
+            if on_round is not None:
+                on_round(found)
+    except KeyboardInterrupt as interrupt:
+        if delivered is None:
+            raise
+        raise Interrupted(delivered) from interrupt
+    assert delivered is not None, "every round that goes on delivers"
+    return delivered
+
+
+def _rounds(
+    problem: Problem, solver: CpSat, measure: Measure, target: float, rounds: int, report: Report | None
+) -> Iterator[Round]:
+    """Yield the rounds up to the one that ends the loop; one without a network has no measurement."""
+    correction = 1.0
     starts: tuple[Architecture, ...] = ()
     for number in range(1, rounds + 1):
         limit = target if number == 1 else target * AIM / correction
         solution = design(_limited(problem, limit), solver, starts=starts, report=report)
         network, predicted = solution.architecture, solution.predicted
         if network is None or predicted is None:
-            return delivered or solution
-        times = sorted((measure(network) for _ in range(MEASUREMENTS)), key=lambda found: found.latency_seconds)
-        measured = times[MEASUREMENTS // 2]
-        solution = _with_measurement(solution, measured, target)
-        delivered = _better(delivered, solution)
-        if on_round is not None:
-            on_round(Round(number, limit, solution))
+            yield Round(number, limit, solution)
+            return
+        measured = _middle(solution, network, measure)
+        yield Round(number, limit, _with_measurement(solution, measured, target))
         used = measured.latency_seconds / target
         other_limit_binds = predicted.latency_seconds < TIGHT * limit
         if used <= SAFE and (used >= TIGHT or other_limit_binds):
-            break
+            return
         correction = measured.latency_seconds / predicted.latency_seconds
         starts = (network,)
-    assert delivered is not None, "every round that goes on delivers"
-    return delivered
+
+
+def _middle(solution: Solution, network: Architecture, measure: Measure) -> Measured:
+    """Return the middle one of the measurements. Raises `Interrupted` with the solution as it was designed."""
+    try:
+        times = sorted((measure(network) for _ in range(MEASUREMENTS)), key=lambda found: found.latency_seconds)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(solution) from interrupt
+    return times[MEASUREMENTS // 2]
 
 
 def _limited(problem: Problem, seconds: float) -> Problem:

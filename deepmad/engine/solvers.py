@@ -97,10 +97,23 @@ def design(
     solver = solver or CpSat()
     run = _Solve(problem, solver, Race(problem, solver.gap, report, time.monotonic()))
     try:
-        infeasible = run.go(starts)
+        with _imports_interrupted():
+            if not run.go(starts):
+                return run.solution()
     except KeyboardInterrupt as interrupt:
         raise Interrupted(run.solution(interrupted=True)) from interrupt
-    return run.infeasible() if infeasible else run.solution()
+    return run.infeasible()
+
+
+@contextmanager
+def _imports_interrupted() -> Iterator[None]:
+    """Raise an interrupt as what it is: a C++ module whose import it broke off turns it into an `ImportError`."""
+    try:
+        yield
+    except ImportError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
 
 
 @dataclass(frozen=True)

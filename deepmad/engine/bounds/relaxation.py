@@ -72,8 +72,11 @@ def penalty_cut(space: SpaceTables, first_block: str, depths: Array) -> Cut:
     steepest = _STEEPEST if problem.objective == "paper" else _STEEPEST**2  # of the variance
     if len(point) > 1 and point.var() > steepest:
         point = point.mean() + (point - point.mean()) * np.sqrt(steepest / point.var())
+    flat = len(point) < 2 or bool(point.var() <= 1e-12)
+    if flat:  # no spread counts here, not even that of rounding: the constant must hold where the depths agree
+        point = np.zeros(len(point))
     value = float(depth_penalty(problem.objective, list(point), problem.space.beta))
-    if len(point) > 1 and point.var() > 1e-12:
+    if not flat:
         # d exp(Var) = exp(Var) dVar and d exp(std) = exp(std) dVar / (2 std), with dVar = 2 (L - mean) / stages
         scale = 2.0 if problem.objective == "paper" else 1.0 / point.std()
         slopes[counted] = value * scale * (point - point.mean()) / len(point)

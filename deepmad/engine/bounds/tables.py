@@ -110,7 +110,10 @@ def read_tables(problem: Problem) -> SpaceTables:
 def _limits(problem: Problem) -> Array:
     nanoseconds = problem.limit_nanoseconds
     counts = [np.inf if limit is None else float(limit) for limit in (problem.budget.macs, problem.budget.params)]
-    devices = [np.inf if nanoseconds is None else nanoseconds - table.overhead_nanoseconds for table in problem.tables]
+    # what the overhead leaves is a divisor in the linear program; one nanosecond is as hopeless as none
+    devices = [
+        np.inf if nanoseconds is None else max(1, nanoseconds - table.overhead_nanoseconds) for table in problem.tables
+    ]
     return np.array([*counts, *devices])
 
 
