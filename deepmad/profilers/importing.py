@@ -1,8 +1,9 @@
 """Importing a published table: its rows into a table file, with a predictor for every batch.
 
 The rows are cells of a grid with holes. A hole is filled by kriging from the nearest measured cells, those of other
-kernels and batches included; the distances say how much a step in each direction changes the factor over the
-roofline, and were chosen by the errors on rows held out (benchmarks/tinynas_import.py).
+kernels and batches included, and corrected by boosted trees (boosting.py). The distances of the kriging say how much a
+step in each direction changes the factor over the roofline, and were chosen by the errors on rows held out
+(benchmarks/tinynas_import.py).
 """
 
 import math
@@ -45,7 +46,8 @@ def import_table(
 
     `form` is a key of `READERS`. A file that is there gets the tables added, and is left as it was on any error.
     `progress` is told the share that is done. Raises `InputError` where the form or the precision is unknown, the
-    file at `path` is not of that form, or `output` is no table file or holds one of these tables.
+    file at `path` is not of that form, `output` is no table file or holds one of these tables, or scikit-learn is
+    not installed.
     """
     if form not in READERS:
         raise InputError(f"from: {form!r} is unknown; choose from {', '.join(READERS)}")
