@@ -2,7 +2,8 @@
 
 Holds rows of a published TinyNAS table out, imports the others, predicts those held out, and writes the errors to
 results/. `random` holds out a share of all rows; the others hold out whole levels of the grid, which is what a
-network asks for whose widths and sides lie between the grid's, or beyond its ends.
+network asks for whose widths and sides lie between the grid's, or beyond its ends. Beside the table's own predictor
+(`table`) stands gradient boosting on the rows' plain numbers (`trees`).
 
     python -m benchmarks.tinynas_import conv_data.out conv_data.out.fp16
 """
@@ -27,6 +28,7 @@ def main(
     files: Annotated[list[Path], typer.Argument(help="Published tables; they are no part of this project.")],
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     share: Annotated[float, typer.Option(help="Share of the rows that `random` holds out.")] = 0.2,
+    only: Annotated[list[str] | None, typer.Option(help="Draws to run; all of them where none is named.")] = None,
 ) -> None:
     """Hold rows out, predict them, and report the accuracy."""
     rows = []
@@ -36,12 +38,16 @@ def main(
             continue
         times, _ = read_tinynas(path)
         for name, held_out in draws(times, seed, share):
-            predictions = predict_from(times.where(~held_out))
-            asked = times.where(held_out)
-            errors = predicted(predictions, asked) / asked.nanoseconds - 1
-            for part, mask in parts(asked):
-                rows.append({"file": path.name, "held_out": name, "of": part, **accuracy(errors[mask])})
-                print(" ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+            if not held_out.any() or (only and name not in only):
+                continue
+            known, asked = times.where(~held_out), times.where(held_out)
+            found = {"trees": boosted(known, asked), "table": predicted(predict_from(known), asked)}
+            for predictor, nanoseconds in found.items():
+                errors = nanoseconds / asked.nanoseconds - 1
+                for part, mask in parts(asked):
+                    figures = accuracy(errors[mask])
+                    rows.append({"file": path.name, "held_out": name, "predictor": predictor, "of": part, **figures})
+                    print(" ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     if rows:
         print(f"written: {write_results('tinynas_import', rows)}")
 
@@ -51,10 +57,33 @@ def draws(times: ConvolutionTimes, seed: int, share: float) -> Iterator[tuple[st
     outputs, sides = np.unique(times.outputs), np.unique(times.side)
     wide = times.inputs >= NARROW
     yield "random", np.random.default_rng(seed).random(len(times)) < share
+    yield "outputs 96 and 384", np.isin(times.outputs, (96, 384))
+    yield "sides 14 and 56", np.isin(times.side, (14, 56))
     yield "every third width", np.isin(times.outputs, outputs[2:-1:3]) & wide
     yield "every third side", np.isin(times.side, sides[2:-1:3]) & wide
     yield "widest input over output", wide & (times.inputs == 4 * times.outputs)
     yield "smallest sides", np.isin(times.side, sides[:2])
+
+
+def boosted(known: ConvolutionTimes, asked: ConvolutionTimes) -> Floats:
+    """Return what gradient boosting on the rows' numbers and their logarithms predicts: nanoseconds of every row.
+
+    It is the baseline: it knows neither the roofline nor the measured rows around the one that is asked for.
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    def table(rows: ConvolutionTimes) -> Floats:
+        area = (rows.side // rows.stride) ** 2
+        macs = rows.batch * area * rows.outputs * rows.kernel**2 * np.where(rows.depthwise == 1, 1, rows.inputs)
+        moved = rows.batch * (rows.inputs * rows.side**2 + (1 + rows.adds) * rows.outputs * area)
+        plain = (rows.depthwise, rows.batch, rows.inputs, rows.side, rows.outputs, rows.kernel, rows.stride, rows.adds)
+        return np.stack([*plain, np.log(macs), np.log(moved), np.log(macs / moved)], axis=-1).astype(np.float64)
+
+    model = HistGradientBoostingRegressor(
+        max_iter=400, learning_rate=0.07, max_leaf_nodes=63, early_stopping=False, random_state=0
+    )
+    model.fit(table(known), np.log(known.nanoseconds))
+    return np.exp(np.asarray(model.predict(table(asked)), dtype=np.float64))
 
 
 def predicted(predictions: dict[int, GridPrediction], rows: ConvolutionTimes) -> Floats:

@@ -1,8 +1,9 @@
 """Importing a published table: its rows into a table file, with a predictor for every batch.
 
 The rows are cells of a grid with holes. A hole is filled by kriging from the nearest measured cells, those of other
-kernels and batches included; the distances say how much a step in each direction changes the factor over the
-roofline, and were chosen by the errors on rows held out (benchmarks/tinynas_import.py).
+kernels and batches included, and corrected by boosted trees (boosting.py). The distances of the kriging say how much a
+step in each direction changes the factor over the roofline, and were chosen by the errors on rows held out
+(benchmarks/tinynas_import.py).
 """
 
 import math
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from deepmad.profilers.boosting import corrected, steps
 from deepmad.profilers.convolutions import ConvolutionTimes
 from deepmad.profilers.grids import NARROW, Axes, Grid, GridPrediction, rooflines
 from deepmad.profilers.kriging import krige
-from deepmad.profilers.rooflines import PARTS, Floats, Roofline, fit_roofline, work
+from deepmad.profilers.rooflines import PARTS, Floats, Roofline, features, fit_roofline, work
 from deepmad.profilers.table_files import ANY_SPACE, UNKNOWN, Key, Origin, Series, open_table
 from deepmad.profilers.tinynas_files import read_tinynas
 from deepmad.search_spaces.errors import InputError
@@ -28,6 +30,9 @@ BATCH_STEP, LEVEL_STEP, OUTPUT_STEP, SIDE_STEP = 0.5, 0.35, 1.6, 1.5
 KERNEL_STEP, ADDS_STEP = 1.6, 0.3
 """Distances of one more pixel of the kernel, and of a fused addition. Strides tell nothing of each other."""
 
+TWINS = steps(7, pairs=((0, 3), (4, 5)))
+"""Cells whose times the trees see, on the axes batch, kernel, stride, addition, level, outputs and side: beside one on
+any axis, and on both of batch and addition or of level and outputs (other outputs of much the same inputs)."""
 MAX_CELLS = 2_000_000
 """Cells that are worth filling: some minutes of work."""
 
@@ -41,7 +46,8 @@ def import_table(
 
     `form` is a key of `READERS`. A file that is there gets the tables added, and is left as it was on any error.
     `progress` is told the share that is done. Raises `InputError` where the form or the precision is unknown, the
-    file at `path` is not of that form, or `output` is no table file or holds one of these tables.
+    file at `path` is not of that form, `output` is no table file or holds one of these tables, or scikit-learn is
+    not installed.
     """
     if form not in READERS:
         raise InputError(f"from: {form!r} is unknown; choose from {', '.join(READERS)}")
@@ -176,15 +182,36 @@ def _grids(group: _Group, progress: _Progress) -> dict[int, Grid]:
     measured = np.stack([group.measured(batch) for batch in group.batches])
     fitted = [_fitted(group, batch) for batch in group.batches]
     rough = np.stack([rooflines(group.axes, roofline) for roofline in fitted])
-    logs, places = np.log(measured / rough), np.stack([group.places(batch) for batch in group.batches])
-    for stride in range(len(group.axes.strides)):
-        part = np.zeros(logs.shape, dtype=bool)
-        part[:, :, stride] = True
-        known, holes = part & ~np.isnan(measured), part & np.isnan(measured)
-        logs[holes] = krige(places[known], logs[known], places[holes], progress.more)
+    logs = np.log(measured / rough)
+    told = np.stack([_features(group, batch, rough[index]) for index, batch in enumerate(group.batches)])
+    logs = corrected(logs, _kriged(group, logs, progress), told, TWINS)
     filled = np.maximum(1, np.rint(rough * np.exp(logs)))
     cells = np.where(np.isnan(measured), filled, measured).astype(np.int64)
     return {batch: Grid(group.axes, fitted[index], cells[index]) for index, batch in enumerate(group.batches)}
+
+
+def _kriged(group: _Group, logs: Floats, progress: _Progress) -> Floats:
+    """Return what kriging says of every cell, the measured ones predicted from the others."""
+    places, found = np.stack([group.places(batch) for batch in group.batches]), np.empty(logs.shape)
+    for stride in range(len(group.axes.strides)):
+        part = np.zeros(logs.shape, dtype=bool)
+        part[:, :, stride] = True
+        known, holes = part & ~np.isnan(logs), part & np.isnan(logs)
+        found[holes] = krige(places[known], logs[known], places[holes], progress.more)
+        found[known] = krige(places[known], logs[known], places[known], without_itself=True)
+    return found
+
+
+def _features(group: _Group, batch: int, rough: Floats) -> Floats:
+    """Return what the trees are told of every cell of a batch: shape (*axes, features)."""
+    parts = [
+        (stride, adds, side, features(layer, batch, rough[:, stride, adds, :, :, side]))
+        for stride, adds, side, layer in group.axes.cells()
+    ]
+    found = np.empty((*group.axes.shape, parts[0][-1].shape[-1]))
+    for stride, adds, side, part in parts:
+        found[:, stride, adds, :, :, side] = part
+    return found
 
 
 def _fitted(group: _Group, batch: int) -> Roofline:

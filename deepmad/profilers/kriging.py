@@ -20,19 +20,30 @@ NOISE = 1e-4
 _CHUNK = 1000
 
 
-def krige(places: Floats, values: Floats, wanted: Floats, progress: Callable[[int], None] | None = None) -> Floats:
+def krige(
+    places: Floats,
+    values: Floats,
+    wanted: Floats,
+    progress: Callable[[int], None] | None = None,
+    *,
+    without_itself: bool = False,
+) -> Floats:
     """Return the values at `wanted`, shape (wanted,), from `values`, shape (places,).
 
     `places` and `wanted` have shapes (places, dimensions) and (wanted, dimensions); values resemble each other
-    by the distances between them. `progress` is told how many more of them are done.
+    by the distances between them. `progress` is told how many more of them are done. `without_itself` leaves the
+    nearest value out, which is that of the wanted place itself where `wanted` is `places`, all different.
     """
     from scipy.spatial import cKDTree
 
-    neighbours = min(NEIGHBOURS, len(places))
+    first = 1 + without_itself
+    if len(places) < first:
+        return np.zeros(len(wanted))
+    last = min(first + NEIGHBOURS, len(places) + 1)
     tree, found = cKDTree(places), np.empty(len(wanted))
     for start in range(0, len(wanted), _CHUNK):
         chunk = wanted[start : start + _CHUNK]
-        distances, indices = tree.query(chunk, [*range(1, neighbours + 1)])
+        distances, indices = tree.query(chunk, [*range(first, last)])
         found[start : start + _CHUNK] = _chunk(places[indices], values[indices], distances)
         if progress is not None:
             progress(len(chunk))

@@ -58,6 +58,31 @@ def _dense_operations(layer: Layer, batch: int) -> Count:
     return best * (-(-layer.fan_in // FAN_IN_STEP) * FAN_IN_STEP)
 
 
+def features(layer: Layer, batch: int, nanoseconds: Floats) -> Floats:
+    """Return what a layer's choice of algorithm may hang on, an array (*shape of its numbers, features).
+
+    The layer's numbers, its `work` and its roofline's `nanoseconds` as logarithms; remainders of its channels, by
+    which vectorised algorithms are ruled out; and for every tile the waves, how full the last one is, and how much of
+    the tiles is used.
+    """
+    rows = batch * layer.out_side**2
+    found: list[Count] = [layer.kernel, layer.stride, int(layer.adds), layer.side % 4, layer.out_side % 8]
+    numbers = (batch, layer.inputs, layer.outputs, layer.inputs / layer.outputs, layer.side, rows, layer.fan_in)
+    _, macs, _, moved = work(layer, batch)
+    found += [np.log2(number) for number in (*numbers, macs, moved, macs / moved, nanoseconds)]
+    found += [layer.inputs % 8, layer.inputs % 32, layer.inputs % 64]
+    found += [layer.outputs % 64, layer.outputs % 128, layer.outputs % 256]
+    for height, width, _ in TILES:
+        tiles = -(-rows // height) * -(-layer.outputs // width)
+        waves = -(-tiles // MULTIPROCESSORS)
+        found += [
+            np.log2(waves),
+            tiles / (waves * MULTIPROCESSORS),
+            rows * layer.outputs / (tiles * height * width),
+        ]
+    return np.stack(np.broadcast_arrays(*(np.asarray(one, dtype=np.float64) for one in found)), axis=-1)
+
+
 def fit_roofline(batch: int, parts: Floats, nanoseconds: Floats) -> Roofline:
     """Return the roofline of the least squared relative errors.
 

@@ -1,0 +1,87 @@
+"""Boosted trees that correct a rough prediction of the cells of a grid by what was measured around each cell.
+
+A library changes its algorithm from cell to cell, and the twins of a cell (the other batches, with and without
+the addition, the next kernel, width or side) tell which one it took. A tree sees the twins' differences from the rough
+prediction, never the cell's own value (gradient boosting: Friedman, Annals of Statistics, 2001).
+"""
+
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from deepmad.profilers.convolutions import Bools
+from deepmad.profilers.rooflines import Floats
+from deepmad.search_spaces.errors import InputError
+
+LOSSES = ("absolute_error", "squared_error")
+"""A model of each; their mean is better than either."""
+TREES, LEAVES, RATE, SMALLEST_LEAF, SHARE_OF_FEATURES = 400, 63, 0.07, 8, 0.3
+ROWS_A_LEAF = 100
+"""A tree has no more leaves than one for so many measured cells: small tables would be learnt by heart."""
+FEWEST = 200
+"""Fewer measured cells than this teach nothing: the rough prediction stays."""
+
+
+def corrected(values: Floats, rough: Floats, features: Floats, twins: tuple[tuple[int, ...], ...]) -> Floats:
+    """Return `values` with its NaN cells predicted: the rough ones, corrected.
+
+    `values` and `rough` have one shape, rough cells being predictions made without their own value; `features` has
+    that shape and one more dimension. `twins` are steps on the axes, as of `steps`. Raises `InputError` where
+    scikit-learn is not installed.
+    """
+    known = ~np.isnan(values)
+    filled = np.where(known, values, rough)
+    if known.sum() < FEWEST or known.all():
+        return filled
+    try:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+    except ImportError as error:
+        raise InputError(
+            "import: scikit-learn, which predicts between the rows, is missing; pip install 'deepmad[predict]'"
+        ) from error
+    learnt, holes = (_rows(chosen, values, rough, features, twins) for chosen in (known, ~known))
+    told = ~np.isnan(learnt).all(axis=0)  # the trees refuse a column without any number
+    learnt, holes = learnt[:, told], holes[:, told]
+    leaves = max(2, min(LEAVES, len(learnt) // ROWS_A_LEAF))
+    corrections = np.zeros(len(holes))
+    for loss in LOSSES:
+        model = HistGradientBoostingRegressor(
+            loss=loss, max_iter=TREES, learning_rate=RATE, max_leaf_nodes=leaves, min_samples_leaf=SMALLEST_LEAF,
+            l2_regularization=1.0, max_features=SHARE_OF_FEATURES, early_stopping=False, random_state=0,
+        )  # fmt: skip
+        model.fit(learnt, (values - rough)[known])
+        corrections += model.predict(holes) / len(LOSSES)
+    filled[~known] += corrections
+    return filled
+
+
+def steps(dimensions: int, pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, ...], ...]:
+    """Return steps of one and two on every axis, and of one on both axes of each of `pairs`."""
+    found = []
+    for axis, step in product(range(dimensions), (-2, -1, 1, 2)):
+        found.append(tuple(step if other == axis else 0 for other in range(dimensions)))
+    for (first, second), one, two in product(pairs, (-1, 1), (-1, 1)):
+        found.append(tuple(one * (axis == first) + two * (axis == second) for axis in range(dimensions)))
+    return tuple(found)
+
+
+def shifted(values: Floats, step: tuple[int, ...]) -> Floats:
+    """Return for every cell the value of the cell one `step` further, NaN beyond the ends."""
+    found = np.full(values.shape, np.nan)
+    here, there = [], []
+    for length, by in zip(values.shape, step, strict=True):
+        size = max(0, length - abs(by))
+        here.append(slice(max(0, -by), max(0, -by) + size))
+        there.append(slice(max(0, by), max(0, by) + size))
+    found[tuple(here)] = values[tuple(there)]
+    return found
+
+
+def _rows(
+    chosen: Bools, values: Floats, rough: Floats, features: Floats, twins: tuple[tuple[int, ...], ...]
+) -> npt.NDArray[np.float32]:
+    """Return what the trees see of the chosen cells, shape (chosen, features); NaN where a twin was not measured."""
+    around = [shifted(values, step)[chosen] - rough[chosen] for step in twins]
+    columns = np.concatenate([np.stack([rough[chosen], *around], axis=-1), features[chosen]], axis=-1)
+    return columns.astype(np.float32)
