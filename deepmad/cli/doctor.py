@@ -26,6 +26,7 @@ _NEEDED = {
     "nvidia-ml-py": "pynvml",
     "numpy": "numpy",
     "scipy": "scipy",
+    "scikit-learn": "sklearn",
     "pandas": "pandas",
 }
 _EXTRAS = {
@@ -35,7 +36,6 @@ _EXTRAS = {
     "tensorrt-rtx-cu13-bindings": ("tensorrt_rtx_bindings", "tensorrt-rtx"),
     "torch-tensorrt": ("torch_tensorrt", "tensorrt"),
     "ray": ("ray", "ray"),
-    "scikit-learn": ("sklearn", "predict"),
     "plotly": ("plotly", "report"),
     "pyarrow": ("pyarrow", "parquet"),
 }

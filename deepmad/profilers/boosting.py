@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from deepmad.profilers.convolutions import Bools
 from deepmad.profilers.rooflines import Floats
-from deepmad.search_spaces.errors import InputError
 
 LOSSES = ("absolute_error", "squared_error")
 """A model of each; their mean is better than either."""
@@ -27,19 +26,14 @@ def corrected(values: Floats, rough: Floats, features: Floats, twins: tuple[tupl
     """Return `values` with its NaN cells predicted: the rough ones, corrected.
 
     `values` and `rough` have one shape, rough cells being predictions made without their own value; `features` has
-    that shape and one more dimension. `twins` are steps on the axes, as of `steps`. Raises `InputError` where
-    scikit-learn is not installed.
+    that shape and one more dimension. `twins` are steps on the axes, as of `steps`.
     """
     known = ~np.isnan(values)
     filled = np.where(known, values, rough)
     if known.sum() < FEWEST or known.all():
         return filled
-    try:
-        from sklearn.ensemble import HistGradientBoostingRegressor
-    except ImportError as error:
-        raise InputError(
-            "import: scikit-learn, which predicts between the rows, is missing; pip install 'deepmad[predict]'"
-        ) from error
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
     learnt, holes = (_rows(chosen, values, rough, features, twins) for chosen in (known, ~known))
     told = ~np.isnan(learnt).all(axis=0)  # the trees refuse a column without any number
     learnt, holes = learnt[:, told], holes[:, told]
