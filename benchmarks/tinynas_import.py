@@ -17,8 +17,8 @@ import typer
 
 from benchmarks.conditions import write_results
 from deepmad.profilers.convolutions import Bools, ConvolutionTimes
+from deepmad.profilers.filling import predict_from
 from deepmad.profilers.grids import NARROW, GridPrediction
-from deepmad.profilers.importing import predict_from
 from deepmad.profilers.rooflines import Floats
 from deepmad.profilers.tinynas_files import read_tinynas
 from deepmad.search_spaces.layers import Layer

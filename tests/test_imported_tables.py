@@ -16,7 +16,8 @@ from deepmad.engine.budgets import Budget
 from deepmad.engine.problems import Problem
 from deepmad.engine.solvers import CpSat, design
 from deepmad.profilers.boosting import corrected, shifted, steps
-from deepmad.profilers.importing import TWINS, import_table, predict_from
+from deepmad.profilers.filling import TWINS, predict_from
+from deepmad.profilers.importing import import_table
 from deepmad.profilers.kriging import krige
 from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows, export_table
 from deepmad.profilers.tinynas_files import read_tinynas
