@@ -1,0 +1,25 @@
+"""How well predictions meet measurements, and which rows are held out to find that out."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+MIN_HELD_OUT = 10
+"""Predictions that a statement on accuracy needs."""
+
+
+def accuracy(errors: npt.ArrayLike) -> dict[str, Any]:
+    """Return the shares of relative errors (predicted - measured) / measured within 10 % and 5 %, and their mean."""
+    sizes = np.abs(np.asarray(errors, dtype=np.float64))
+    return {
+        "within_10_percent": float(np.mean(sizes <= 0.10)),
+        "within_5_percent": float(np.mean(sizes <= 0.05)),
+        "mean_absolute_percentage_error": float(100 * np.mean(sizes)),
+    }
+
+
+def random_fifth(count: int) -> npt.NDArray[np.bool_]:
+    """Return a mask of `count` entries that is True for a fifth of them; the same one every time (seed 0)."""
+    mask: npt.NDArray[np.bool_] = np.random.default_rng(0).permutation(count) < count // 5
+    return mask
