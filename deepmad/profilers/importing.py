@@ -91,7 +91,7 @@ def import_table(
     if form == PROFILES and model is None:
         raise InputError("model: a trtexec profile tells no shapes; give the network's architecture file as model")
     if form != PROFILES and model is not None:
-        raise InputError(f"model: a {form} table is not of one network; leave it out")
+        raise InputError(f"model: a table of form {form} is not of one network; leave it out")
     path, output = Path(path), Path(output)
     request = Request(device, precision, backend, batch, threads, progress)
     if model is not None:

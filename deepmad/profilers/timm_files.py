@@ -84,8 +84,8 @@ def _number(line: Mapping[str, str | None], name: str, where: str) -> float:
         number = float(line[name] or "")
     except ValueError:
         number = math.nan
-    whole = name not in ("infer_img_size", "infer_batch_size") or number == round(number)
-    if not (0 < number < math.inf) or not whole:
-        wanted = "a number above 0" if COLUMNS[name] != 1 or name == "infer_samples_per_sec" else "a positive integer"
+    whole = name in ("infer_img_size", "infer_batch_size")
+    if not (0 < number < math.inf) or (whole and number % 1):
+        wanted = "a positive integer" if whole else "a number above 0"
         raise InputError(f"{where}: {name} is {(line[name] or '')[:40]!r}; it must be {wanted}")
     return number * COLUMNS[name]

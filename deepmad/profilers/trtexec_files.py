@@ -2,8 +2,8 @@
 
 The file is a JSON list: `{"count": RUNS}`, then one object an engine layer with its `name`, `averageMs` and, in newer
 versions, `medianMs`. A name tells the ONNX nodes that were fused into the layer, like `conv0 + relu`,
-`conv0 || conv1`, `PWN(relu)`, `{ForeignNode[conv0...conv3]}`, `conv0_myl0_3`, or that it serves, like
-`Reformatting CopyNode for Input Tensor 0 to conv0`; kernels that TensorRT makes up (`__myl_...`) tell none.
+`conv0 || conv1`, `PWN(relu)`, `{ForeignNode[conv0...conv3]}`, `conv0_U4_myl0_3`, or that it serves, like
+`Reformatting CopyNode for Input Tensor 0 to conv0`; kernels that TensorRT makes up (`__myl_Mul_myl0_4`) tell none.
 """
 
 import math
@@ -19,7 +19,7 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import read_json
 from deepmad.search_spaces.layers import Layer
 
-_OWN = re.compile(r"__myl|Unnamed Layer|[Rr]eformat|[Cc]opy|trainStation|Memset|Memcpy")
+_OWN = re.compile(r"^__my|\^bb\^|Unnamed Layer|ONNXTRT|[Rr]eformat|[Cc]opy|trainStation|Mem(set|cpy)")
 """Marks of the engine layers that TensorRT adds by itself, which need not name a node."""
 _RANGE = re.compile(r"ForeignNode\[(.*?)\.\.\.(.*?)\]")
 UNNAMED = "layers that the profile does not name"
