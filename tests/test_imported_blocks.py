@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def keys() -> list[str]:
 
 def milliseconds(layer: Layer) -> float:
     """Return the time of a layer on a made-up device: a start, the arithmetic, and the elements that are moved."""
-    return 0.01 + layer.macs / 4e8 + (layer.input_elements + layer.output_elements) / 1e7
+    return float(0.01 + layer.macs / 4e8 + (layer.input_elements + layer.output_elements) / 1e7)
 
 
 def written(path: Path, means: dict[str, object]) -> Path:
@@ -203,8 +204,12 @@ def test_rows_are_exported_in_every_format(to: str, imported: Path, tmp_path: Pa
     if to == "parquet":
         pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
     export_table(imported, to, tmp_path / "rows")
-    read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[to]
-    frame = read(tmp_path / "rows")
+    read: dict[str, Callable[[Path], pd.DataFrame]] = {
+        "csv": pd.read_csv,
+        "json": pd.read_json,
+        "parquet": pd.read_parquet,
+    }
+    frame = read[to](tmp_path / "rows")
     assert frame["name"].tolist() == [row["name"] for row in export_rows(imported)]
     assert {"device", "backend", "precision", "batch", "threads", "version", "source", "date", "layers"} <= set(frame)
 

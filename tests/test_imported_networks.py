@@ -97,6 +97,9 @@ def test_accuracy_is_that_of_networks_the_fit_has_not_seen(tmp_path: Path) -> No
     (described,) = describe_tables(tmp_path / "t.sqlite")
     assert 10 < described["held_out"]["mean_absolute_percentage_error"] < 20  # uniform noise of 30 % alone gives 15
     assert 0.2 < described["held_out"]["within_10_percent"] < 0.5
+    table = LatencyTable.load(tmp_path / "t.sqlite")
+    low, high = table.interval(mixed()) or (0.0, 0.0)
+    assert 0.6 * table.predict(mixed()) < low < table.predict(mixed()) < high < 1.4 * table.predict(mixed())
 
 
 def test_the_program_adds_up_the_very_nanoseconds_of_the_proxy(imported: Path) -> None:
@@ -130,7 +133,7 @@ def test_a_proxy_of_networks_is_that_of_their_counts() -> None:
     networks = [mixed(), *(one_block(kind) for kind in ("bottleneck", "basic", "mbconv", "mbconv_se"))]
     times = [3e-3, 2e-3, 2e-3, 1e-3, 1e-3]
     counts = np.array([network_counts(network) for network in networks])
-    assert fit_proxy_networks(networks, times) == fit_proxy(*counts.T, times)
+    assert fit_proxy_networks(networks, times) == fit_proxy(counts[:, 0], counts[:, 1], counts[:, 2], times)
     for network, (macs, params, _) in zip(networks, counts.tolist(), strict=True):
         assert (macs, params) == (total_macs(network.parts()), total_params(network.parts()))
 

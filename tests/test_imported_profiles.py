@@ -1,6 +1,7 @@
 """Per-layer profiles of TensorRT engines: names as TensorRT and TensorRT-RTX give them, times made up."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import onnx
 import pytest
 
 from deepmad.cli.app import run
+from deepmad.profilers.backends import Settings
+from deepmad.profilers.backends.tensorrt_engines import build_engine, module_name
 from deepmad.profilers.importing import import_profile, import_table
 from deepmad.profilers.layer_names import named_layers
 from deepmad.profilers.layer_rows import LayerRow
 from deepmad.profilers.onnx_export import onnx_bytes
+from deepmad.profilers.onnx_precisions import onnx_model
 from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows
 from deepmad.profilers.trtexec_files import UNNAMED, profile_rows, read_trtexec
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
@@ -23,7 +27,7 @@ from tests.catalogue import mixed, one_block
 
 def microseconds(layer: Layer) -> float:
     """Return the time of a layer on a made-up device: a start, the arithmetic, and the elements that are moved."""
-    return 2 + layer.macs / 1e5 + (layer.input_elements + layer.output_elements) / 1e4
+    return float(2 + layer.macs / 1e5 + (layer.input_elements + layer.output_elements) / 1e4)
 
 
 def fused(network: Architecture) -> dict[str, float]:
@@ -140,6 +144,16 @@ def test_kernels_without_a_name_make_one_row_with_the_layers_that_none_names() -
     rows = profile_rows(network, profile, "p.json")
     assert rows_by_name(rows)["tail.conv + classifier.pool + classifier.linear"].nanoseconds == 4_000
     assert sum(len(row.layers) for row in rows) == len(layers)
+
+
+@pytest.mark.skipif(module_name() is None, reason="TensorRT is not installed")
+@pytest.mark.parametrize("block", BLOCKS)
+def test_tensorrt_keeps_the_names_of_our_nodes(block: str) -> None:
+    network = one_block(block)
+    model = onnx_model(network, Settings(1, "fp16", 1, 3, network.resolution))
+    engine = build_engine(model.SerializeToString())
+    found = {name.decode() for name in re.findall(rb"\[ONNX Layer: ([^\]]+)\]", engine)}
+    assert found == {node.name for node in model.graph.node}
 
 
 def test_engine_layers_that_take_no_time_leave_theirs_to_the_layer_before() -> None:

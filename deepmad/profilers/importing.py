@@ -1,13 +1,13 @@
 """Importing other people's measurements: their rows into a table file, with a predictor for every batch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepmad.profilers.accuracy import accuracy, random_fifth
+from deepmad.profilers.accuracy import accuracy, conformal_interval, random_fifth
 from deepmad.profilers.convolutions import ConvolutionTimes
 from deepmad.profilers.filling import Tell, predict_from
 from deepmad.profilers.layer_rows import LayerRow, fit_rows, networks_accuracy, rows_accuracy
@@ -212,7 +212,8 @@ def _proxy_document(rows: Sequence[NetworkRow]) -> dict[str, Any]:
     held_out = random_fifth(len(rows))
     errors = held_out_proxy_errors(macs, params, activations, seconds, held_out)
     found = {"networks": int(held_out.sum()), **accuracy(errors)}
-    return fit_proxy(macs, params, activations, seconds).to_dict() | {"held_out": found}
+    proxy = replace(fit_proxy(macs, params, activations, seconds), interval=conformal_interval(errors))
+    return proxy.to_dict() | {"held_out": found}
 
 
 def _add_profile(

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from deepmad.profilers.accuracy import conformal_interval
 from deepmad.profilers.features import Basis, terms
 from deepmad.profilers.table_files import Row
 from deepmad.search_spaces.architectures import Architecture
@@ -146,18 +147,9 @@ def fit_probes(rows: Sequence[Row]) -> Prediction:
     costs = solve_costs(features, probe_seconds(rows), _weights(rows))
     rounded = [round(float(cost) * FEMTOSECONDS) for cost in costs]
     named = tuple(zip(names[1:], rounded[1:], strict=True))
-    return Prediction(basis, named, rounded[0], _interval(held_out_errors(rows)) if len(rows) >= FOLDS else None)
-
-
-def _interval(errors: Vector) -> tuple[float, float] | None:
-    """Return the bounds of measured over predicted that a new network keeps with 95 %, by the errors held out.
-
-    The ranks are those of split conformal prediction (Lei et al., JASA 2018), which promise that much whatever
-    the distribution; they need 39 networks.
-    """
-    ratios = np.sort(1 / (1 + errors))
-    outside = int((len(ratios) + 1) * 0.025)
-    return (float(ratios[outside - 1]), float(ratios[-outside])) if outside else None
+    return Prediction(
+        basis, named, rounded[0], conformal_interval(held_out_errors(rows)) if len(rows) >= FOLDS else None
+    )
 
 
 def held_out_errors(rows: Sequence[Row]) -> Vector:

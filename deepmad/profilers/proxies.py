@@ -34,6 +34,8 @@ class ProxyPrediction:
     parameter: int
     activation: int
     network: int
+    interval: tuple[float, float] | None = None
+    """Where 95 % of measured over predicted lie for whole networks; None where too few were measured to tell."""
 
     @property
     def overhead_nanoseconds(self) -> int:
@@ -52,7 +54,14 @@ class ProxyPrediction:
     @staticmethod
     def from_dict(document: dict[str, Any]) -> "ProxyPrediction":
         """Return the predictor of a document that `to_dict` wrote."""
-        return ProxyPrediction(*(document[name] for name in ("mac", "parameter", "activation", "network")))
+        interval = document["interval"]
+        return ProxyPrediction(
+            document["mac"],
+            document["parameter"],
+            document["activation"],
+            document["network"],
+            tuple(interval) if interval else None,
+        )
 
 
 def activations(layer: Layer) -> Count:
@@ -69,7 +78,8 @@ def fit_proxy(
     seconds for one batch.
     """
     costs = _costs(_columns(macs, params, activations), np.asarray(seconds, dtype=np.float64))
-    return ProxyPrediction(*(round(float(cost) * UNITS_IN_SECOND) for cost in costs))
+    mac, parameter, activation, network = (round(float(cost) * UNITS_IN_SECOND) for cost in costs)
+    return ProxyPrediction(mac, parameter, activation, network)
 
 
 def fit_proxy_networks(networks: Sequence[Architecture], seconds: npt.ArrayLike) -> ProxyPrediction:

@@ -98,7 +98,8 @@ class LatencyTable:
     def interval(self, network: Architecture) -> tuple[float, float] | None:
         """Return between which seconds the latency of a network lies with 95 %, by the errors on networks held out.
 
-        None where the table does not know its errors: it was imported, or built on fewer than 39 whole networks.
+        None where the table does not know its errors: it was imported without networks' latencies, or holds fewer than
+        39 of those that were not fitted.
         Raises `InputError` as `nanoseconds` does.
         """
         if self.prediction.interval is None:
