@@ -15,6 +15,26 @@ table = typer.Typer(help="Build, import, show and export latency tables.", rich_
 
 TableFile = Annotated[Path, typer.Argument(metavar="FILE", help="A table that deepmad built or imported.")]
 
+Form = Annotated[
+    Literal["tinynas", "ofa", "timm", "trtexec"],
+    typer.Option(
+        "--from",
+        help="The file's form: tinynas (convolutions), ofa (blocks, YAML), timm (whole networks, CSV), "
+        "trtexec (a profile that --exportProfile wrote; needs --model).",
+    ),
+]
+ImportedBackend = Annotated[
+    str | None,
+    typer.Option(help="What ran it (default: tinynas tensorrt, timm torch, trtexec tensorrt-onnx, ofa unknown)."),
+]
+ImportedBatch = Annotated[
+    int | None,
+    typer.Option(help="Images in one batch (default: ofa, trtexec 1; timm each of 50 networks).", min=1, max=65536),
+]
+Model = Annotated[
+    Path | None, typer.Option(help="The network of a trtexec profile: the architecture or solution file exported.")
+]
+
 
 @table.command()
 def build(
@@ -61,36 +81,16 @@ def build(
 @table.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A published table, or a profile.")],
-    form: Annotated[
-        Literal["tinynas", "ofa", "timm", "trtexec"],
-        typer.Option(
-            "--from",
-            help="The file's form: tinynas (convolutions), ofa (blocks, YAML), timm (whole networks, CSV), "
-            "trtexec (a profile that --exportProfile wrote; needs --model).",
-        ),
-    ],
+    form: Form,
     device: Annotated[str, typer.Option(help="The device it was measured on, e.g. V100.")],
     precision: Annotated[
         Literal["fp32", "fp16", "bf16", "int8"], typer.Option(help="The precision it was measured in.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Table file to write, or to add to.")],
-    backend: Annotated[
-        str | None,
-        typer.Option(help="What ran it (default: tinynas tensorrt, timm torch, trtexec tensorrt-onnx, ofa unknown)."),
-    ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            help="Images in one batch (default: ofa and trtexec 1; timm every batch of enough networks).",
-            min=1,
-            max=65536,
-        ),
-    ] = None,
+    backend: ImportedBackend = None,
+    batch: ImportedBatch = None,
     threads: Annotated[int, typer.Option(help="Threads it ran on, of a CPU.", min=1, max=1024)] = 1,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="The network of a trtexec profile: the architecture or solution file that was exported."),
-    ] = None,
+    model: Model = None,
     json: Json = False,
 ) -> None:
     """Import other people's measurements; all batches of a file go into one table file.
@@ -99,7 +99,7 @@ def import_(
     """
     from deepmad.profilers.importing import import_table
 
-    with bar("filling the gaps", 1.0) as shown:
+    with bar("importing", 1.0) as shown:
         import_table(
             file,
             form,

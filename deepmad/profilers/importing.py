@@ -122,9 +122,7 @@ def import_profile(
 
 def _add_tables(form: str, path: Path, output: Path, request: Request) -> None:
     """Store all series of a file; none of them may be in the table file."""
-    read = FORMS[form]
-    assert read is not None, "profiles are added one by one"
-    found = read(path, output, request)
+    found = READERS[form](path, output, request)
     with open_table(output, create=True) as file, file.turn():
         _check_free(output, file, [one.key for one in found])
         for one in found:
@@ -196,13 +194,9 @@ def _timm(path: Path, output: Path, request: Request) -> list[Found]:
     ]  # fmt: skip
 
 
-FORMS: dict[str, Callable[[Path, Path, Request], list[Found]] | None] = {
-    "tinynas": _tinynas,
-    "ofa": _ofa,
-    "timm": _timm,
-    PROFILES: None,
-}
-"""For every form of file, what reads its series."""
+READERS: dict[str, Callable[[Path, Path, Request], list[Found]]] = {"tinynas": _tinynas, "ofa": _ofa, "timm": _timm}
+"""For every form of published table, what reads its series."""
+FORMS = (*READERS, PROFILES)
 
 
 def _proxy_document(rows: Sequence[NetworkRow]) -> dict[str, Any]:
