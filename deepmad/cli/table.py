@@ -1,6 +1,7 @@
 """`deepmad table`: build, import, show and export latency tables."""
 
 from collections.abc import Iterable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from deepmad.cli.options import Backend, Json, Threads
-from deepmad.cli.output import bar, emit_json, out, say, warn
+from deepmad.cli.output import Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import plain_table
 from deepmad.cli.tables import default_table
 from deepmad.search_spaces.errors import InputError
@@ -61,7 +62,7 @@ def build(
     paths = dict[Path, None]()
     for space, one_precision, one_batch in product(members, dict.fromkeys(precision), dict.fromkeys(batch)):
         conditions = {"backend": backend, "precision": one_precision, "batch": one_batch, "threads": threads}
-        path = output or default_table(space.name, **conditions)  # type: ignore[arg-type]
+        path = output or default_table(space.name, **conditions)
         with bar(f"measuring for {space.name}, {one_precision}, batch {one_batch}", 1.0) as shown:
             build_table(
                 space,
@@ -71,17 +72,15 @@ def build(
                 time_limit=60 * minutes,
                 retry_failed=retry_failed,
                 isolated=isolated,
-                progress=lambda progress, shown=shown: shown.update(
-                    progress.done / max(1, progress.total), _note(progress)
-                ),
+                progress=partial(_show, shown),
             )
         say(f"written to {path}")
         paths[path] = None
     _tell(paths, json=json)
 
 
-def _note(progress: "Progress") -> str:
-    """Return in one line how far a build is."""
+def _show(shown: Bar, progress: "Progress") -> None:
+    """Show how far a build is."""
     parts = [f"{progress.done} of {progress.total} probes", f"{progress.seconds:.0f} s"]
     if progress.failed:
         parts.insert(1, f"{progress.failed} failed")
@@ -89,7 +88,7 @@ def _note(progress: "Progress") -> str:
         parts.append(f"{progress.seconds_left:.0f} s left")
     if progress.within_10_percent is not None:
         parts.append(f"{progress.within_10_percent:.0%} within 10 %")
-    return ", ".join(parts)
+    shown.update(progress.done / max(1, progress.total), ", ".join(parts))
 
 
 @table.command("import")

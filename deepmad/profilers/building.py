@@ -166,11 +166,11 @@ class _Builder:
             with self.file.turn():
                 start = time.monotonic()
                 planned = self.records.planned()
-                pending = self._pending(planned)
-                if self._out_of_time() and (not pending or pending[0] not in essential(planned)):
+                chunk = self._next_chunk(planned)
+                if self._out_of_time(chunk) and not set(chunk) & set(essential(planned)):
                     ended = True
-                elif pending:
-                    stored = self._measure_chunk(pending)
+                elif chunk:
+                    stored = self._measure_chunk(chunk)
                 else:
                     rows = self.file.rows(self.key)
                     within_10_percent = _within_10_percent(rows)
@@ -178,27 +178,36 @@ class _Builder:
                 self.records.add_seconds(time.monotonic() - start)
             self._tell(stored, within_10_percent, ended=ended)
 
-    def _out_of_time(self) -> bool:
-        return self.time_limit is not None and self.records.seconds() >= self.time_limit
+    def _out_of_time(self, chunk: Sequence[Planned]) -> bool:
+        """Return whether the time is up, or will be before the chunk is measured at the pace so far."""
+        if self.time_limit is None:
+            return False
+        short = sum(item.short for item in chunk)
+        expected = self.pace.seconds_left(len(chunk) - short, short) or 0.0
+        return self.records.seconds() + expected >= self.time_limit
 
     def _pending(self, planned: Sequence[Planned]) -> list[Planned]:
         """Return what the plan asks for and is neither measured nor failed."""
         settled = self.file.done(self.key) | {text(failed.architecture) for failed in self.records.failures()}
         return [item for item in planned if text(item.architecture) not in settled]
 
-    def _measure_chunk(self, pending: Sequence[Planned]) -> tuple[str, ...]:
-        """Measure and store the first pending probes of one kind; return the architectures of those with a time."""
-        short, start = pending[0].short, time.monotonic()
-        chosen = [item.architecture for item in takewhile(lambda item: item.short == short, pending)][:CHUNK]
+    def _next_chunk(self, planned: Sequence[Planned]) -> list[Planned]:
+        """Return the first pending probes of one kind; none where all are settled."""
+        pending = self._pending(planned)
+        return list(takewhile(lambda item: item.short == pending[0].short, pending[:CHUNK]))
+
+    def _measure_chunk(self, planned: Sequence[Planned]) -> tuple[str, ...]:
+        """Measure and store some probes of one kind; return the architectures of those that have a time."""
+        short, start = planned[0].short, time.monotonic()
         timer = replace(self.timer, seconds=self.timer.seconds * SHORT_SHARE) if short else self.timer
-        chunk = self.measure(chosen, short=short, timer=timer)
+        chunk = self.measure([item.architecture for item in planned], short=short, timer=timer)
         for row in chunk.rows:
             self.file.add(self.key, row)
         for failed in chunk.failures:
             self.records.add_failure(failed)
         if chunk.gpu is not None:
             self.records.add_gpu_summary(chunk.rows[0].date, chunk.gpu)
-        self.pace.add(len(chosen), time.monotonic() - start, short=short)
+        self.pace.add(len(planned), time.monotonic() - start, short=short)
         return tuple(text(row.architecture) for row in chunk.rows)
 
     def _plan_round(self, planned: Sequence[Planned], rows: Sequence[Row]) -> bool:
