@@ -15,7 +15,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS builds (
     series INTEGER PRIMARY KEY REFERENCES series (id),
     resolution INTEGER NOT NULL, networks INTEGER NOT NULL, short INTEGER NOT NULL, anchor TEXT NOT NULL,
-    seconds REAL NOT NULL
+    rounds INTEGER NOT NULL, seconds REAL NOT NULL
 );
 CREATE TABLE IF NOT EXISTS plans (
     series INTEGER NOT NULL REFERENCES series (id),
@@ -35,12 +35,16 @@ CREATE TABLE IF NOT EXISTS gpu_watches (
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What a build was asked for: the side of its networks, whole and short probes, and the network they run beside."""
+    """What a build was asked for: the side of its networks, whole and short probes, and the network they run beside.
+
+    `rounds` says whether rounds of chosen networks follow the first set.
+    """
 
     resolution: int
     networks: int
     short: int
     anchor: Architecture
+    rounds: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,18 +76,18 @@ class BuildRecords:
         """Return what the build was asked for, None where it has no records: an older version measured it."""
         if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'builds'").fetchone():
             return None
-        found = self._select("SELECT resolution, networks, short, anchor FROM builds WHERE series = ?")
+        found = self._select("SELECT resolution, networks, short, anchor, rounds FROM builds WHERE series = ?")
         if not found:
             return None
-        resolution, networks, short, anchor = found[0]
-        return BuildSettings(resolution, networks, short, _architecture(anchor))
+        resolution, networks, short, anchor, rounds = found[0]
+        return BuildSettings(resolution, networks, short, _architecture(anchor), bool(rounds))
 
     def begin(self, settings: BuildSettings) -> None:
         """Make room for the records where the file has none, and store what the build is asked for."""
         for statement in filter(str.strip, _SCHEMA.split(";")):
             self._connection.execute(statement)
-        values = (settings.resolution, settings.networks, settings.short, text(settings.anchor))
-        self._connection.execute("INSERT INTO builds VALUES (?, ?, ?, ?, ?, 0)", (self._series, *values))
+        values = (settings.resolution, settings.networks, settings.short, text(settings.anchor), settings.rounds)
+        self._connection.execute("INSERT INTO builds VALUES (?, ?, ?, ?, ?, ?, 0)", (self._series, *values))
 
     def planned(self) -> list[Planned]:
         """Return the plan so far, in the order in which it is measured."""

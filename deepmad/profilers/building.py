@@ -107,7 +107,7 @@ def build_table(
             stack.callback(anchor.close)
             measure = partial(measure_chunk, library, key, anchor.run)
         _Builder(
-            file, records, key, space, seed, networks, measure, timer, time_limit, progress, Pace(SHORT_SHARE)
+            file, records, key, space, seed, settings, measure, timer, time_limit, progress, Pace(SHORT_SHARE)
         ).run()
         _store_fit(file, key)
 
@@ -126,14 +126,15 @@ def _begin(
     with file.turn():
         settings = records.settings()
         if settings is None:
-            if held := file.rows(key):  # an older version measured them, and drew all its probes beforehand
+            held = file.rows(key)
+            if held:  # an older version measured them, and drew all its probes beforehand
                 probes = draw_probes(space, seed, networks, short)
                 finished = file.fit(key) is not None
                 plan = [Planned(row.architecture, row.short, 0) for row in held] if finished else in_order(probes)
             else:
                 probes = first_probes(space, seed, networks, short)
                 plan = in_order(probes, len(short_kinds(space)))
-            settings = BuildSettings(space.resolution, networks, short, probes.anchor)
+            settings = BuildSettings(space.resolution, networks, short, probes.anchor, rounds=not held)
             records.begin(settings)
             records.add_plan(plan)
     for name, wanted in (("resolution", space.resolution), ("networks", networks), ("short", short)):
@@ -151,7 +152,7 @@ class _Builder:
     key: Key
     space: Space
     seed: int
-    networks: int
+    settings: BuildSettings
     measure: Callable[..., Chunk]
     timer: Timer
     time_limit: float | None
@@ -212,7 +213,7 @@ class _Builder:
 
     def _plan_round(self, planned: Sequence[Planned], rows: Sequence[Row]) -> bool:
         """Store the plan of another round; return whether there is one."""
-        wanted = min(round_size(self.networks), self.networks - sum(not item.short for item in planned))
+        wanted = min(round_size(self.settings.networks), self._to_choose(planned))
         if wanted <= 0 or not still_improves(rows, planned):
             return False
         number, known = planned[-1].round + 1, {item.architecture for item in planned}
@@ -221,6 +222,10 @@ class _Builder:
         self.records.add_plan([Planned(network, False, number) for network in chosen])
         return bool(chosen)
 
+    def _to_choose(self, planned: Sequence[Planned]) -> int:
+        """Return how many whole networks later rounds may choose."""
+        return self.settings.networks - sum(not item.short for item in planned) if self.settings.rounds else 0
+
     def _tell(self, stored: tuple[str, ...], within_10_percent: float | None, *, ended: bool) -> None:
         if self.progress is None:
             return
@@ -228,7 +233,7 @@ class _Builder:
         pending, failed = self._pending(planned), len(self.records.failures())
         done = len(planned) - len(pending)
         short = sum(item.short for item in pending)
-        whole = len(pending) - short + max(0, self.networks - sum(not item.short for item in planned))
+        whole = len(pending) - short + self._to_choose(planned)
         left = self.pace.seconds_left(whole, short)
         if left is not None and self.time_limit is not None:
             left = max(0.0, min(left, self.time_limit - self.records.seconds()))

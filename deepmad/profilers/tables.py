@@ -185,7 +185,7 @@ def _build_description(records: BuildRecords, *, finished: bool) -> dict[str, An
     if settings is None:
         return {}
     planned, failures = records.planned(), records.failures()
-    to_come = 0 if finished else max(0, settings.networks - sum(not item.short for item in planned))
+    to_come = 0 if finished or not settings.rounds else settings.networks - sum(not item.short for item in planned)
     found = {
         "probes": len(planned) + to_come,
         "resolution": settings.resolution,
