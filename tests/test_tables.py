@@ -80,13 +80,14 @@ def test_a_killed_build_loses_nothing_and_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "killed.sqlite"
     process = start_build(path, 0.05)
     assert process.stdout is not None
-    stored = int(process.stdout.readline())
+    stored = process.stdout.readline().strip()
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
     with open_table(path) as file:
         kept = {text(row.architecture): row.visits for row in file.rows(KEY)}
-    assert stored <= len(kept) < 40
+    assert stored in kept
+    assert len(kept) < 38
     with pytest.raises(InputError, match=r"unfinished: \d+ of \d+ probes.*deepmad table build tiny"):
         LatencyTable.load(path)
     assert not describe_tables(path)[0]["finished"]
