@@ -169,6 +169,22 @@ def test_the_whole_job_on_a_small_space(table: Path, tmp_path: Path, capsys: pyt
     assert all(one["backend"] == "onnxruntime" for one in timed)
 
 
+def test_table_build_takes_batches_and_another_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "both.sqlite"
+    options = ["--batch", "1", "--batch", "2", "--resolution", "64", "--minutes", "0", "-o", str(path), "--json"]
+    assert run(["table", "build", SMALL, *options]) == 0
+    printed = capsys.readouterr()
+    tables = json.loads(printed.out)
+    assert [(table["batch"], table["resolution"], table["finished"]) for table in tables] == [
+        (1, 64, True),
+        (2, 64, True),
+    ]
+    assert "probes" in printed.err
+    assert "left" in printed.err
+    assert run(["table", "build", SMALL, "r18", "-o", str(path)]) == 2
+    assert "one file cannot hold 2 spaces" in told(capsys)
+
+
 def test_table_show_and_export(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["table", "show", str(table), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)

@@ -3,8 +3,10 @@
 import pickle
 import signal
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from deepmad.profilers.backends.role import first_line
 from deepmad.profilers.measurements import Failure, Measurement, Request, measure_all
@@ -12,9 +14,17 @@ from deepmad.profilers.measurements import Failure, Measurement, Request, measur
 if TYPE_CHECKING:
     from deepmad.profilers.timing import Timer
 
+Found = TypeVar("Found")
+
 
 def measure_apart(request: Request, timer: "Timer") -> Measurement | Failure:
-    """Prepare and time one network in a new process; return what it found, or why it failed.
+    """Prepare and time one network in a new process; return what it found, or why it failed."""
+    found = call_apart(partial(_measured, request, timer))
+    return Failure(request, found) if isinstance(found, str) else found
+
+
+def call_apart(task: Callable[[], Found]) -> Found | str:
+    """Return what a task finds in a new process, or a sentence on why it found nothing.
 
     The process starts afresh: it shares no CUDA context and no library's state with this one or another.
     """
@@ -23,28 +33,31 @@ def measure_apart(request: Request, timer: "Timer") -> Measurement | Failure:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.pickle"
-        process = get_context("loky").Process(target=_measure_into, args=(path, request, timer))
+        process = get_context("loky").Process(target=_call_into, args=(path, task))
         try:
             process.start()
         except (pickle.PicklingError, AttributeError, TypeError) as error:
-            return Failure(request, f"the network cannot be sent to another process ({first_line(error)})")
+            return f"the network cannot be sent to another process ({first_line(error)})"
         try:
             process.join()
         except BaseException:
             process.terminate()
             raise
         if not path.is_file():
-            return Failure(request, f"its process {_end(process.exitcode)}")
-        found: Measurement | str = pickle.loads(path.read_bytes())  # written by the process started above
-        return Failure(request, found) if isinstance(found, str) else found
+            return f"its process {_end(process.exitcode)}"
+        found: Found | str = pickle.loads(path.read_bytes())  # written by the process started above
+        return found
 
 
-def _measure_into(path: Path, request: Request, timer: "Timer") -> None:
-    """Write the measurement, or the reason why there is none, where the parent looks for it."""
-    result: Measurement | str
+def _measured(request: Request, timer: "Timer") -> Measurement:
+    return measure_all([request], timer=timer)[0]
+
+
+def _call_into(path: Path, task: Callable[[], object]) -> None:
+    """Write what the task finds, or the reason why it finds nothing, where the parent looks for it."""
     try:
-        result = measure_all([request], timer=timer)[0]
-    except Exception as error:  # noqa: BLE001 - whatever a library raises costs this network only
+        result = task()
+    except Exception as error:  # noqa: BLE001 - whatever a library raises costs this task only
         result = first_line(error)
     path.write_bytes(pickle.dumps(result))
 

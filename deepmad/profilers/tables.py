@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepmad.profilers.accuracy import MIN_HELD_OUT, accuracy
+from deepmad.profilers.build_records import BuildRecords
 from deepmad.profilers.convolutions import ConvolutionTimes
 from deepmad.profilers.grids import GridPrediction
 from deepmad.profilers.prediction import (
@@ -142,10 +143,11 @@ def describe_tables(path: str | Path) -> list[dict[str, Any]]:
 
     `drift` is the range of the anchor's times relative to its usual one while the table was built (its 5 %
     and 95 % quantile): how unquiet the machine was; probes that were `disturbed` count little. `held_out`
-    tells how well whole networks are predicted from the other probes; null where there are too few. An
-    imported table says what was measured of how many rows, and from which `source`; its `held_out` is that of the
-    rows or networks which its predictor was fitted on, null for a grid, which has them all. What nobody wrote down,
-    its dates, is null. Raises `InputError` as `LatencyTable.load` does.
+    tells how well whole networks are predicted from the other probes; null where there are too few.
+    `failures` are the reasons of the probes that `failed`, `warnings` what the GPU's telemetry says of the
+    chunks. An imported table says what was measured of how many rows, and from which `source`; its `held_out` is
+    that of the rows or networks which its predictor was fitted on, null for a grid, which has them all. What nobody
+    wrote down, its dates, is null. Raises `InputError` as `LatencyTable.load` does.
     """
     with open_table(Path(path)) as file:
         return [_description(file, series) for series in file.series()]
@@ -176,6 +178,7 @@ def _built_description(file: TableFile, series: Series) -> dict[str, Any]:
     )
     del described["key"]
     described["finished"] = file.fit(series.key) is not None
+    described |= _build_description(BuildRecords(file, series.key), finished=described["finished"])
     whole = sum(not row.short for row in rows)
     if rows:
         levels = np.array([level for row in rows for level in row.anchor])
@@ -188,6 +191,27 @@ def _built_description(file: TableFile, series: Series) -> dict[str, Any]:
             **accuracy(held_out_errors(rows)),
         }
     return described
+
+
+def _build_description(records: BuildRecords, *, finished: bool) -> dict[str, Any]:
+    """Return what the build's records tell; nothing where an older version measured the table."""
+    settings = records.settings()
+    if settings is None:
+        return {}
+    planned, failures = records.planned(), records.failures()
+    to_come = 0 if finished or not settings.rounds else settings.networks - sum(not item.short for item in planned)
+    found = {
+        "probes": len(planned) + to_come,
+        "resolution": settings.resolution,
+        "build_seconds": records.seconds(),
+        "failed": len(failures),
+        "failures": sorted({failed.reason for failed in failures}),
+    }
+    summaries = records.gpu_summaries()
+    if summaries:
+        found["gpu"] = {name: summaries[0][name] for name in ("name", "driver")}
+        found["warnings"] = sorted({warning for summary in summaries for warning in summary["warnings"]})
+    return found
 
 
 def export_rows(path: str | Path) -> list[dict[str, Any]]:
