@@ -13,17 +13,20 @@ if TYPE_CHECKING:
     from deepmad.profilers.timing import Timer
 
 
-def measure_apart(request: Request, timer: "Timer") -> Measurement | Failure:
+def measure_apart(
+    request: Request, timer: "Timer", *, reference: bool = False, describe: bool = False
+) -> Measurement | Failure:
     """Prepare and time one network in a new process; return what it found, or why it failed.
 
-    The process starts afresh: it shares no CUDA context and no library's state with this one or another.
+    The process starts afresh: it shares no CUDA context and no library's state with this one or another. The
+    reference network, where it is asked for, runs before and after in the same process.
     """
     # A process of loky takes functions and modules of the caller's script, and does not run that script again.
     from loky.backend import get_context
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.pickle"
-        process = get_context("loky").Process(target=_measure_into, args=(path, request, timer))
+        process = get_context("loky").Process(target=_measure_into, args=(path, request, timer, reference, describe))
         try:
             process.start()
         except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -36,14 +39,14 @@ def measure_apart(request: Request, timer: "Timer") -> Measurement | Failure:
         if not path.is_file():
             return Failure(request, f"its process {_end(process.exitcode)}")
         found: Measurement | str = pickle.loads(path.read_bytes())  # written by the process started above
-        return Failure(request, found) if isinstance(found, str) else found
+        return Failure(request, found.removeprefix(f"{request.label}: ")) if isinstance(found, str) else found
 
 
-def _measure_into(path: Path, request: Request, timer: "Timer") -> None:
+def _measure_into(path: Path, request: Request, timer: "Timer", reference: bool, describe: bool) -> None:
     """Write the measurement, or the reason why there is none, where the parent looks for it."""
     result: Measurement | str
     try:
-        result = measure_all([request], timer=timer)[0]
+        result = measure_all([request], timer=timer, reference=reference, describe=describe)[0]
     except Exception as error:  # noqa: BLE001 - whatever a library raises costs this network only
         result = first_line(error)
     path.write_bytes(pickle.dumps(result))
