@@ -165,7 +165,8 @@ def _points(rows: "Sequence[Row]") -> "list[Point]":
     for row in rows:
         if isinstance(row.found, Measurement) and row.prediction is not None and row.prediction.seconds is not None:
             series = f"{row.found.conditions.backend}, {row.found.conditions.precision}"
-            found.append(Point(Path(row.model).name, series, row.found.seconds, row.prediction.seconds))
+            name = Path(row.model).name.removesuffix(".json").removesuffix(".onnx")
+            found.append(Point(name, series, row.found.seconds, row.prediction.seconds))
     return found
 
 

@@ -19,7 +19,13 @@ SUFFIXES = (".html", ".svg", ".png")
 BAND = 0.10
 """The band around the diagonal: predictions within 10 % of what was measured."""
 LABELLED = 30
-"""Up to so many points have their name beside them; with more, only a pointer on them tells it."""
+"""Up to so many points have their name beside them, where there is room; a pointer on a point always tells it."""
+_PLACES = (
+    (8, -3, "left", "top"), (-8, 3, "right", "bottom"), (9, 0, "left", "center"), (-9, 0, "right", "center"),
+    (0, 9, "center", "bottom"), (0, -9, "center", "top"), (16, -10, "left", "top"), (-16, 10, "right", "bottom"),
+)  # fmt: skip
+"""Where a name may stand beside its point: its distance in typographic points, and how it is aligned. The side away
+from the diagonal comes first."""
 _SVG = "http://www.w3.org/2000/svg"
 _COLOURS = ("#1f6fb4", "#d1622b", "#2c8a57", "#8e5ab5", "#b0891b", "#c0476f", "#4f6d7a", "#6b6b1f")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -101,8 +107,6 @@ def _figure(points: Sequence[Point]) -> "Figure":
             label=point.series if first else "_",
             zorder=3,
         )
-    if len(points) <= LABELLED:
-        _label(axes, points)
     errors = [abs(point.predicted / point.measured - 1) for point in points]
     within = sum(error <= BAND for error in errors)
     mean = sum(errors) / len(errors)
@@ -112,6 +116,8 @@ def _figure(points: Sequence[Point]) -> "Figure":
     axes.legend(loc="upper left", frameon=False, fontsize=9)
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
+    if len(points) <= LABELLED:
+        _label(axes, points)
     return figure
 
 
@@ -139,19 +145,35 @@ def _scales(axes: "Axes", points: Sequence[Point]) -> tuple[float, float]:
 
 
 def _label(axes: "Axes", points: Sequence[Point]) -> None:
-    """Write the names beside their points, on the side away from the diagonal."""
+    """Write the names beside their points, where they meet neither each other nor a point; one without room is left."""
+    from matplotlib.transforms import Bbox
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # the layout decides where everything is
+    frame = axes.get_window_extent()
+    marks = [axes.transData.transform((1e3 * point.measured, 1e3 * point.predicted)) for point in points]
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in marks]
+    legend = axes.get_legend()
+    if legend is not None:
+        taken.append(legend.get_window_extent())
     for point in points:
         above = point.predicted > point.measured
-        axes.annotate(
-            point.name,
-            (1e3 * point.measured, 1e3 * point.predicted),
-            xytext=(-7, 4) if above else (7, -4),
-            textcoords="offset points",
-            ha="right" if above else "left",
-            va="bottom" if above else "top",
-            fontsize=7.5,
-            color="#333333",
-        )
+        for x, y, across, along in sorted(_PLACES, key=lambda place: (place[1] > place[0]) != above):
+            place: dict[str, Any] = {
+                "textcoords": "offset points",
+                "ha": across,
+                "va": along,
+                "fontsize": 7.5,
+                "color": "#333333",
+            }
+            text = axes.annotate(point.name, (1e3 * point.measured, 1e3 * point.predicted), xytext=(x, y), **place)
+            box = text.get_window_extent()
+            inside = frame.x0 + 5 < box.x0 and box.x1 < frame.x1 - 5 and frame.y0 + 5 < box.y0 and box.y1 < frame.y1 - 5
+            if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            text.remove()
 
 
 def _with_titles(svg: bytes, points: Sequence[Point]) -> str:
