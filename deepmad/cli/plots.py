@@ -136,7 +136,7 @@ def _scales(axes: "Axes", points: Sequence[Point]) -> tuple[float, float]:
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
     else:
-        margin = 0.1 * (high - low) or 0.1 * high
+        margin = max(0.1 * (high - low), 0.1 * low)
         low, high = low - margin, high + margin
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
