@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepmad.profilers.measurements import Failure, Measurement
-from deepmad.profilers.network_layers import NetworkLayers, predict_layers
+from deepmad.profilers.network_layers import predict_layers
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
 
@@ -77,21 +77,24 @@ def make_rows(
             rows.append(Row(name, one, None, None))
             continue
         table = tables.get((one.conditions.backend, one.conditions.precision))
-        prediction = None if table is None else predicted(table, one.network)
+        prediction = None if table is None else predicted(table, one)
         rows.append(Row(name, one, one.seconds / first, prediction))
     return rows
 
 
-def predicted(table: "LatencyTable", network: NetworkLayers | None) -> Prediction:
-    """Return what a table predicts for a network, or why it predicts nothing."""
+def predicted(table: "LatencyTable", measured: Measurement) -> Prediction:
+    """Return what a table predicts for a network that was measured, or why it predicts nothing."""
+    network = measured.network
     if network is None:
-        return Prediction(None, "what it is made of is not known")
+        return Prediction(None, "what the network is made of is not known")
     if network.withheld is not None:
         return Prediction(None, network.withheld)
     try:
-        return Prediction(predict_layers(table, network.layers), network.caveat)
+        seconds = predict_layers(table, network.layers)
     except InputError as error:
         return Prediction(None, str(error))
+    other = f"the table is of {table.device}" if table.device != measured.conditions.device else None
+    return Prediction(seconds, "; ".join(filter(None, [other, network.caveat])) or None)
 
 
 def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -131,10 +134,11 @@ def csv_text(rows: Sequence[Row]) -> str:
 
 def _csv_row(row: Row) -> dict[str, Any]:
     one = row.found
+    name = row.model.removeprefix("timm:")  # as timm's own files call it
     if isinstance(one, Failure):
         asked = one.request
         return {
-            "model": row.model,
+            "model": name,
             "infer_batch_size": asked.batch,
             "backend": asked.backend,
             "precision": asked.precision,
@@ -143,7 +147,7 @@ def _csv_row(row: Row) -> dict[str, Any]:
         }
     what, network = one.conditions, one.network
     values = {
-        "model": row.model,
+        "model": name,
         "infer_img_size": what.resolution,
         "infer_samples_per_sec": one.throughput,
         "infer_step_time": 1e3 * one.seconds,

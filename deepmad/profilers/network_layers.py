@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
-from deepmad.profilers.prediction import Predictor
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.layers import Layer, total_macs, total_params
+from deepmad.search_spaces.layers import Count, Layer, total_macs, total_params
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,22 @@ class NetworkLayers:
         return "; ".join(told) or None
 
 
-def predict_layers(predictor: Predictor, layers: Iterable[Layer]) -> float:
-    """Return the predicted seconds for one batch of a network made of `layers`, with a table or its predictor.
+class Prices(Protocol):
+    """What a latency table says of layers."""
+
+    @property
+    def overhead_nanoseconds(self) -> int:
+        """Nanoseconds every network takes for one batch, whatever its layers."""
+
+    def nanoseconds(self, layer: Layer) -> Count:
+        """Nanoseconds of `layer` for one batch."""
+
+
+def predict_layers(table: Prices, layers: Iterable[Layer]) -> float:
+    """Return the predicted seconds for one batch of a network made of `layers`, from a latency table.
 
     For an architecture's own records it is what `LatencyTable.predict` gives, to the nanosecond. Raises
     `InputError` for a kind of layer that the table does not hold.
     """
-    nanoseconds = sum(count * int(predictor.nanoseconds(layer)) for layer, count in Counter(layers).items())
-    return (predictor.overhead_nanoseconds + nanoseconds) / 1e9
+    nanoseconds = sum(count * int(table.nanoseconds(layer)) for layer, count in Counter(layers).items())
+    return (table.overhead_nanoseconds + nanoseconds) / 1e9

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from deepmad.profilers.backends.role import first_line
+from deepmad.search_spaces.errors import InputError
+
 if TYPE_CHECKING:
     import onnx
 
@@ -32,7 +35,10 @@ class Shapes:
 
     @staticmethod
     def of(model: "onnx.ModelProto", side: int) -> "Shapes":
-        """Return the shapes of a model's tensors: an open batch is 1, open sides of the input are `side`."""
+        """Return the shapes of a model's tensors: an open batch is 1, open sides of the input are `side`.
+
+        Raises `InputError` where the network contradicts itself.
+        """
         import onnx
         from onnx import TensorProto
 
@@ -122,7 +128,10 @@ def _with_input(model: "onnx.ModelProto", side: int) -> "onnx.ModelProto":
         for axis in value.type.tensor_type.shape.dim:
             if axis.dim_param in named:
                 axis.dim_value = named[axis.dim_param]
-    return onnx.shape_inference.infer_shapes(fixed, data_prop=True)
+    try:
+        return onnx.shape_inference.infer_shapes(fixed, data_prop=True)
+    except Exception as error:  # the inference raises classes of its own
+        raise InputError(f"the ONNX network: its shapes cannot be inferred ({first_line(error)})") from error
 
 
 def _learned(weight: "onnx.TensorProto", users: "list[onnx.NodeProto]") -> bool:
