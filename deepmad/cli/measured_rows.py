@@ -100,8 +100,10 @@ def predicted(table: "LatencyTable", measured: Measurement) -> Prediction:
 def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Return the columns and cells of the comparison; a column that nothing is known for is left out."""
     measured = [(row, row.found) for row in rows if isinstance(row.found, Measurement)]
+    folderless = {row.model: Path(row.model).name for row, _ in measured}
+    distinct = len({*folderless.values()}) == len(folderless)
     columns: dict[str, list[str]] = {
-        "model": [row.model for row, _ in measured],
+        "model": [folderless[row.model] if distinct else row.model for row, _ in measured],
         "back end": [one.conditions.backend for _, one in measured],
         "precision": [one.conditions.precision for _, one in measured],
         "latency": [human(one.seconds, "seconds") for _, one in measured],
