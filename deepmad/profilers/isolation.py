@@ -41,6 +41,7 @@ def measure_apart(request: Request, timer: "Timer") -> Measurement | Failure:
 
 def _measure_into(path: Path, request: Request, timer: "Timer") -> None:
     """Write the measurement, or the reason why there is none, where the parent looks for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts both processes; the parent ends this one
     result: Measurement | str
     try:
         result = measure_all([request], timer=timer)[0]
