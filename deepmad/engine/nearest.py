@@ -50,7 +50,7 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
     searching = min(longest, SEARCH_SHARE * seconds)
     witness = search_least(free, name, seed=seed, seconds=searching)
     if witness is not None and not problem.small:
-        return _priced(free, name, witness, ends)
+        return least_priced(free, name, witness, ends)
     if witness is not None:
         free = with_limit(free, name, free.usages(witness)[name].used)
     least = least_use(free, name, hint=witness, seconds=ends - time.monotonic(), workers=workers, seed=seed)
@@ -59,24 +59,34 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
     return Nearest(free.usages(least.network)[name].used, least.network, least.proven)
 
 
-def _priced(problem: Problem, name: str, witness: Architecture, ends: float) -> Nearest:
+def least_priced(problem: Problem, name: str, witness: Architecture, ends: float) -> Nearest:
     """Return a network that uses no more than `witness` of the limit `name`, proven least where the time suffices.
 
-    Branch and price looks for a network below what the best one uses, until there is provably none.
+    Branch and price looks for a network below what the best one uses. It looks just below, which is the proof where
+    the best one is the least, and further down with every network that it meets, until there is none so far down.
+    It ends at `ends` by the monotonic clock.
     """
     from deepmad.engine.bounds import tighten
 
-    while True:
-        used = problem.usages(witness)[name].used
-        below = with_limit(problem, name, (1 - LESS) * used)
-        for step in tighten(below, lambda: None):
-            if step.infeasible:
-                return Nearest(used, witness, proven=True)
-            if step.proposal is not None and not below.broken(step.proposal):
-                witness = step.proposal
+    used, none_below, step = problem.usages(witness)[name].used, 0.0, LESS
+    while none_below < (1 - LESS) * used:
+        limit = min((1 - LESS) * used, max((1 - step) * used, (none_below + used) / 2))
+        below = with_limit(problem, name, limit)
+        found: Architecture | None = None
+        for part in tighten(below, lambda: None):
+            if part.infeasible:
+                none_below, step = limit, LESS
                 break
-            if step.done or time.monotonic() > ends:
+            if part.proposal is not None and not below.broken(part.proposal):
+                found = part.proposal
+                break
+            if part.done or time.monotonic() > ends:
                 return Nearest(used, witness, proven=False)
+        if found is not None:
+            witness, used, step = found, problem.usages(found)[name].used, 4 * step
+        if time.monotonic() > ends:
+            break
+    return Nearest(used, witness, proven=none_below >= (1 - LESS) * used)
 
 
 def nearest_each(
