@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,7 +122,8 @@ def _designed(problem: "Problem", settings: "CpSat", wishes: Wishes, report: "Re
 
     measuring = wishes.measuring
     if measuring is not None and "latency_seconds" in problem.limits():
-        return design_measured(problem, settings, measuring, rounds=wishes.rounds, report=report, on_round=_say_round)
+        say_round = partial(_say_round, problem.batch)
+        return design_measured(problem, settings, measuring, rounds=wishes.rounds, report=report, on_round=say_round)
     solution = design(problem, settings, report=report)
     if measuring is None or solution.architecture is None:
         return solution
@@ -197,7 +199,7 @@ def _line(progress: "Progress") -> str:
     return f"{progress.doing}: best {best}, bound {bound}, gap {gap}, {progress.seconds:.1f} s"
 
 
-def _say_round(found: "Round") -> None:
+def _say_round(batch: int, found: "Round") -> None:
     limit = human(found.limit, "seconds")
     if found.predicted is None or found.measured is None or found.objective is None:
         say(f"round {found.number}: no network is predicted within {limit}")
@@ -205,6 +207,6 @@ def _say_round(found: "Round") -> None:
     within = "within" if found.predicted <= found.limit else "the least, none is within"
     say(
         f"round {found.number}: objective {found.objective:,.1f}, predicted {human(found.predicted, 'seconds')} "
-        f"({within} {limit}), measured {human(found.measured, 'seconds')}: "
+        f"({within} {limit}), measured {human(found.measured, 'seconds')} ({batch / found.measured:.4g}/s): "
         f"target {'missed' if found.violated else 'met'}"
     )
