@@ -25,8 +25,9 @@ SAFE = 0.985
 """but one above this share is: the next measurement may well exceed the limit."""
 AIM = 0.97
 """Where in the limit the corrected prediction aims: the middle between the two."""
-MEASUREMENTS = 3
-"""Measurements of a network in one round; an odd number."""
+MEASUREMENTS, MOST_MEASUREMENTS, AGREEMENT = 3, 7, 0.03
+"""Measurements of a network in one round at least and at most, odd numbers; there are two more as long as the three in
+the middle are further apart than this share."""
 LEAST_SECONDS = 20.0
 """Seconds for the network of least predicted latency where the solver's time limit is shorter: the proof matters."""
 
@@ -53,11 +54,11 @@ def design_measured(
 ) -> Solution:
     """Return the network of highest objective whose *measured* latency meets the problem's limit.
 
-    Each round solves under the corrected limit and measures the network three times: the middle one decides,
-    so that neither a lucky time is delivered nor a burst of other work corrected for. Where no network is
-    predicted within the limit, the one of least predicted latency is measured. If it misses the target too, and
-    its prediction is proven least, the solution is infeasible: proven as far as the prediction, corrected by that
-    measurement, holds.
+    Each round solves under the corrected limit and measures the network three times, or more where they disagree:
+    the middle one decides, so that neither a lucky time is delivered nor a burst of other work corrected for. Where
+    no network is predicted within the limit, the one of least predicted latency is measured. If it misses the target
+    too, and its prediction is proven least, the solution is infeasible: proven as far as the prediction, corrected
+    by that measurement, holds.
 
     The loop ends with that proof, with 95.5 to 98.5 % of the limit used, when another limit binds, or after
     `rounds`; the best network that met the limit is returned, else the fastest measured one, marked as a
@@ -161,11 +162,17 @@ def _around(loop: _Loop, fastest: Nearest, solution: Solution) -> Solution:
 
 def _middle(loop: _Loop, solution: Solution, network: Architecture) -> Measured:
     """Return the middle one of the measurements. Raises `Interrupted` with the solution as it was designed."""
+    times: list[Measured] = []
     try:
-        times = sorted((loop.measure(network) for _ in range(MEASUREMENTS)), key=lambda found: found.latency_seconds)
+        while len(times) < MOST_MEASUREMENTS:
+            times += [loop.measure(network) for _ in range(2 if times else MEASUREMENTS)]
+            times.sort(key=lambda measured: measured.latency_seconds)
+            middle = len(times) // 2
+            if times[middle + 1].latency_seconds <= (1 + AGREEMENT) * times[middle - 1].latency_seconds:
+                break
     except KeyboardInterrupt as interrupt:
         raise Interrupted(solution) from interrupt
-    return times[MEASUREMENTS // 2]
+    return times[len(times) // 2]
 
 
 def _with_measurement(solution: Solution, measured: Measured, target: float, limit: float) -> Solution:
