@@ -177,6 +177,8 @@ def test_the_whole_job_on_a_small_space(table: Path, tmp_path: Path, capsys: pyt
     assert document["measured"]["latency_seconds"] <= 0.01
     assert document["limits"]["latency_seconds"]["limit"] == 0.01
     assert document["predicted"]["latency_seconds"] <= 0.01
+    assert document["measured"]["latency_seconds"] in [one["measured"] for one in document["rounds"]]
+    assert document["rounds"][0]["limit"] == 0.01
     assert document["measured"]["low"] <= document["measured"]["latency_seconds"] <= document["measured"]["high"]
     exported = tmp_path / "network.onnx"
     assert run(["export", str(path), "--to", "onnx", "-o", str(exported)]) == 0

@@ -7,6 +7,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from deepmad.cli.delivery import Wishes, deliver
+from deepmad.cli.output import MISSED
 from deepmad.cli.schema import schema_of
 from deepmad.engine.budgets import Budget
 from deepmad.engine.latency import latency_nanoseconds
@@ -121,6 +123,23 @@ def test_a_target_that_the_fastest_network_misses_is_infeasible() -> None:
     assert "proven so" in solution.message
     assert "times 50 as measured here" in solution.message
     assert asked.budget.latency == solution.limits["latency_seconds"].limit
+
+
+def test_the_command_tells_a_target_that_is_impossible(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "solution.json"
+    asked = within(0.5 * least_predicted())
+    assert deliver(asked, SOLVER, Wishes(Device(1.2)), output=path, json=True) == MISSED
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert document == json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate(document, schema_of("solution"))
+    (only,) = document["rounds"]
+    assert document["nearest"] == {"latency_seconds": only["measured"]}
+    assert document["architecture"] is None
+    assert only["architecture"]["stages"]
+    assert "round 1: " in captured.err
+    assert "target missed" in captured.err
+    assert "error: no network of space small meets" in captured.err
 
 
 def test_a_target_below_every_prediction_is_measured_before_it_is_given_up() -> None:
