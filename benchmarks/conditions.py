@@ -33,10 +33,10 @@ def conditions() -> dict[str, str]:
     }
 
 
-def write_results(name: str, rows: Sequence[Mapping[str, object]]) -> Path:
-    """Write `rows` as results/NAME.csv under the conditions as comment lines; return the path."""
+def write_results(name: str, rows: Sequence[Mapping[str, object]], notes: Mapping[str, str] | None = None) -> Path:
+    """Write `rows` as results/NAME.csv under the conditions and notes as comment lines; return the path."""
     text = io.StringIO()
-    for key, value in conditions().items():
+    for key, value in (conditions() | dict(notes or {})).items():
         text.write(f"# {key}: {value}\n")
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()

@@ -79,6 +79,7 @@ def call_apart(function: Callable[..., T], *arguments: Any, limit_seconds: float
 
 def _call_into(path: Path, parent: int, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
     """Write what the function returns, or the reason why there is nothing, where the parent looks for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts both processes; the parent ends this one
     Thread(target=_end_with, args=(parent,), name="end-with-parent", daemon=True).start()
     result: object
     try:
