@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from deepmad.profilers.backends import Backend, Settings, find_backend
 from deepmad.profilers.backends.role import first_line
 from deepmad.profilers.build_records import FailedProbe
@@ -16,7 +14,7 @@ from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.machine import machine_state
 from deepmad.profilers.table_files import Key, Row
 from deepmad.profilers.telemetry import GpuWatch
-from deepmad.profilers.timing import Timer
+from deepmad.profilers.timing import Timer, undisturbed
 from deepmad.search_spaces.architectures import Architecture
 
 Run = Callable[[], object]
@@ -139,7 +137,7 @@ def _timed(
     with GpuWatch(len(runs) + 1) if library.processor == "cuda" else nullcontext() as watch:
         anchor_visits, *visits = timer.visit_all([anchor, *runs.values()])
     after = machine_state()
-    levels = [float(np.median(visit)) for visit in anchor_visits]
+    levels = [undisturbed(visit) for visit in anchor_visits]
     machine = (before.load, after.load, before.stolen_share(after))
     rows = tuple(
         Row(network, short, found, levels, _now(), *machine) for network, found in zip(runs, visits, strict=True)
