@@ -27,6 +27,7 @@ NEIGHBOURS = 3
 """Measured networks whose errors tell what error to expect of one like them."""
 PATIENCE = 2
 IMPROVEMENT = 0.01
+"""Rounds end once so many of them together lowered the error by less than this share."""
 MIN_WHOLE = 12
 """Whole networks that are measured however little time there is."""
 MIN_ROWS = 10
