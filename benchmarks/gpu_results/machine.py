@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from time import perf_counter
 
@@ -11,6 +10,7 @@ from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.running import caller
 from benchmarks.gpu_results.state import Clock, Parts
 from benchmarks.gpu_results.steps import Step
+from deepmad.cli.doctor import examine
 from deepmad.profilers.backends import find_backend
 from deepmad.profilers.building import PROBE_TIMER
 from deepmad.profilers.isolation import Broken
@@ -33,9 +33,12 @@ def write_conditions(options: Options, step: Step, _clock: Clock) -> None:
         with Gpu() as gpu:
             parts.append(f"GPU: {gpu.name}, driver {gpu.driver}\nidle: {gpu.state()}")
     parts.append(_torch_versions())
-    parts.append(_output([sys.executable, "-m", "deepmad", "doctor"]))
+    report = examine()
+    for what in ("libraries", "backends"):
+        parts.append("\n".join(f"{row['name']} {row['version'] or '-'}: {row['state']}" for row in report[what]))
     if (smi := shutil.which("nvidia-smi")) is not None:
-        parts.append(_output([smi, "-q", "-d", "CLOCK,POWER,TEMPERATURE,PERFORMANCE,COMPUTE,ECC"]))
+        command = [smi, "-q", "-d", "CLOCK,POWER,TEMPERATURE,PERFORMANCE,COMPUTE,ECC"]
+        parts.append(subprocess.run(command, capture_output=True, text=True, check=False, timeout=30).stdout)
     write_text(options.output / f"{step.name}.txt", "\n\n".join(part.strip() for part in parts) + "\n")
 
 
@@ -45,12 +48,6 @@ def _torch_versions() -> str:
 
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return f"torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {cudnn}"
-
-
-def _output(command: list[str]) -> str:
-    """Return what a command prints, whether it succeeds or not."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    return done.stdout or done.stderr
 
 
 def try_backends(options: Options, step: Step, clock: Clock) -> None:

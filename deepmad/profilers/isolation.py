@@ -57,7 +57,8 @@ def call_apart(function: Callable[..., T], *arguments: Any, limit_seconds: float
             process.terminate()
             raise
         if process.exitcode is None:
-            process.kill()
+            assert process.pid is not None, "started"
+            os.kill(process.pid, signal.SIGKILL)
             process.join()
             return Broken(f"its process did not end within {limit_seconds:g} s")
         if not path.is_file():
