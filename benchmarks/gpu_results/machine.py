@@ -34,8 +34,10 @@ def write_conditions(options: Options, step: Step, _clock: Clock) -> None:
             parts.append(f"GPU: {gpu.name}, driver {gpu.driver}\nidle: {gpu.state()}")
     parts.append(_torch_versions())
     report = examine()
-    for what in ("libraries", "backends"):
-        parts.append("\n".join(f"{row['name']} {row['version'] or '-'}: {row['state']}" for row in report[what]))
+    parts.extend(
+        "\n".join(f"{row['name']} {row['version'] or '-'}: {row['state']}" for row in report[what])
+        for what in ("libraries", "backends")
+    )
     if (smi := shutil.which("nvidia-smi")) is not None:
         command = [smi, "-q", "-d", "CLOCK,POWER,TEMPERATURE,PERFORMANCE,COMPUTE,ECC"]
         parts.append(subprocess.run(command, capture_output=True, text=True, check=False, timeout=30).stdout)
