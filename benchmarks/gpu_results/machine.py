@@ -27,21 +27,33 @@ TRIAL_TIMER = Timer(seconds=0.1, max_warmup_seconds=0.5)
 
 
 def write_conditions(options: Options, step: Step, _clock: Clock) -> None:
-    """Write who measured what with which libraries, as `deepmad doctor` and the driver tell."""
+    """Write who measured what with which libraries, as the driver and `deepmad doctor` tell.
+
+    What the libraries say comes last and in a second writing: one of them may crash when it is imported.
+    """
     parts = ["\n".join(f"{name}: {value}" for name, value in conditions().items())]
     if visible_gpu_name() is not None:
         with Gpu() as gpu:
             parts.append(f"GPU: {gpu.name}, driver {gpu.driver}\nidle: {gpu.state()}")
-    parts.append(_torch_versions())
-    report = examine()
-    parts.extend(
-        "\n".join(f"{row['name']} {row['version'] or '-'}: {row['state']}" for row in report[what])
-        for what in ("libraries", "backends")
-    )
     if (smi := shutil.which("nvidia-smi")) is not None:
         command = [smi, "-q", "-d", "CLOCK,POWER,TEMPERATURE,PERFORMANCE,COMPUTE,ECC"]
         parts.append(subprocess.run(command, capture_output=True, text=True, check=False, timeout=30).stdout)
-    write_text(options.output / f"{step.name}.txt", "\n\n".join(part.strip() for part in parts) + "\n")
+    path = options.output / f"{step.name}.txt"
+    write_text(path, _paragraphs(parts))
+    write_text(path, _paragraphs([*parts, _torch_versions(), *_doctor()]))
+
+
+def _paragraphs(parts: list[str]) -> str:
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _doctor() -> list[str]:
+    """Return the states of the libraries and of the back ends, a line each."""
+    report = examine()
+    return [
+        "\n".join(f"{row['name']} {row['version'] or '-'}: {row['state']}" for row in report[what])
+        for what in ("libraries", "backends")
+    ]
 
 
 def _torch_versions() -> str:

@@ -13,6 +13,8 @@ from deepmad.profilers.isolation import Broken, call_apart
 
 GRACE_SECONDS = 25.0
 """What a step may run past the end of its piece before it is killed."""
+PATIENCE = 2.0
+"""A step is also killed after its seconds times this: then it hangs."""
 LEAST_SHARE = 0.4
 """A step is not begun with less than this share of its seconds, left of the piece or of the whole run."""
 
@@ -46,10 +48,11 @@ def _do(options: Options, state: State, step: Step, piece_ends: float, left: flo
     """Do one step and note how it ended; return False where the piece is over."""
     began = time.time()
     budget = min(left, max(0.0, step.seconds - state.of(step.name).seconds))
-    limit_seconds = max(GRACE_SECONDS, piece_ends - began + GRACE_SECONDS)
+    in_piece, in_all = piece_ends - began, PATIENCE * step.seconds
+    limit_seconds = max(0.0, min(in_piece, in_all)) + GRACE_SECONDS
     found = caller(options)(act, options, step, piece_ends, began + budget, limit_seconds=limit_seconds)
     seconds = time.time() - began
-    if isinstance(found, Broken) and seconds >= limit_seconds:
+    if isinstance(found, Broken) and seconds >= limit_seconds and in_piece < in_all:
         state.pause(step.name, seconds, in_order=False)
         return False
     if isinstance(found, Broken):

@@ -27,7 +27,7 @@ class Step:
 
 
 CONDITIONS = Step("conditions", "conditions", 40)
-BACKENDS = Step("backends", "backends", 180, needs=("conditions",))
+BACKENDS = Step("backends", "backends", 180)
 TABLE_SECONDS, ACCURACY_SECONDS, DESIGN_SECONDS, FRESH_SECONDS, COMPARE_SECONDS = 220.0, 180.0, 220.0, 50.0, 60.0
 
 

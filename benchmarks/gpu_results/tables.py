@@ -10,10 +10,11 @@ from benchmarks.conditions import read_csv, write_csv
 from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import Clock
 from benchmarks.gpu_results.steps import BACKENDS, Step
-from deepmad.profilers.building import PROBE_TIMER, Progress, build_table
+from deepmad.profilers.building import CHUNK, PROBE_TIMER, Progress, build_table
 from deepmad.profilers.prediction import fit_probes
 from deepmad.profilers.table_files import Key, open_table
 from deepmad.profilers.tables import describe_tables, export_rows
+from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import load_space
 
 KEPT_BYTES = 2_000_000
@@ -22,6 +23,8 @@ SHORT_PER_WHOLE, SHORT_COST = 2, 0.35
 """Short probes for every whole one, and what one of them costs in whole ones."""
 FEWEST, MOST = 12, 100
 """Whole networks of a table."""
+CHUNK_SHARE = 0.8
+"""The share of a piece that one chunk of probes may take."""
 
 
 class _TimeUp(Exception):  # noqa: N818 - no error: the table makes do with what there is
@@ -31,6 +34,7 @@ class _TimeUp(Exception):  # noqa: N818 - no error: the table makes do with what
 def build(options: Options, step: Step, clock: Clock) -> None:
     """Build the step's table, or go on with it, and export its rows."""
     assert step.key is not None
+    _check_time(options, step)
     key, path, whole = step.key, _working_path(options, step), _whole_probes(options, step)
 
     def note(_progress: Progress) -> None:
@@ -82,11 +86,26 @@ def _whole_probes(options: Options, step: Step) -> int:
     """Return how many whole networks fit the step's time, from what one cost in the back end's trial."""
     if options.probes is not None:
         return options.probes
+    fitting = step.seconds / (_probe_seconds(options, step) * (1 + SHORT_PER_WHOLE * SHORT_COST))
+    return max(FEWEST, min(MOST, int(fitting)))
+
+
+def _probe_seconds(options: Options, step: Step) -> float:
+    """Return what one whole network cost in the back end's trial, its preparation included."""
     assert step.key is not None
     trials = read_csv(options.output / f"{BACKENDS.name}.csv")
     (seconds,) = [float(row["seconds_per_probe"]) for row in trials if row["backend"] == step.key.backend]
-    fitting = step.seconds / (seconds * (1 + SHORT_PER_WHOLE * SHORT_COST))
-    return max(FEWEST, min(MOST, int(fitting)))
+    return seconds
+
+
+def _check_time(options: Options, step: Step) -> None:
+    """Raise `InputError` where the probes that are stored together take longer than a piece."""
+    seconds = _probe_seconds(options, step)
+    if (CHUNK + 1) * seconds > CHUNK_SHARE * options.piece_seconds:
+        raise InputError(
+            f"{step.name}: a probe takes {seconds:.0f} s here and {CHUNK} are stored at a time; "
+            f"a piece of {options.piece_seconds:.0f} s is too short"
+        )
 
 
 def _measured(path: Path, key: Key) -> int:

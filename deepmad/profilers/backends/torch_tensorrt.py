@@ -46,9 +46,12 @@ class TorchTensorRt(Backend):
 
     def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> Runnable:
         """Return the compiled module on rotated inputs; the caller's own module is not touched."""
+        import torch
         import torch_tensorrt
 
         module, images = on_processor(self.name, model, settings, "cuda")
+        # Torch-TensorRT hands its engines contiguous tensors: channels last would be copied in every run.
+        module, images = module.to(memory_format=torch.contiguous_format), images.contiguous()  # type: ignore[call-overload]
         try:
             compiled = torch_tensorrt.compile(
                 module,
