@@ -43,7 +43,7 @@ def options(tmp_path: Path) -> Options:
         ("torch", "tensorrt-onnx", "onnxruntime"),
         "fp32",
         str(space),
-        batches=(2,),
+        batches=(1,),
         models=NETWORKS,
         factors=(1.1,),
         networks=2,
@@ -85,14 +85,14 @@ def wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
 
 def test_a_killed_run_goes_on_and_writes_everything(options: Options) -> None:
     with subprocess.Popen(command(options), cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
-        wait_for(options.output / "table-tiny-torch-fp32-b2.csv", process)
+        wait_for(options.output / "table-tiny-torch-fp32-b1.csv", process)
         process.send_signal(signal.SIGKILL)
-    kept = read_csv(options.output / "table-tiny-torch-fp32-b2.csv")
+    kept = read_csv(options.output / "table-tiny-torch-fp32-b1.csv")
 
     said: list[str] = []
     assert go_on(options, said.append)
     assert not any(line.startswith(("conditions", "backends")) for line in said), "done is done"
-    assert read_csv(options.output / "table-tiny-torch-fp32-b2.csv") == kept, "no probe is measured twice"
+    assert read_csv(options.output / "table-tiny-torch-fp32-b1.csv") == kept, "no probe is measured twice"
 
     steps = {row["step"]: row for row in read_csv(options.output / "steps.csv")}
     assert {row["status"] for row in steps.values()} == {"done"}
@@ -100,7 +100,7 @@ def test_a_killed_run_goes_on_and_writes_everything(options: Options) -> None:
     assert [row["works"] for row in trials.values()] == ["True", "False", "True"]
     assert "pip install" in trials["tensorrt-onnx"]["reason"]
     for backend in ("torch", "onnxruntime"):
-        conditions = f"{backend}-fp32-b2"
+        conditions = f"{backend}-fp32-b1"
         assert len(read_csv(options.output / f"table-tiny-{conditions}.csv")) > 3
         accuracy = read_csv(options.output / f"accuracy-tiny-{conditions}.csv")
         assert len(accuracy) == options.networks
@@ -108,7 +108,7 @@ def test_a_killed_run_goes_on_and_writes_everything(options: Options) -> None:
         assert (options.output / f"accuracy-tiny-{conditions}.svg").read_text().startswith("<?xml")
         free, target = read_csv(options.output / f"targets-tiny-{conditions}.csv")
         assert float(free["fresh_seconds"]) > 0
-        assert float(target["target_seconds"]) == pytest.approx(2 / 1.1 / float(free["throughput"]))
+        assert float(target["target_seconds"]) == pytest.approx(1 / 1.1 / float(free["throughput"]))
         assert target["status"] in ("optimal", "feasible", "infeasible", "unknown")
         found, unknown = read_csv(options.output / f"networks-{conditions}.csv")
         assert (found["works"], int(found["params"])) == ("True", 11826088)
@@ -170,3 +170,10 @@ def test_work_apart_is_stopped_at_its_limit() -> None:
     found = call_apart(time.sleep, 600.0, limit_seconds=0.5)
     assert isinstance(found, Broken)
     assert "within 0.5 s" in found.reason
+
+
+def test_every_result_is_in_the_index() -> None:
+    index = (ROOT / "results/README.md").read_text(encoding="utf-8")
+    files = [path.name for path in (ROOT / "results").iterdir() if path.is_file() and path.name != "README.md"]
+    assert files
+    assert [name for name in files if f"`{name}`" not in index] == []
