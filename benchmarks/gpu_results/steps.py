@@ -28,7 +28,7 @@ class Step:
 
 CONDITIONS = Step("conditions", "conditions", 40)
 BACKENDS = Step("backends", "backends", 180)
-TABLE_SECONDS, ACCURACY_SECONDS, DESIGN_SECONDS, FRESH_SECONDS, COMPARE_SECONDS = 220.0, 180.0, 220.0, 50.0, 60.0
+TABLE_SECONDS, ACCURACY_SECONDS, DESIGN_SECONDS, FRESH_SECONDS, COMPARE_SECONDS = 220.0, 220.0, 300.0, 50.0, 60.0
 
 
 def plan(options: Options) -> Iterator[Step]:

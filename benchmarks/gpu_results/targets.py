@@ -1,5 +1,6 @@
 """Networks for throughput targets, designed with the measured loop, and measured afresh in another process."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from deepmad.profilers.measurements import Request, measure, measure_all
 from deepmad.profilers.tables import LatencyTable
 from deepmad.profilers.timing import Timer
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.spaces import load_space
 
 ROUNDS = 4
@@ -69,6 +71,8 @@ def measure_afresh(options: Options, step: Step, _clock: Clock) -> None:
         if target is not None:
             row |= {"fresh_over_target": fresh / target, "violated": fresh > target}
             row["tight"] = TIGHT <= fresh / target <= 1
+    for row in rows:
+        row["architecture"] = json.dumps(row["architecture"])
     notes = {name: sum(bool(row.get(name)) for row in rows) for name in ("violated", "tight")}
     of = f"{sum(row['target_seconds'] is not None for row in built)} networks"
     write_csv(options.output / f"{step.name}.csv", rows, {name: f"{count} of {of}" for name, count in notes.items()})
@@ -97,6 +101,8 @@ def _row(factor: float | None, target: float | None, solution: Solution, rounds:
         "status": str(solution.status),
         "objective": solution.objective,
         "gap": solution.gap,
+        "macs": int(total_macs(network.parts())) if network else None,
+        "params": int(total_params(network.parts())) if network else None,
         "rounds": rounds,
         "predicted_seconds": solution.predicted.latency_seconds if solution.predicted else None,
         "loop_seconds": None,
