@@ -14,6 +14,7 @@ import numpy as np
 
 from deepmad.profilers.features import Basis, terms
 from deepmad.profilers.table_files import Row
+from deepmad.profilers.timing import undisturbed
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count, Layer
@@ -25,7 +26,7 @@ FEMTOSECONDS = 10**15
 FEMTOSECONDS_IN_NANOSECOND = 10**6
 SHORT_WEIGHT = 0.1
 """Weight of a short probe's relative error: it tells layers apart, but runs warmer than in a whole network."""
-DISTURBED = 1.2
+DISTURBED = 1.1
 """A probe is disturbed if the anchor took more than this many times its usual time in all of its rounds,"""
 DISTURBED_WEIGHT = 0.1
 """and then its weight is multiplied by this: networks of other sizes suffer differently from the same neighbour."""
@@ -122,14 +123,14 @@ def usual_level(rows: Sequence[Row]) -> float:
 
 
 def probe_seconds(rows: Sequence[Row]) -> Vector:
-    """Return the undisturbed seconds of each probe, the drift of the machine divided out.
+    """Return the undisturbed seconds of each probe, half of the machine's drift divided out.
 
     Other work on the machine comes in bursts and only adds time. So the fastest of a probe's visits is taken, relative
-    to the fastest of the anchor's in the same rounds, which tells how slow the machine was throughout; the ratio is
-    scaled to the anchor's usual time.
+    to the fastest of the anchor's in the same rounds. Of what the anchor's differ from its usual time, about half is
+    drift and half chance (in logarithms); only the drift is divided out.
     """
-    ratios = [min(np.median(visit) for visit in row.visits) / min(row.anchor) for row in rows]
-    seconds: Vector = np.asarray(ratios) * usual_level(rows)
+    found = np.array([[min(undisturbed(visit) for visit in row.visits), min(row.anchor)] for row in rows])
+    seconds: Vector = found[:, 0] * np.sqrt(usual_level(rows) / found[:, 1])
     return seconds
 
 
