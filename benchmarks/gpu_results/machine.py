@@ -29,31 +29,33 @@ TRIAL_TIMER = Timer(seconds=0.1, max_warmup_seconds=0.5)
 def write_conditions(options: Options, step: Step, _clock: Clock) -> None:
     """Write who measured what with which libraries, as the driver and `deepmad doctor` tell.
 
-    What the libraries say comes last and in a second writing: one of them may crash when it is imported.
+    The file is written after every section: a library of a later one may crash when it is imported.
     """
-    parts = ["\n".join(f"{name}: {value}" for name, value in conditions().items())]
-    if visible_gpu_name() is not None:
-        with Gpu() as gpu:
-            parts.append(f"GPU: {gpu.name}, driver {gpu.driver}\nidle: {gpu.state()}")
-    if (smi := shutil.which("nvidia-smi")) is not None:
-        command = [smi, "-q", "-d", "CLOCK,POWER,TEMPERATURE,PERFORMANCE,COMPUTE,ECC"]
-        parts.append(subprocess.run(command, capture_output=True, text=True, check=False, timeout=30).stdout)
-    path = options.output / f"{step.name}.txt"
-    write_text(path, _paragraphs(parts))
-    write_text(path, _paragraphs([*parts, _torch_versions(), *_doctor()]))
+    parts: list[str] = []
+    for section in (_command, _gpu, _nvidia_smi, _torch_versions, _doctor):
+        parts.append(section().strip())
+        write_text(options.output / f"{step.name}.txt", "\n\n".join(filter(None, parts)) + "\n")
 
 
-def _paragraphs(parts: list[str]) -> str:
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+def _command() -> str:
+    return "\n".join(f"{name}: {value}" for name, value in conditions().items())
 
 
-def _doctor() -> list[str]:
-    """Return the states of the libraries and of the back ends, a line each."""
-    report = examine()
-    return [
-        "\n".join(f"{row['name']} {row['version'] or '-'}: {row['state']}" for row in report[what])
-        for what in ("libraries", "backends")
-    ]
+def _gpu() -> str:
+    """Return the GPU's name, driver and state before anything runs, nothing where there is none."""
+    if visible_gpu_name() is None:
+        return ""
+    with Gpu() as gpu:
+        return f"GPU: {gpu.name}, driver {gpu.driver}\nidle: {gpu.state()}"
+
+
+def _nvidia_smi() -> str:
+    """Return the driver's own report, nothing where there is no driver."""
+    smi = shutil.which("nvidia-smi")
+    if smi is None:
+        return ""
+    command = [smi, "-q", "-d", "CLOCK,POWER,TEMPERATURE,PERFORMANCE,COMPUTE,ECC"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30).stdout
 
 
 def _torch_versions() -> str:
@@ -62,6 +64,14 @@ def _torch_versions() -> str:
 
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return f"torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {cudnn}"
+
+
+def _doctor() -> str:
+    """Return the states of the libraries and of the back ends, a line each."""
+    report = examine()
+    return "\n".join(
+        f"{row['name']} {row['version'] or '-'}: {row['state']}" for row in [*report["libraries"], *report["backends"]]
+    )
 
 
 def try_backends(options: Options, step: Step, clock: Clock) -> None:
