@@ -11,9 +11,9 @@ from benchmarks.gpu_results.steps import Step
 from benchmarks.gpu_results.tables import table_path
 from deepmad.cli.delivery import measured
 from deepmad.engine.budgets import Budget
-from deepmad.engine.loop import TIGHT, Round, design_measured
+from deepmad.engine.loop import TIGHT, design_measured
 from deepmad.engine.problems import Problem
-from deepmad.engine.solutions import Measured, Solution
+from deepmad.engine.solutions import Measured, Round, Solution
 from deepmad.engine.solvers import CpSat, design
 from deepmad.profilers.measurements import Request, measure, measure_all
 from deepmad.profilers.tables import LatencyTable
