@@ -21,6 +21,26 @@ table = typer.Typer(help="Build, import, show and export latency tables.", rich_
 
 TableFile = Annotated[Path, typer.Argument(metavar="FILE", help="A table that deepmad built or imported.")]
 
+Form = Annotated[
+    Literal["tinynas", "ofa", "timm", "trtexec"],
+    typer.Option(
+        "--from",
+        help="The file's form: tinynas (convolutions), ofa (blocks, YAML), timm (whole networks, CSV), "
+        "trtexec (a profile that --exportProfile wrote; needs --model).",
+    ),
+]
+ImportedBackend = Annotated[
+    str | None,
+    typer.Option(help="What ran it (default: tinynas tensorrt, timm torch, trtexec tensorrt-onnx, ofa unknown)."),
+]
+ImportedBatch = Annotated[
+    int | None,
+    typer.Option(help="Images in one batch (default: ofa, trtexec 1; timm each of 50 networks).", min=1, max=65536),
+]
+Model = Annotated[
+    Path | None, typer.Option(help="The network of a trtexec profile: the architecture or solution file exported.")
+]
+
 
 @table.command()
 def build(
@@ -93,28 +113,36 @@ def _show(shown: Bar, progress: "Progress") -> None:
 
 @table.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A published table.")],
-    form: Annotated[Literal["tinynas"], typer.Option("--from", help="Whose form the file has.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A published table, or a profile.")],
+    form: Form,
     device: Annotated[str, typer.Option(help="The device it was measured on, e.g. V100.")],
     precision: Annotated[
         Literal["fp32", "fp16", "bf16", "int8"], typer.Option(help="The precision it was measured in.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Table file to write, or to add to.")],
+    backend: ImportedBackend = None,
+    batch: ImportedBatch = None,
+    threads: Annotated[int, typer.Option(help="Threads it ran on, of a CPU.", min=1, max=1024)] = 1,
+    model: Model = None,
     json: Json = False,
 ) -> None:
-    """Import a published table of convolution times; all its batches go into one file.
+    """Import other people's measurements; all batches of a file go into one table file.
 
     Example: deepmad table import conv_data.out.fp16 --from tinynas --device V100 --precision fp16 -o v100.sqlite
     """
     from deepmad.profilers.importing import import_table
 
-    with bar("filling the gaps", 1.0) as shown:
+    with bar("importing", 1.0) as shown:
         import_table(
             file,
             form,
             device=device,
             precision=precision,
             output=output,
+            backend=backend,
+            batch=batch,
+            threads=threads,
+            model=model,
             progress=lambda share: shown.update(share, f"{share:.0%}"),
         )
     say(f"written to {output}")

@@ -3,12 +3,12 @@
 A file holds one series of probes for every (back end, precision, batch, threads). A builder holds the
 file's write lock while it measures: two builders take turns, so that they neither disturb each other nor
 measure a probe twice, and one that is killed leaves what it had stored. A series may also be imported: then
-its rows are single convolutions, and it has an origin.
+its rows are single convolutions, or blocks, engine layers or networks of other people, and it has an origin.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,6 +52,10 @@ CREATE TABLE IF NOT EXISTS convolutions (
     depthwise INTEGER NOT NULL, batch INTEGER NOT NULL, inputs INTEGER NOT NULL, side INTEGER NOT NULL,
     outputs INTEGER NOT NULL, kernel INTEGER NOT NULL, stride INTEGER NOT NULL, adds INTEGER NOT NULL,
     nanoseconds INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS imported_rows (
+    series INTEGER NOT NULL REFERENCES series (id),
+    source TEXT NOT NULL, name TEXT NOT NULL, nanoseconds INTEGER NOT NULL, content TEXT NOT NULL
 );
 """
 
@@ -111,6 +115,19 @@ class Origin:
     unmeasured: int
 
 
+@dataclass(frozen=True)
+class ImportedRow:
+    """A row of an imported series other than a convolution: what was timed, for one batch.
+
+    `source` is the name of the file it comes from, `name` what that calls it, `content` a JSON document on it.
+    """
+
+    source: str
+    name: str
+    nanoseconds: int
+    content: dict[str, Any]
+
+
 class TableFile:
     """An open table file; use `open_table`. `build_records` adds tables of its own through `connection`."""
 
@@ -139,15 +156,33 @@ class TableFile:
 
     def add_import(self, series: Series, origin: Origin, times: ConvolutionTimes, fit: dict[str, Any]) -> None:
         """Store an imported series with its rows and its predictor; call it within `turn`."""
+        number = self._insert_import(series, origin, fit)
+        self.connection.executemany(
+            "INSERT INTO convolutions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", ((number, *row) for row in times.rows())
+        )
+
+    def put_import(self, series: Series, origin: Origin, rows: Iterable[ImportedRow], fit: dict[str, Any]) -> None:
+        """Store an imported series of such rows in place of the one of its key, if any; call it within `turn`."""
+        held = "SELECT id FROM series WHERE (backend, precision, batch, threads) = (?, ?, ?, ?)"
+        for (number,) in self.connection.execute(held, tuple(asdict(series.key).values())).fetchall():
+            for table in ("imported_rows", "imports"):
+                self.connection.execute(f"DELETE FROM {table} WHERE series = ?", (number,))
+            self.connection.execute("DELETE FROM series WHERE id = ?", (number,))
+        number = self._insert_import(series, origin, fit)
+        self.connection.executemany(
+            "INSERT INTO imported_rows VALUES (?, ?, ?, ?, ?)",
+            ((number, row.source, row.name, row.nanoseconds, json.dumps(row.content)) for row in rows),
+        )
+
+    def _insert_import(self, series: Series, origin: Origin, fit: dict[str, Any]) -> int:
+        """Store an imported series without its rows and return its number."""
         for statement in filter(str.strip, _IMPORT_SCHEMA.split(";")):
             self.connection.execute(statement)
         self._insert("INSERT", series)
         number = self.number(series.key)
         self.connection.execute("UPDATE series SET fit = ? WHERE id = ?", (json.dumps(fit), number))
         self.connection.execute("INSERT INTO imports VALUES (?, ?, ?, ?)", (number, *asdict(origin).values()))
-        self.connection.executemany(
-            "INSERT INTO convolutions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", ((number, *row) for row in times.rows())
-        )
+        return number
 
     def origin(self, key: Key) -> Origin | None:
         """Return where a series was imported from, None where it was built."""
@@ -157,8 +192,18 @@ class TableFile:
         found = self.connection.execute(query, (self.number(key),)).fetchone()
         return None if found is None else Origin(*found)
 
+    def imported_rows(self, key: Key) -> list[ImportedRow]:
+        """Return the rows of an imported series that are no convolutions, in the order they were stored."""
+        if "imported_rows" not in _tables(self.connection):
+            return []
+        query = "SELECT source, name, nanoseconds, content FROM imported_rows WHERE series = ? ORDER BY rowid"
+        found = self.connection.execute(query, (self.number(key),))
+        return [
+            ImportedRow(source, name, nanoseconds, json.loads(content)) for source, name, nanoseconds, content in found
+        ]
+
     def convolutions(self, key: Key) -> ConvolutionTimes:
-        """Return the rows of an imported series."""
+        """Return the convolutions of an imported series."""
         query = (
             "SELECT depthwise, batch, inputs, side, outputs, kernel, stride, adds, nanoseconds "
             "FROM convolutions WHERE series = ?"
