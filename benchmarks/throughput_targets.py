@@ -25,7 +25,7 @@ from deepmad.cli.delivery import measurer
 from deepmad.cli.render import plain_table
 from deepmad.cli.tables import Conditions
 from deepmad.engine.budgets import Budget
-from deepmad.engine.loop import TIGHT, Measure, design_measured
+from deepmad.engine.loop import Measure, design_measured
 from deepmad.engine.problems import Problem
 from deepmad.engine.solutions import Round, Solution
 from deepmad.engine.solvers import CpSat, design
@@ -38,6 +38,7 @@ from deepmad.search_spaces.spaces import Space, load_space
 FACTORS = "1.1,1.25,1.5,1.75,2,2.5,3,4"
 MODES = ("feedback", "open", "macs")
 PASSES = 5
+TIGHT = 0.95
 FREE = "free"
 Delivered = dict[str, Any]
 """What was delivered for a target, as JSON: architecture (None without one), seconds, rounds, objective, gap."""

@@ -19,10 +19,8 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
 
 Measure = Callable[[Architecture], Measured]
-TIGHT = 0.95
-"""A network whose measured latency is this share of the target or more, and no more than it, hits it tightly."""
 ENOUGH = 0.955
-"""A network that uses at least this share of the latency limit is not improved on: a little more than tight,"""
+"""A network that uses at least this share of the latency limit is not improved on: 0.95 would be a tight hit,"""
 SAFE = 0.985
 """but one above this share is: the next measurement may well exceed the limit."""
 AIM = 0.97
