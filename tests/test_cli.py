@@ -55,6 +55,23 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
         (["design", SMALL, "--latency", "5ms"], ["no latency table", "deepmad table build"]),
         (["design", SMALL, "--latency", "5ms", "--table", "/nowhere/t.sqlite"], ["/nowhere/t.sqlite"]),
         (["design", SMALL, "--measure", "--backend", "tpu"], ["tpu", "onnxruntime"]),
+        (["design", SMALL, "--measure", "--latency", "5ms", "--backend", "tpu"], ["tpu", "onnxruntime"]),
+        (
+            [
+                "design",
+                SMALL,
+                "--measure",
+                "--throughput",
+                "9/s",
+                "--backend",
+                "torch",
+                "--batch",
+                "8",
+                "--threads",
+                "2",
+            ],
+            ["no latency table", f"table build {SMALL} --backend torch --precision fp32 --batch 8 --threads 2"],
+        ),
         (["design", SMALL, "--latncy", "5ms"], ["--latncy", "--latency"]),
         (["design", SMALL, "--objective", "other"], ["--objective", "paper"]),
         (["design"], ["PRESET_OR_SPACE"]),
@@ -160,6 +177,8 @@ def test_the_whole_job_on_a_small_space(table: Path, tmp_path: Path, capsys: pyt
     assert document["measured"]["latency_seconds"] <= 0.01
     assert document["limits"]["latency_seconds"]["limit"] == 0.01
     assert document["predicted"]["latency_seconds"] <= 0.01
+    assert document["measured"]["latency_seconds"] in [one["measured"] for one in document["rounds"]]
+    assert document["rounds"][0]["limit"] == 0.01
     assert document["measured"]["low"] <= document["measured"]["latency_seconds"] <= document["measured"]["high"]
     exported = tmp_path / "network.onnx"
     assert run(["export", str(path), "--to", "onnx", "-o", str(exported)]) == 0

@@ -33,7 +33,7 @@ from deepmad.profilers.timing import Timer
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import Space
 
-PROBE_TIMER = Timer(seconds=0.36, min_repeats=6, warmup_seconds=0.03, max_warmup_seconds=0.5, stable=0.05, visits=6)
+PROBE_TIMER = Timer(seconds=0.6, min_repeats=10, warmup_seconds=0.03, max_warmup_seconds=0.3, stable=0.05, visits=10)
 SHORT_SHARE = 0.25
 """A short probe gets this share of the seconds that a whole network gets."""
 CHUNK = 12
@@ -96,50 +96,37 @@ def build_table(
         file.add_series(series)
         _check_same(path, next(found for found in file.series() if found.key == key), series)
         records = BuildRecords(file, key)
-        settings = _begin(path, file, records, key, space, seed, networks, short)
-        if retry_failed:
-            with file.turn():
+        with file.turn():
+            if retry_failed and records.settings() is not None:
                 records.forget_failures()
+            settings = records.settings() or _begin(file, records, space, series, networks, short)
+        _check_settings(path, key, settings, {"resolution": space.resolution, "networks": networks, "short": short})
         if isolated:
             measure = partial(measure_chunk_apart, key, settings.anchor)
         else:
             anchor = library.prepare(settings.anchor, settings_of(settings.anchor, key))
             stack.callback(anchor.close)
             measure = partial(measure_chunk, library, key, anchor.run)
-        _Builder(
-            file, records, key, space, seed, settings, measure, timer, time_limit, progress, Pace(SHORT_SHARE)
-        ).run()
+        pace = Pace(SHORT_SHARE)
+        _Builder(file, records, key, space, seed, settings, measure, timer, time_limit, progress, pace).run()
         _store_fit(file, key)
 
 
 def _begin(
-    path: Path,
-    file: TableFile,
-    records: BuildRecords,
-    key: Key,
-    space: Space,
-    seed: int,
-    networks: int,
-    short: int,
+    file: TableFile, records: BuildRecords, space: Space, series: Series, networks: int, short: int
 ) -> BuildSettings:
-    """Return the settings of the series' build; where it has none, store them with the first plan."""
-    with file.turn():
-        settings = records.settings()
-        if settings is None:
-            held = file.rows(key)
-            if held:  # an older version measured them, and drew all its probes beforehand
-                probes = draw_probes(space, seed, networks, short)
-                finished = file.fit(key) is not None
-                plan = [Planned(row.architecture, row.short, 0) for row in held] if finished else in_order(probes)
-            else:
-                probes = first_probes(space, seed, networks, short)
-                plan = in_order(probes, len(short_kinds(space)))
-            settings = BuildSettings(space.resolution, networks, short, probes.anchor, rounds=not held)
-            records.begin(settings)
-            records.add_plan(plan)
-    for name, wanted in (("resolution", space.resolution), ("networks", networks), ("short", short)):
-        if (found := getattr(settings, name)) != wanted:
-            raise InputError(f"{path}: holds {key} with {name} {found}, not {wanted}; choose another file with -o")
+    """Store the settings and the first plan of a series that has none; return the settings."""
+    held = file.rows(series.key)
+    if held:  # an older version measured them, and drew all its probes beforehand
+        probes = draw_probes(space, series.seed, networks, short)
+        finished = file.fit(series.key) is not None
+        plan = [Planned(row.architecture, row.short, 0) for row in held] if finished else in_order(probes)
+    else:
+        probes = first_probes(space, series.seed, networks, short)
+        plan = in_order(probes, len(short_kinds(space)))
+    settings = BuildSettings(space.resolution, networks, short, probes.anchor, rounds=not held)
+    records.begin(settings)
+    records.add_plan(plan)
     return settings
 
 
@@ -254,6 +241,13 @@ def _store_fit(file: TableFile, key: Key) -> None:
         failed = BuildRecords(file, key).failures()
         raise DeviceError(f"{key}: all {len(failed)} probes failed, the first because: {failed[0].reason}")
     file.store_fit(key, fit_probes(rows).to_dict())
+
+
+def _check_settings(path: Path, key: Key, held: BuildSettings, wanted: dict[str, int]) -> None:
+    """Raise `InputError` where the file's build of this key was asked for something else."""
+    for name, value in wanted.items():
+        if (found := getattr(held, name)) != value:
+            raise InputError(f"{path}: holds {key} with {name} {found}, not {value}; choose another file with -o")
 
 
 def _check_same(path: Path, held: Series, wanted: Series) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from deepmad.profilers.backends import Backend, Settings, find_backend
@@ -79,20 +78,22 @@ def measure_chunk_apart(
 
     Raises `DeviceError` where a process crashes even with the anchor alone.
     """
-    from deepmad.profilers.isolation import call_apart
+    from deepmad.profilers.isolation import Broken, call_apart
 
-    def attempt(some: Sequence[Architecture]) -> Chunk | str:
-        return call_apart(partial(_chunk_from_scratch, key, anchor, tuple(some), short, timer))
+    def attempt(some: Sequence[Architecture]) -> Chunk | Broken:
+        return call_apart(_chunk_from_scratch, key, anchor, tuple(some), short, timer)
 
     found = attempt(networks)
     if isinstance(found, Chunk):
         return found
-    if isinstance(alone := attempt(()), str):
-        raise DeviceError(f"{key.backend}: the network that all probes run beside failed: {alone}")
+    if isinstance(alone := attempt(()), Broken):
+        raise DeviceError(f"{key.backend}: the network that all probes run beside failed: {alone.reason}")
     chunks = []
     for network in networks:
         single = attempt([network])
-        chunks.append(Chunk(failures=(_failed(network, short, single),)) if isinstance(single, str) else single)
+        chunks.append(
+            Chunk(failures=(_failed(network, short, single.reason),)) if isinstance(single, Broken) else single
+        )
     return Chunk(
         tuple(row for chunk in chunks for row in chunk.rows),
         tuple(failed for chunk in chunks for failed in chunk.failures),

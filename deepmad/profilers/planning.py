@@ -11,12 +11,10 @@ import numpy as np
 
 from deepmad.profilers.build_records import Planned
 from deepmad.profilers.features import Basis, terms
-from deepmad.profilers.prediction import FOLDS, Matrix, Prediction, Vector, fit_probes, held_out_errors
-from deepmad.profilers.prediction import network_nanoseconds as predicted_nanoseconds
+from deepmad.profilers.prediction import Matrix, Vector, held_out_errors
 from deepmad.profilers.probes import PARAMS_SLACK, Probes, draw_probes, random_network
 from deepmad.profilers.table_files import Row, text
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import Space
 
 FIRST_SHARE = 0.6
@@ -29,6 +27,7 @@ NEIGHBOURS = 3
 """Measured networks whose errors tell what error to expect of one like them."""
 PATIENCE = 2
 IMPROVEMENT = 0.01
+"""Rounds end once so many of them together lowered the error by less than this share."""
 MIN_WHOLE = 12
 """Whole networks that are measured however little time there is."""
 MIN_ROWS = 10
@@ -97,15 +96,15 @@ def draw_candidates(space: Space, seed: int, number: int, count: int) -> list[Ar
 def choose_networks(rows: Sequence[Row], candidates: Sequence[Architecture], count: int) -> list[Architecture]:
     """Return those `count` candidates, no two alike, for which the fit on `rows` promises the largest errors.
 
-    The expected error of a candidate is the mean held-out error of the measured networks most like it, plus
-    the spread of what fits on parts of the rows predict for it. With few rows the first candidates are taken.
+    The expected error of a candidate is the mean held-out error of the measured networks most like it. With
+    few rows the first candidates are taken.
     """
     if sum(not row.short for row in rows) < MIN_ROWS:
         return list(candidates[:count])
     measured = [row.architecture for row in rows if not row.short]
     positions = _positions([*measured, *candidates])
     known, open_ = positions[: len(measured)], positions[len(measured) :]
-    expected = _neighbours_errors(known, np.abs(held_out_errors(rows)), open_) + _disagreement(rows, candidates)
+    expected = _neighbours_errors(known, np.abs(held_out_errors(rows)), open_)
     return [candidates[index] for index in _spread(open_, expected, count)]
 
 
@@ -137,24 +136,6 @@ def _neighbours_errors(known: Matrix, errors: Vector, wanted: Matrix) -> Vector:
     nearest = np.argsort(_distances(wanted, known), axis=1, kind="stable")[:, :NEIGHBOURS]
     found: Vector = errors[nearest].mean(axis=1)
     return found
-
-
-def _disagreement(rows: Sequence[Row], candidates: Sequence[Architecture]) -> Vector:
-    """Return the relative spread of what fits predict that each miss a fifth of the whole networks."""
-    whole = [text(row.architecture) for row in rows if not row.short]
-    fold = dict(zip(whole, np.random.default_rng(0).permutation(len(whole)) % FOLDS, strict=True))
-    fits = [fit_probes([row for row in rows if fold.get(text(row.architecture)) != part]) for part in range(FOLDS)]
-    predicted = np.array([[_seconds(fit, network) for network in candidates] for fit in fits])
-    spread: Vector = predicted.std(axis=0) / predicted.mean(axis=0)
-    return np.where(np.isnan(spread), math.inf, spread)
-
-
-def _seconds(fit: Prediction, network: Architecture) -> float:
-    """Return the predicted seconds, NaN where the fit knows nothing of a layer: the most it can err."""
-    try:
-        return predicted_nanoseconds(fit, network) / 1e9
-    except InputError:
-        return math.nan
 
 
 def _spread(points: Matrix, score: Vector, count: int) -> list[int]:

@@ -71,6 +71,12 @@ class GpuTelemetry:
         """Return the energy of one image at `seconds` for a batch; None where several networks took turns."""
         return None if self.watts is None or self.networks != 1 else self.watts * seconds / batch
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """The most memory in use on the GPU, whoever used it; None where several networks were on it."""
+        used = [state.used_bytes for state in self.states if state.used_bytes is not None]
+        return max(used) if used and self.networks == 1 else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as one JSON document."""
         return asdict(self) | {"watts": self.watts}

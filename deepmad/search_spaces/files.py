@@ -1,6 +1,7 @@
 """Reading and writing the project's files: one clear error on the way in, whole files on the way out."""
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -20,14 +21,19 @@ def write_text(path: Path, text: str) -> None:
 
     Raises `InputError` where the file cannot be written.
     """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` as `write_text` writes text."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise InputError(f"{path}: cannot write there ({error.strerror}); choose another place with -o") from error
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)
@@ -36,6 +42,18 @@ def write_text(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise InputError(f"{path}: cannot write there ({error.strerror}); the old content is untouched") from error
+
+
+def check_writable(path: Path) -> None:
+    """Raise `InputError` where `write_text` could not write, so that no long work is done in vain."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot write there ({error.strerror}); choose another place with -o") from error
 
 
 def read_text(path: Path) -> str:
