@@ -13,18 +13,19 @@ from deepmad.engine.budgets import Budget
 from deepmad.engine.problems import Problem
 from deepmad.engine.solvers import CpSat, design
 from deepmad.profilers.importing import import_table
+from deepmad.profilers.network_layers import NetworkLayers
 from deepmad.profilers.proxies import (
     MIN_NETWORKS,
+    UNITS_IN_NANOSECOND,
     ProxyPrediction,
     activations,
     fit_proxy,
     fit_proxy_networks,
-    network_counts,
 )
 from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows
 from deepmad.profilers.timm_files import read_timm
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.layers import Layer, total_macs, total_params
+from deepmad.search_spaces.layers import Layer
 from tests.catalogue import mixed, one_block, small_space
 
 HEADER = (
@@ -132,10 +133,12 @@ def test_a_proxy_finds_the_costs_that_made_the_times() -> None:
 def test_a_proxy_of_networks_is_that_of_their_counts() -> None:
     networks = [mixed(), *(one_block(kind) for kind in ("bottleneck", "basic", "mbconv", "mbconv_se"))]
     times = [3e-3, 2e-3, 2e-3, 1e-3, 1e-3]
-    counts = np.array([network_counts(network) for network in networks])
+    layers = [NetworkLayers.of(network) for network in networks]
+    counts = np.array([(one.macs, one.params, one.activations) for one in layers])
     assert fit_proxy_networks(networks, times) == fit_proxy(counts[:, 0], counts[:, 1], counts[:, 2], times)
-    for network, (macs, params, _) in zip(networks, counts.tolist(), strict=True):
-        assert (macs, params) == (total_macs(network.parts()), total_params(network.parts()))
+    proxy = ProxyPrediction(mac=0, parameter=0, activation=UNITS_IN_NANOSECOND, network=0)
+    for one in layers:
+        assert sum(proxy.nanoseconds(layer) for layer in one.layers) == one.activations
 
 
 def test_activations_are_the_outputs_of_convolutions_and_linear_maps() -> None:

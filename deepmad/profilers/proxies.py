@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deepmad.profilers.network_layers import NetworkLayers
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.layers import Count, Layer
 
@@ -84,17 +85,9 @@ def fit_proxy(
 
 def fit_proxy_networks(networks: Sequence[Architecture], seconds: npt.ArrayLike) -> ProxyPrediction:
     """Return the proxy of networks with their seconds for one batch."""
-    macs, params, elements = zip(*(network_counts(network) for network in networks), strict=True)
-    return fit_proxy(macs, params, elements, seconds)
-
-
-def network_counts(network: Architecture) -> tuple[int, int, int]:
-    """Return the multiply-accumulates, parameters and activations of a network for one image."""
-    layers = [(part.repeats, layer) for part in network.parts() for layer in part.body.layers]
-    return (
-        sum(repeats * layer.macs for repeats, layer in layers),
-        sum(repeats * layer.params for repeats, layer in layers),
-        sum(repeats * activations(layer) for repeats, layer in layers),
+    counts = [NetworkLayers.of(network) for network in networks]
+    return fit_proxy(
+        [one.macs for one in counts], [one.params for one in counts], [one.activations for one in counts], seconds
     )
 
 
