@@ -11,9 +11,9 @@ from benchmarks.gpu_results.steps import Step
 from benchmarks.gpu_results.tables import table_path
 from deepmad.cli.delivery import measured
 from deepmad.engine.budgets import Budget
-from deepmad.engine.loop import TIGHT, Round, design_measured
+from deepmad.engine.loop import design_measured
 from deepmad.engine.problems import Problem
-from deepmad.engine.solutions import Measured, Solution
+from deepmad.engine.solutions import Measured, Round, Solution
 from deepmad.engine.solvers import CpSat, design
 from deepmad.profilers.measurements import Request, measure, measure_all
 from deepmad.profilers.tables import LatencyTable
@@ -23,6 +23,8 @@ from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.spaces import load_space
 
 ROUNDS = 4
+TIGHT = 0.95
+"""A network that takes at least this share of the target's latency hits it tightly."""
 PASSES = 3
 """Fresh measurements of every network, interleaved with the others; the middle one counts."""
 
