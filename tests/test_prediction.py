@@ -138,7 +138,7 @@ def test_a_fit_finds_costs_that_add_up_whatever_the_drift(preset: str) -> None:
     rows = rows_of(space, true_seconds, noise=0.005)
     usual = usual_level(rows) / 0.01
     expected = np.array([true_seconds(row.architecture) for row in rows]) * usual
-    assert np.abs(probe_seconds(rows) / expected - 1).max() < 0.03
+    assert np.abs(probe_seconds(rows) / expected - 1).max() < 0.05  # half of a drift of -5 to 10 % is divided out
     assert np.mean(np.abs(held_out_errors(rows)) < 0.1) > 0.9
     prediction = fit_probes(rows)
     assert all(cost >= 0 for _, cost in prediction.costs)

@@ -12,8 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from deepmad.profilers.accuracy import conformal_interval
 from deepmad.profilers.features import Basis, terms
 from deepmad.profilers.table_files import Row
+from deepmad.profilers.timing import undisturbed
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count, Layer
@@ -25,7 +27,7 @@ FEMTOSECONDS = 10**15
 FEMTOSECONDS_IN_NANOSECOND = 10**6
 SHORT_WEIGHT = 0.1
 """Weight of a short probe's relative error: it tells layers apart, but runs warmer than in a whole network."""
-DISTURBED = 1.2
+DISTURBED = 1.1
 """A probe is disturbed if the anchor took more than this many times its usual time in all of its rounds,"""
 DISTURBED_WEIGHT = 0.1
 """and then its weight is multiplied by this: networks of other sizes suffer differently from the same neighbour."""
@@ -122,14 +124,14 @@ def usual_level(rows: Sequence[Row]) -> float:
 
 
 def probe_seconds(rows: Sequence[Row]) -> Vector:
-    """Return the undisturbed seconds of each probe, the drift of the machine divided out.
+    """Return the undisturbed seconds of each probe, half of the machine's drift divided out.
 
     Other work on the machine comes in bursts and only adds time. So the fastest of a probe's visits is taken, relative
-    to the fastest of the anchor's in the same rounds, which tells how slow the machine was throughout; the ratio is
-    scaled to the anchor's usual time.
+    to the fastest of the anchor's in the same rounds. Of what the anchor's differ from its usual time, about half is
+    drift and half chance (in logarithms); only the drift is divided out.
     """
-    ratios = [min(np.median(visit) for visit in row.visits) / min(row.anchor) for row in rows]
-    seconds: Vector = np.asarray(ratios) * usual_level(rows)
+    found = np.array([[min(undisturbed(visit) for visit in row.visits), min(row.anchor)] for row in rows])
+    seconds: Vector = found[:, 0] * np.sqrt(usual_level(rows) / found[:, 1])
     return seconds
 
 
@@ -143,21 +145,12 @@ def fit_probes(rows: Sequence[Row]) -> Prediction:
     """Return the predictor of the measured probes; the same rows give the same one, to the bit."""
     basis = Basis.of([row.architecture for row in rows])
     features, names = _features(rows, basis)
-    costs = _solve(features, probe_seconds(rows), _weights(rows))
+    costs = solve_costs(features, probe_seconds(rows), _weights(rows))
     rounded = [round(float(cost) * FEMTOSECONDS) for cost in costs]
     named = tuple(zip(names[1:], rounded[1:], strict=True))
-    return Prediction(basis, named, rounded[0], _interval(held_out_errors(rows)) if len(rows) >= FOLDS else None)
-
-
-def _interval(errors: Vector) -> tuple[float, float] | None:
-    """Return the bounds of measured over predicted that a new network keeps with 95 %, by the errors held out.
-
-    The ranks are those of split conformal prediction (Lei et al., JASA 2018), which promise that much whatever
-    the distribution; they need 39 networks.
-    """
-    ratios = np.sort(1 / (1 + errors))
-    outside = int((len(ratios) + 1) * 0.025)
-    return (float(ratios[outside - 1]), float(ratios[-outside])) if outside else None
+    return Prediction(
+        basis, named, rounded[0], conformal_interval(held_out_errors(rows)) if len(rows) >= FOLDS else None
+    )
 
 
 def held_out_errors(rows: Sequence[Row]) -> Vector:
@@ -171,7 +164,7 @@ def held_out_errors(rows: Sequence[Row]) -> Vector:
     predicted = np.zeros(len(rows))
     for held_out in range(FOLDS):
         used = fold != held_out
-        predicted[~used] = features[~used] @ _solve(features[used], seconds[used], weights[used])
+        predicted[~used] = features[~used] @ solve_costs(features[used], seconds[used], weights[used])
     whole = np.array([not row.short for row in rows])
     errors: Vector = ((predicted - seconds) / seconds)[whole]
     return errors
@@ -193,12 +186,21 @@ def _features(rows: Sequence[Row], basis: Basis) -> tuple[Matrix, list[str]]:
                 for name, value in terms(layer, basis):
                     total[name] = total.get(name, 0) + part.repeats * int(value)
         found.append(total)
-    names = ["network", *sorted({name for total in found for name in total} - {"network"})]
-    return np.array([[float(total.get(name, 0)) for name in names] for total in found]), names
+    return feature_matrix(found)
 
 
-def _solve(features: Matrix, seconds: Vector, weights: Vector) -> Vector:
-    """Return the non-negative cost of every feature that minimises the weighted squared relative errors."""
+def feature_matrix(totals: Sequence[dict[str, int]]) -> tuple[Matrix, list[str]]:
+    """Return the named features as a matrix, a row each, and the names of its columns; the first is `network`."""
+    names = ["network", *sorted({name for total in totals for name in total} - {"network"})]
+    return np.array([[float(total.get(name, 0)) for name in names] for total in totals]), names
+
+
+def solve_costs(features: Matrix, seconds: Vector, weights: Vector) -> Vector:
+    """Return the non-negative cost of every feature that minimises the weighted squared relative errors.
+
+    `features` (rows, columns) has the network itself in its first column, whose cost nothing pulls towards 0;
+    `seconds` and `weights` are one a row. The costs are in seconds, one a column.
+    """
     from scipy.optimize import nnls
 
     relative = features / seconds[:, None] * weights[:, None]

@@ -81,6 +81,16 @@ class GpuTelemetry:
         """Return everything as one JSON document."""
         return asdict(self) | {"watts": self.watts}
 
+    def summary(self) -> dict[str, Any]:
+        """Return in short, as a JSON document, what the GPU did: ranges over the samples under load, and warnings."""
+        during = self._during()
+        ranges = {}
+        for name in ("sm_megahertz", "memory_megahertz", "celsius"):
+            known = [value for state in during if (value := getattr(state, name)) is not None]
+            ranges[name] = [min(known), max(known)] if known else None
+        shared = {"name": self.name, "driver": self.driver, "networks": self.networks, "samples": len(self.states)}
+        return shared | ranges | {"watts": self.watts, "warnings": list(self.warnings)}
+
     def _during(self) -> tuple[GpuState, ...]:
         """Return the samples under load; of a short measurement the last, when the GPU is hardly idle yet."""
         return self.states[1:-1] or self.states[-1:]
