@@ -297,14 +297,14 @@ def measure_all(
     return [
         Measurement(
             tuple(seconds for visit in visits for seconds in visit),
-            _conditions(network, date),
+            _conditions(one, date),
             before,
             after,
-            gpu if network.backend.processor == "cuda" else None,
-            accompanied.get(_way(network)),
-            network.network,
-        )
-        for visits, network in zip(times, prepared, strict=True)
+            gpu if one.backend.processor == "cuda" else None,
+            accompanied.get(_way(one)),
+            one.network,
+        )  # fmt: skip
+        for visits, one in zip(times, prepared, strict=True)
     ]
 
 
