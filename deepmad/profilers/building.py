@@ -33,7 +33,7 @@ from deepmad.profilers.timing import Timer
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import Space
 
-PROBE_TIMER = Timer(seconds=0.36, min_repeats=6, warmup_seconds=0.03, max_warmup_seconds=0.5, stable=0.05, visits=6)
+PROBE_TIMER = Timer(seconds=0.6, min_repeats=10, warmup_seconds=0.03, max_warmup_seconds=0.3, stable=0.05, visits=10)
 SHORT_SHARE = 0.25
 """A short probe gets this share of the seconds that a whole network gets."""
 CHUNK = 12
