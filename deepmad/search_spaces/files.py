@@ -44,8 +44,11 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise InputError(f"{path}: cannot write there ({error.strerror}); the old content is untouched") from error
 
 
-def check_writable(path: Path) -> None:
-    """Raise `InputError` where `write_text` could not write, so that no long work is done in vain."""
+def check_writable(path: Path, option: str = "-o") -> None:
+    """Raise `InputError` where `write_text` could not write, so that no long work is done in vain.
+
+    `option` is how the user names another place.
+    """
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -53,7 +56,9 @@ def check_writable(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise InputError(f"{path}: cannot write there ({error.strerror}); choose another place with -o") from error
+        raise InputError(
+            f"{path}: cannot write there ({error.strerror}); choose another place with {option}"
+        ) from error
 
 
 def read_text(path: Path) -> str:
