@@ -99,6 +99,7 @@ def main(
 ) -> None:
     """Build tables, predict and measure random networks, and report the accuracy."""
     spaces = [at_resolution(load_space(name), resolution) for name in space or ("r50", "mbv2")]
+    others = from_timm()
     for name in backend or ("onnxruntime",):
         rows = []
         for size in batch or (1, 8):
@@ -108,7 +109,7 @@ def main(
             rows += measured_rows(
                 key,
                 found,
-                [*drawn, *from_timm()],
+                [*drawn, *others],
                 Timer(seconds=seconds, min_repeats=8, visits=8, max_warmup_seconds=0.3),
             )
         library = find_backend(name, precision)
@@ -157,6 +158,7 @@ def from_timm() -> list[Asked]:
     from deepmad.profilers.sources import load_source
     from deepmad.search_spaces.errors import InputError
 
+    define_torchvision_operators()
     found = []
     for name in TIMM:
         try:
@@ -169,6 +171,19 @@ def from_timm() -> list[Asked]:
         layers = onnx_layers(onnx_model(source.model, settings), source.resolution)
         found.append(Asked(f"timm:{name}", "timm", source.model, layers, settings.in_channels, settings.resolution))
     return found
+
+
+def define_torchvision_operators() -> None:
+    """Let a CUDA build of torchvision be imported beside a CPU build of PyTorch, as timm imports it.
+
+    Its import looks two operators up that its own library, which needs CUDA, would have defined.
+    """
+    import torch
+
+    if torch.version.cuda is None:
+        for name in ("nms", "qnms"):
+            kind = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            torch.library.define(f"torchvision::{name}", kind)
 
 
 def measured_rows(key: Key, tables: Sequence[Table], asked: Sequence[Asked], timer: Timer) -> list[dict[str, Any]]:
