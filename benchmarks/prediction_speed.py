@@ -1,0 +1,59 @@
+"""How long a latency table takes for many networks: `predict_all` beside a loop over `predict`.
+
+The networks are random members of the space. Give tables of one series each, built or imported, or name the batch:
+
+    python -m benchmarks.prediction_speed v100.sqlite built.sqlite --batch 1 --precision fp16 --precision fp32
+"""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from benchmarks.conditions import write_results
+from deepmad.profilers.probes import random_network
+from deepmad.profilers.tables import LatencyTable
+from deepmad.search_spaces.spaces import load_space
+
+
+def main(
+    tables: Annotated[list[Path], typer.Argument(help="Table files.")],
+    precision: Annotated[list[str], typer.Option(help="The precision to take of each file, in their order.")],
+    batch: Annotated[int, typer.Option(help="The batch to take of every file.")] = 1,
+    space: Annotated[str, typer.Option(help="Space of the networks.")] = "r50",
+    networks: Annotated[int, typer.Option(help="How many networks.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the networks.")] = 0,
+) -> None:
+    """Predict the networks in both ways and report the time a network."""
+    rng, chosen = np.random.default_rng(seed), load_space(space)
+    drawn = [random_network(chosen, rng) for _ in range(networks)]
+    rows = []
+    for path, one in zip(tables, precision, strict=True):
+        table = LatencyTable.load(path, batch=batch, precision=one)
+        table.predict(drawn[0])  # what is computed once and kept is not timed
+        start = time.perf_counter()
+        together = table.predict_all(drawn)
+        between = time.perf_counter()
+        alone = [table.predict(network) for network in drawn]
+        end = time.perf_counter()
+        rows.append(
+            {
+                "table": "imported" if table.space == "any" else "built",
+                "space": space,
+                "precision": one,
+                "batch": batch,
+                "networks": networks,
+                "predict_all_milliseconds_a_network": round(1e3 * (between - start) / networks, 4),
+                "predict_milliseconds_a_network": round(1e3 * (end - between) / networks, 4),
+                "times_as_fast": round((end - between) / (between - start), 1),
+                "equal": together == alone,
+            }
+        )
+        print(rows[-1], flush=True)
+    print(f"written: {write_results('prediction_speed', rows)}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
