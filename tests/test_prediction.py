@@ -138,7 +138,7 @@ def test_a_fit_finds_costs_that_add_up_whatever_the_drift(preset: str) -> None:
     rows = rows_of(space, true_seconds, noise=0.005)
     usual = usual_level(rows) / 0.01
     expected = np.array([true_seconds(row.architecture) for row in rows]) * usual
-    assert np.abs(probe_seconds(rows) / expected - 1).max() < 0.03
+    assert np.abs(probe_seconds(rows) / expected - 1).max() < 0.05  # half of a drift of -5 to 10 % is divided out
     assert np.mean(np.abs(held_out_errors(rows)) < 0.1) > 0.9
     prediction = fit_probes(rows)
     assert all(cost >= 0 for _, cost in prediction.costs)
@@ -168,3 +168,31 @@ def test_a_disturbed_third_of_the_build_does_not_spoil_the_rest() -> None:
     network = random_network(space, np.random.default_rng(5), low=0.3)
     clean, after = (network_nanoseconds(fit_probes(found), network) for found in (rows, spoilt))
     assert after == pytest.approx(clean, rel=0.05)
+
+
+def test_bursts_in_single_visits_leave_a_probe_alone() -> None:
+    rows = rows_of(load_space("r18"), true_seconds)
+    rng = np.random.default_rng(3)
+    burst = [
+        replace(
+            row,
+            visits=[
+                [time * (1.5 if index == hit else 1.0) for time in visit] for index, visit in enumerate(row.visits)
+            ],
+            anchor=[level * (1.4 if index == (hit + 1) % 3 else 1.0) for index, level in enumerate(row.anchor)],
+        )
+        for row, hit in zip(rows, rng.integers(0, 3, len(rows)).tolist(), strict=True)
+    ]
+    calm = [replace(row, visits=[[true_seconds(row.architecture)]] * 3, anchor=[0.01] * 3) for row in rows]
+    scale = usual_level(burst) / 0.01
+    assert np.abs(probe_seconds(burst) / (scale * probe_seconds(calm)) - 1).max() < 0.15  # drift, not the bursts' 40 %
+
+
+def test_the_interval_holds_what_it_promises() -> None:
+    space = load_space("r18")
+    rows = rows_of(space, true_seconds, noise=0.05, count=80)
+    low, high = fit_probes(rows).interval or (1.0, 1.0)
+    assert low < 1 < high
+    ratios = 1 / (1 + held_out_errors(rows))
+    assert np.mean((ratios >= low) & (ratios <= high)) >= 0.95
+    assert fit_probes(rows_of(space, true_seconds, count=20)).interval is None  # too few to promise anything

@@ -6,19 +6,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from deepmad.profilers.backends import Backend, Settings, find_backend
 from deepmad.profilers.machine import machine_state
 from deepmad.profilers.prediction import fit_probes
 from deepmad.profilers.probes import Probes, draw_probes
 from deepmad.profilers.table_files import Key, Row, Series, TableFile, open_table, text
-from deepmad.profilers.timing import Timer
+from deepmad.profilers.timing import Timer, undisturbed
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import Space
 
-PROBE_TIMER = Timer(seconds=0.36, min_repeats=6, warmup_seconds=0.03, max_warmup_seconds=0.5, stable=0.05, visits=3)
+PROBE_TIMER = Timer(seconds=0.36, min_repeats=6, warmup_seconds=0.03, max_warmup_seconds=0.5, stable=0.05, visits=6)
 SHORT_SHARE = 0.25
 """A short probe gets this share of the seconds that a whole network gets."""
 CHUNK = 12
@@ -108,7 +106,7 @@ class _Builder:
             before = machine_state()
             anchor, *visits = timer.visit_all(runs)
             after = machine_state()
-        levels = [float(np.median(visit)) for visit in anchor]
+        levels = [undisturbed(visit) for visit in anchor]
         date = datetime.now(UTC).isoformat(timespec="seconds")
         machine = (before.load, after.load, before.stolen_share(after))
         return [

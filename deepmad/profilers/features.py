@@ -1,8 +1,10 @@
 """What the time of a layer grows with: whole numbers read from its record, for one image.
 
 Processors work on vectors, so channels count in blocks of 16 (one AVX-512 register of fp32): that makes the
-stair steps of the measured times. Multiply-accumulates cost more on some sides than on others; their cost is
-free at every side of the space, the base cost being that of the cheapest one. Numbers may be arrays.
+stair steps of the measured times. Some libraries pad the output channels only; then the "unpadded" ones count.
+Multiply-accumulates cost more on some sides than on others; their cost is free at every side of the space, the base
+cost being that of the cheapest one. What a layer reads and writes costs more where it outgrows a cache. Numbers may be
+arrays.
 """
 
 import math
@@ -20,6 +22,11 @@ PANEL = 128
 """Input channels that a 1x1 convolution adds up before it writes its output and reads it again."""
 SHARES = 16
 """A side between two known ones is split among them in so many shares."""
+WORKING_SETS = tuple(2**power for power in range(12, 24))
+"""Input and output elements of a layer, for one image, beyond which each may cost more: caches end somewhere between
+4096 fp32 numbers (256 KiB at batch 16, 1 MiB at batch 64) and 8 million (32 MiB at batch 1)."""
+WEIGHT_SETS = tuple(2**power for power in range(19, 23))
+"""Weights of a layer beyond which each may cost more: 2 to 16 MiB in fp32."""
 
 Term = tuple[str, Count]
 """The name of a feature and its value."""
@@ -71,8 +78,8 @@ def blocks(channels: Count) -> Count:
 def terms(layer: Layer, basis: Basis) -> Iterator[Term]:
     """Yield the features of one layer, all of them non-negative integers.
 
-    A feature is named `GROUP.WHAT` or `GROUP.WHAT@SIDE`; every group has `GROUP.layers`, the number of its
-    layers. With arrays, a feature is 0 for those records of the array that are not of its group.
+    A feature is named `GROUP.WHAT` or `GROUP.WHAT@SIDE`, or `WHAT beyond SIZE`; every group has `GROUP.layers`, the
+    number of its layers. With arrays, a feature is 0 for those records of the array that are not of its group.
     """
     if layer.operation != "conv":
         group = f"{layer.role} {layer.operation}"
@@ -80,23 +87,37 @@ def terms(layer: Layer, basis: Basis) -> Iterator[Term]:
         if layer.operation == "linear":
             values = {"layers": 1, "weights": layer.weights, "outputs": layer.outputs}
         yield from _masked(group, 1, values)
-    elif layer.role == "gate":
+        return
+    if layer.role == "gate":
         yield from _masked("gate conv", 1, {"layers": 1, "weights": blocks(layer.inputs) * blocks(layer.outputs)})
-    elif layer.depthwise:
+        return
+    yield from _beyond_caches(layer)
+    if layer.depthwise:
         for kernel, mask in basis.kernel_masks(layer.kernel):
             yield from _masked(f"depthwise{kernel}/{layer.stride}", mask, _depthwise(layer, basis))
     else:
         narrow = 1 * (layer.inputs < VECTOR)  # an image's channels fill no block: these run in a kernel of their own
         yield from _masked("narrow conv", narrow, _dense(layer, basis, layer.inputs))
         for kernel, mask in basis.kernel_masks(layer.kernel):
-            group = f"conv{kernel}"
-            yield from _masked(group, mask * (1 - narrow), _dense(layer, basis, VECTOR * blocks(layer.inputs)))
+            values = _dense(layer, basis, VECTOR * blocks(layer.inputs))
+            unpadded = layer.inputs * blocks(layer.outputs) * layer.kernel**2 * layer.out_side**2
+            yield from _masked(f"conv{kernel}", mask * (1 - narrow), {**values, "unpadded macs": unpadded})
 
 
 def _masked(group: str, mask: Count, values: dict[str, Count]) -> Iterator[Term]:
     if np.any(mask):
         for what, value in values.items():
             yield f"{group}.{what}", mask * value
+
+
+def _beyond_caches(layer: Layer) -> Iterator[Term]:
+    """Yield what a convolution reads and writes beyond each size of a cache; these belong to no group."""
+    elements = layer.input_elements + layer.output_elements
+    for what, held, sizes in (("elements", elements, WORKING_SETS), ("weights", layer.weights, WEIGHT_SETS)):
+        for size in sizes:
+            value = (held > size) * (held - size) // VECTOR
+            if np.any(value):
+                yield f"{what} beyond {size}", value
 
 
 def _dense(layer: Layer, basis: Basis, inputs: Count) -> dict[str, Count]:

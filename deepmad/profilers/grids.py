@@ -155,6 +155,11 @@ class GridPrediction:
         """0: the rows were timed one at a time, and each holds the cost of starting it."""
         return 0
 
+    @property
+    def interval(self) -> None:
+        """None: no whole network was measured."""
+        return None
+
     def nanoseconds(self, layer: Layer) -> Count:
         """Return the nanoseconds of `layer` for one batch: an int, or an int64 array for a record of arrays.
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from deepmad.profilers.features import Basis, terms
 from deepmad.profilers.table_files import Row
+from deepmad.profilers.timing import undisturbed
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count, Layer
@@ -26,8 +27,8 @@ FEMTOSECONDS = 10**15
 FEMTOSECONDS_IN_NANOSECOND = 10**6
 SHORT_WEIGHT = 0.1
 """Weight of a short probe's relative error: it tells layers apart, but runs warmer than in a whole network."""
-DISTURBED = 1.2
-"""A probe is disturbed if the anchor took more than this many times its usual time in the same rounds,"""
+DISTURBED = 1.1
+"""A probe is disturbed if the anchor took more than this many times its usual time in all of its rounds,"""
 DISTURBED_WEIGHT = 0.1
 """and then its weight is multiplied by this: networks of other sizes suffer differently from the same neighbour."""
 RIDGE = 1e-3
@@ -42,6 +43,8 @@ class Prediction:
     basis: Basis
     costs: tuple[tuple[str, int], ...]
     overhead_femtoseconds: int
+    interval: tuple[float, float] | None = None
+    """Where 95 % of measured over predicted lie for whole networks; None where too few were measured to tell."""
 
     @property
     def overhead_nanoseconds(self) -> int:
@@ -74,6 +77,7 @@ class Prediction:
             "sides": list(self.basis.sides),
             "kernels": list(self.basis.kernels),
             "overhead_femtoseconds": self.overhead_femtoseconds,
+            "interval": self.interval,
             "femtoseconds": dict(self.costs),
         }
 
@@ -81,7 +85,8 @@ class Prediction:
     def from_dict(document: dict[str, Any]) -> "Prediction":
         """Return the predictor of a document that `to_dict` wrote."""
         basis = Basis(tuple(document["sides"]), tuple(document["kernels"]))
-        return Prediction(basis, tuple(document["femtoseconds"].items()), document["overhead_femtoseconds"])
+        costs, interval = tuple(document["femtoseconds"].items()), document.get("interval")
+        return Prediction(basis, costs, document["overhead_femtoseconds"], tuple(interval) if interval else None)
 
 
 class Predictor(Protocol):
@@ -90,6 +95,10 @@ class Predictor(Protocol):
     @property
     def overhead_nanoseconds(self) -> int:
         """Nanoseconds every network takes for one batch, whatever its layers."""
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Where 95 % of measured over predicted lie for whole networks; None where nobody knows."""
 
     def nanoseconds(self, layer: Layer) -> Count:
         """Nanoseconds of `layer` for one batch, as an int, or an int64 array where the record holds arrays."""
@@ -147,23 +156,21 @@ def usual_level(rows: Sequence[Row]) -> float:
 
 
 def probe_seconds(rows: Sequence[Row]) -> Vector:
-    """Return the seconds of each probe, the drift of the machine divided out.
+    """Return the undisturbed seconds of each probe, half of the machine's drift divided out.
 
-    Each visit's median is taken relative to the anchor's in the same round, and the median of these ratios
-    is scaled to the anchor's usual time: a burst that hits one round, or a slow minute, leaves it alone.
+    Other work on the machine comes in bursts and only adds time. So the fastest of a probe's visits is taken, relative
+    to the fastest of the anchor's in the same rounds. Of what the anchor's differ from its usual time, about half is
+    drift and half chance (in logarithms); only the drift is divided out.
     """
-    ratios = [
-        np.median([np.median(visit) / level for visit, level in zip(row.visits, row.anchor, strict=True)])
-        for row in rows
-    ]
-    seconds: Vector = np.asarray(ratios) * usual_level(rows)
+    found = np.array([[min(undisturbed(visit) for visit in row.visits), min(row.anchor)] for row in rows])
+    seconds: Vector = found[:, 0] * np.sqrt(usual_level(rows) / found[:, 1])
     return seconds
 
 
 def disturbed(rows: Sequence[Row]) -> list[bool]:
-    """Return for each probe whether the anchor was slow when it was measured, so that it tells less."""
+    """Return for each probe whether the anchor was slow in every round it was measured in, so that it tells less."""
     usual = usual_level(rows)
-    return [bool(np.median(row.anchor) > DISTURBED * usual) for row in rows]
+    return [bool(min(row.anchor) > DISTURBED * usual) for row in rows]
 
 
 def fit_probes(rows: Sequence[Row]) -> Prediction:
@@ -172,7 +179,19 @@ def fit_probes(rows: Sequence[Row]) -> Prediction:
     features, names = _features(rows, basis)
     costs = _solve(features, probe_seconds(rows), _weights(rows))
     rounded = [round(float(cost) * FEMTOSECONDS) for cost in costs]
-    return Prediction(basis, tuple(zip(names[1:], rounded[1:], strict=True)), rounded[0])
+    named = tuple(zip(names[1:], rounded[1:], strict=True))
+    return Prediction(basis, named, rounded[0], _interval(held_out_errors(rows)) if len(rows) >= FOLDS else None)
+
+
+def _interval(errors: Vector) -> tuple[float, float] | None:
+    """Return the bounds of measured over predicted that a new network keeps with 95 %, by the errors held out.
+
+    The ranks are those of split conformal prediction (Lei et al., JASA 2018), which promise that much whatever
+    the distribution; they need 39 networks.
+    """
+    ratios = np.sort(1 / (1 + errors))
+    outside = int((len(ratios) + 1) * 0.025)
+    return (float(ratios[outside - 1]), float(ratios[-outside])) if outside else None
 
 
 def held_out_errors(rows: Sequence[Row]) -> Vector:

@@ -87,7 +87,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Row:
-    """One probe: the raw seconds of each visit, and the anchor's medians in the same rounds.
+    """One probe: the raw seconds of each visit, and the anchor's undisturbed ones in the same rounds.
 
     `short` says that it is one stage rather than a whole network.
     """

@@ -103,6 +103,17 @@ class LatencyTable:
         """
         return [nanoseconds / 1e9 for nanoseconds in all_network_nanoseconds(self.prediction, networks)]
 
+    def interval(self, network: Architecture) -> tuple[float, float] | None:
+        """Return between which seconds the latency of a network lies with 95 %, by the errors on networks held out.
+
+        None where the table does not know its errors: it was imported, or built on fewer than 39 whole networks.
+        Raises `InputError` as `nanoseconds` does.
+        """
+        if self.prediction.interval is None:
+            return None
+        low, high = self.prediction.interval
+        return low * self.predict(network), high * self.predict(network)
+
 
 def _predictor(fit: dict[str, Any]) -> Predictor:
     return GridPrediction.from_dict(fit) if fit.get("kind") == "grid" else Prediction.from_dict(fit)

@@ -53,7 +53,8 @@ class OpenVino(Backend):
             "INFERENCE_NUM_THREADS": settings.threads,
             "NUM_STREAMS": "1",
             "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": True,
+            # Pinned, a thread would wait for a core that others use while another one is free.
+            "ENABLE_CPU_PINNING": False,
         }
         try:
             core = openvino.Core()
