@@ -41,7 +41,9 @@ def corrected(values: Floats, rough: Floats, features: Floats, twins: tuple[tupl
     return filled
 
 
-def learnt_from(columns: Columns, targets: Floats, loss: str = LOSSES[0]) -> Callable[[Columns], Floats]:
+def learnt_from(
+    columns: Columns, targets: Floats, loss: str = LOSSES[0], trees: int = TREES, rate: float = RATE
+) -> Callable[[Columns], Floats]:
     """Return what predicts targets, shape (rows,), from columns, shape (rows, columns); NaN is "not known".
 
     One thread does it: on a machine that is busy otherwise, several would wait for each other at every leaf.
@@ -51,7 +53,7 @@ def learnt_from(columns: Columns, targets: Floats, loss: str = LOSSES[0]) -> Cal
 
     told = ~np.isnan(columns).all(axis=0)  # the trees refuse a column without any number
     model = HistGradientBoostingRegressor(
-        loss=loss, max_iter=TREES, learning_rate=RATE, min_samples_leaf=SMALLEST_LEAF, l2_regularization=1.0,
+        loss=loss, max_iter=trees, learning_rate=rate, min_samples_leaf=SMALLEST_LEAF, l2_regularization=1.0,
         max_leaf_nodes=max(2, min(LEAVES, len(columns) // ROWS_A_LEAF)), max_features=SHARE_OF_FEATURES,
         early_stopping=False, random_state=0,
     )  # fmt: skip

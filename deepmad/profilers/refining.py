@@ -27,6 +27,8 @@ MAX_CELLS = 2_000_000
 """A finer grid than this is not worth its minutes: the grid stays as it is."""
 AXES = {"levels": 4, "outputs": 5, "sides": 6}
 """Axes that get lines, and where they stand in an array of the cells of all batches."""
+TREES, RATE = 200, 0.1
+"""Fewer than for the holes of the grid, so that an import takes minutes at most."""
 REACH = 3
 """Lines that are seen on either side."""
 
@@ -166,7 +168,7 @@ class _View:
             chosen = self.measured[index]
             columns.append(seen[chosen])
             targets.append((self.logs[index] - guess)[chosen])
-        model = learnt_from(np.concatenate(columns), np.concatenate(targets))
+        model = learnt_from(np.concatenate(columns), np.concatenate(targets), trees=TREES, rate=RATE)
         for index, lines in asked.items():
             guess, seen = self._seen(index, lines)
             found = guess + model(seen.reshape(-1, seen.shape[-1])).reshape(guess.shape)
