@@ -58,11 +58,11 @@ def draws(times: ConvolutionTimes, seed: int, share: float) -> Iterator[tuple[st
     outputs, sides = np.unique(times.outputs), np.unique(times.side)
     wide = times.inputs >= NARROW
     yield "random", np.random.default_rng(seed).random(len(times)) < share
-    yield "outputs 96 and 384", np.isin(times.outputs, (96, 384))
     yield "sides 14 and 56", np.isin(times.side, (14, 56))
+    yield "widest input over output", wide & (times.inputs == 4 * times.outputs)
+    yield "outputs 96 and 384", np.isin(times.outputs, (96, 384))
     yield "every third width", np.isin(times.outputs, outputs[2:-1:3]) & wide
     yield "every third side", np.isin(times.side, sides[2:-1:3]) & wide
-    yield "widest input over output", wide & (times.inputs == 4 * times.outputs)
     yield "smallest sides", np.isin(times.side, sides[:2])
 
 
