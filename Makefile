@@ -1,5 +1,6 @@
 # make design: set up, measure this machine, design a network for a target throughput, measure it
 # make test:   set up, lint, type-check and test
+# make gpu-results: everything that is published about an NVIDIA GPU, in pieces (docs/gpu.md)
 #
 # PYTHON: the interpreter to start from. TORCH: what pip installs as PyTorch; on a machine without a GPU
 # the CPU build is much smaller, e.g. TORCH="torch==2.13.0 --index-url <PyTorch's index of CPU builds>".
@@ -9,10 +10,15 @@ VENV ?= .venv
 SPACE ?= r18
 THROUGHPUT ?= 60
 OUT ?= results/quickstart
+# gpu-results only. WHEELS: a folder of wheels, installed without an index beside the packages of PYTHON, for a machine
+# without internet. PIECES: how many pieces to do before giving back the prompt; GPU_OPTIONS: see docs/gpu.md.
+WHEELS ?=
+PIECES ?= 20
+GPU_OPTIONS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: design test lint setup clean
+.PHONY: design test lint setup gpu-results clean
 .DELETE_ON_ERROR:
 
 design: $(VENV)/.design
@@ -28,6 +34,26 @@ design: $(VENV)/.design
 	@{ echo "command: make design SPACE=$(SPACE) THROUGHPUT=$(THROUGHPUT)"; echo "date: $$(date -u +%Y-%m-%dT%H:%M:%SZ)"; \
 	  echo "commit: $$(git rev-parse HEAD 2>/dev/null || echo unknown)"; $(BIN)/deepmad doctor; } > $(OUT)/conditions.txt
 	@echo "== done: $(OUT)/ holds table.sqlite, solution.json, network.onnx, conditions.txt"
+
+ifeq ($(WHEELS),)
+GPU_READY := $(VENV)/.gpu
+GPU_PYTHON := $(BIN)/python
+else
+GPU_READY := build/wheels/.installed
+GPU_PYTHON := PYTHONPATH="$(CURDIR):$(CURDIR)/build/wheels" $(PYTHON)
+endif
+
+# A piece ends by itself with code 75; one that hangs is killed, and the next one goes on.
+gpu-results: $(GPU_READY)
+	@piece=0; while [ $$piece -lt $(PIECES) ]; do \
+	  piece=$$((piece + 1)); echo "== piece $$piece"; code=0; \
+	  timeout --foreground -k 10 570 env $(GPU_PYTHON) -m benchmarks.gpu_results $(GPU_OPTIONS) || code=$$?; \
+	  case $$code in 0) exit 0;; 75|124|137) ;; *) exit $$code;; esac; \
+	done; echo "make: $(PIECES) piece(s) done; run the same command again to go on" >&2; exit 75
+
+build/wheels/.installed: $(wildcard $(WHEELS)/*.whl)
+	$(PYTHON) -m pip --disable-pip-version-check install --no-index --no-deps --upgrade --target build/wheels $(WHEELS)/*.whl
+	@touch $@
 
 test: $(VENV)/.test lint
 	$(BIN)/python -m pytest -q
@@ -60,6 +86,13 @@ $(VENV)/.design: pyproject.toml $(VENV)/constraints.txt
 $(VENV)/.test: $(VENV)/.design
 	@echo "== what the tests need"
 	$(PIP) install --progress-bar on -c $(VENV)/constraints.txt -e '.[dev,timm,benchmarks,openvino,tensorrt-rtx]'
+	@touch $@
+
+$(VENV)/.gpu: $(VENV)/.design
+	@echo "== what the results of a GPU need"
+	$(PIP) install --progress-bar on -c $(VENV)/constraints.txt -e '.[timm,benchmarks,tensorrt-rtx]'
+	@$(PIP) install --progress-bar on -c $(VENV)/constraints.txt -e '.[tensorrt]' || \
+	  echo "make: Torch-TensorRT cannot be installed here; the results will say so" >&2
 	@touch $@
 
 clean:

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,29 +19,52 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def conditions() -> dict[str, str]:
-    """Return command, commit, machine, date and version."""
-    root = RESULTS.parent
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False
-    )
+    """Return command, commit, machine, date and version.
+
+    A copy of the code without its history has its commit from the environment's DEEPMAD_COMMIT.
+    """
     script, *arguments = [Path(text).name if Path(text).is_absolute() else text for text in sys.argv]
+    module = Path(sys.argv[0]).parent.name if Path(script).stem == "__main__" else Path(script).stem
     return {
-        "command": shlex.join(["python", "-m", f"benchmarks.{Path(script).stem}", *arguments]),
-        "commit": described.stdout.strip() or "unknown",
+        "command": shlex.join(["python", "-m", f"benchmarks.{module}", *arguments]),
+        "commit": _commit() or os.environ.get("DEEPMAD_COMMIT") or "unknown",
         "machine": f"{cpu_name()}, {os.cpu_count()} cores",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "deepmad": __version__,
     }
 
 
-def write_results(name: str, rows: Sequence[Mapping[str, object]]) -> Path:
-    """Write `rows` as results/NAME.csv under the conditions as comment lines; return the path."""
+def _commit() -> str:
+    """Return what git says of this checkout, nothing where there is no git or no checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    described = subprocess.run(
+        [git, "describe", "--always", "--dirty"], cwd=RESULTS.parent, capture_output=True, text=True, check=False
+    )
+    return described.stdout.strip()
+
+
+def write_results(name: str, rows: Sequence[Mapping[str, object]], notes: Mapping[str, object] | None = None) -> Path:
+    """Write `rows` as results/NAME.csv under the conditions and `notes` as comment lines; return the path."""
+    path = RESULTS / f"{name}.csv"
+    write_csv(path, rows, notes)
+    return path
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]], notes: Mapping[str, object] | None = None) -> None:
+    """Write `rows`, each with any of the columns, under the conditions and `notes` as comment lines."""
     text = io.StringIO()
-    for key, value in conditions().items():
+    for key, value in {**conditions(), **(notes or {})}.items():
         text.write(f"# {key}: {value}\n")
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    path = RESULTS / f"{name}.csv"
     write_text(path, text.getvalue())
-    return path
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a file that `write_csv` wrote."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("# ")]
+    return list(csv.DictReader(lines))

@@ -254,3 +254,16 @@ def test_an_engine_that_cannot_run_here_is_told() -> None:
 def test_tensorrt_tells_what_it_cannot_parse() -> None:
     with pytest.raises(InputError, match="cannot parse"):
         build_engine(b"nonsense")
+
+
+@pytest.mark.skipif(BACKENDS["torch:cuda"].availability() is not None, reason="there is no GPU for PyTorch")
+def test_a_captured_graph_keeps_what_it_reads() -> None:
+    """Its weights and inputs stay where they are while other networks come, and the cache of free memory goes."""
+    run = BACKENDS["torch:cuda"].prepare(one_block("basic"), settings("fp16"))
+    held = torch.cuda.memory_allocated()
+    BACKENDS["torch:cuda"].prepare(one_block("mbconv"), settings("fp16")).close()
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_allocated() >= held
+    assert isinstance(run.run(), float)
+    run.close()
+    assert torch.cuda.memory_allocated() < held

@@ -55,6 +55,23 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
         (["design", SMALL, "--latency", "5ms"], ["no latency table", "deepmad table build"]),
         (["design", SMALL, "--latency", "5ms", "--table", "/nowhere/t.sqlite"], ["/nowhere/t.sqlite"]),
         (["design", SMALL, "--measure", "--backend", "tpu"], ["tpu", "onnxruntime"]),
+        (["design", SMALL, "--measure", "--latency", "5ms", "--backend", "tpu"], ["tpu", "onnxruntime"]),
+        (
+            [
+                "design",
+                SMALL,
+                "--measure",
+                "--throughput",
+                "9/s",
+                "--backend",
+                "torch",
+                "--batch",
+                "8",
+                "--threads",
+                "2",
+            ],
+            ["no latency table", f"table build {SMALL} --backend torch --precision fp32 --batch 8 --threads 2"],
+        ),
         (["design", SMALL, "--latncy", "5ms"], ["--latncy", "--latency"]),
         (["design", SMALL, "--objective", "other"], ["--objective", "paper"]),
         (["design"], ["PRESET_OR_SPACE"]),
@@ -160,6 +177,8 @@ def test_the_whole_job_on_a_small_space(table: Path, tmp_path: Path, capsys: pyt
     assert document["measured"]["latency_seconds"] <= 0.01
     assert document["limits"]["latency_seconds"]["limit"] == 0.01
     assert document["predicted"]["latency_seconds"] <= 0.01
+    assert document["measured"]["latency_seconds"] in [one["measured"] for one in document["rounds"]]
+    assert document["rounds"][0]["limit"] == 0.01
     assert document["measured"]["low"] <= document["measured"]["latency_seconds"] <= document["measured"]["high"]
     exported = tmp_path / "network.onnx"
     assert run(["export", str(path), "--to", "onnx", "-o", str(exported)]) == 0
@@ -167,6 +186,22 @@ def test_the_whole_job_on_a_small_space(table: Path, tmp_path: Path, capsys: pyt
     timed = json.loads(capsys.readouterr().out)
     assert [one["model"] for one in timed] == [str(path), str(exported)]
     assert all(one["backend"] == "onnxruntime" for one in timed)
+
+
+def test_table_build_takes_batches_and_another_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "both.sqlite"
+    options = ["--batch", "1", "--batch", "2", "--resolution", "64", "--minutes", "0", "-o", str(path), "--json"]
+    assert run(["table", "build", SMALL, *options]) == 0
+    printed = capsys.readouterr()
+    tables = json.loads(printed.out)
+    assert [(table["batch"], table["resolution"], table["finished"]) for table in tables] == [
+        (1, 64, True),
+        (2, 64, True),
+    ]
+    assert "probes" in printed.err
+    assert "left" in printed.err
+    assert run(["table", "build", SMALL, "r18", "-o", str(path)]) == 2
+    assert "one file cannot hold 2 spaces" in told(capsys)
 
 
 def test_table_show_and_export(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,16 +1,25 @@
 """The measured loop meets the target on a device that its table predicts wrongly."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
 import pytest
 
+from deepmad.cli.delivery import Wishes, deliver
+from deepmad.cli.output import MISSED
+from deepmad.cli.schema import schema_of
 from deepmad.engine.budgets import Budget
 from deepmad.engine.latency import latency_nanoseconds
-from deepmad.engine.loop import MEASUREMENTS, Round, design_measured
+from deepmad.engine.loop import MEASUREMENTS, design_measured
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Progress
-from deepmad.engine.solutions import Measured, Status
+from deepmad.engine.solutions import Measured, Round, Solution, Status
 from deepmad.engine.solvers import CpSat, Interrupted, design
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+from tests.brute_force import count
 from tests.catalogue import StairTable, small_space
 
 SOLVER = CpSat(workers=1, deterministic_limit=4.0, gap=0.0)
@@ -30,6 +39,18 @@ class Device:
         seconds = self.seconds(network) * self.scatter[self.measured % len(self.scatter)]
         self.measured += 1
         return Measured(seconds, seconds, seconds, 1 / seconds, None, "toy", "toy", "1", "fp32", 1, 1, "2026-01-01")
+
+
+def least_predicted() -> float:
+    """Return the least predicted latency of the small space, by brute force."""
+    asked = Problem(small_space(), Budget.of(small_space()), TABLE)
+    counted = count(replace(asked, budget=replace(asked.budget, latency=1.0)))
+    return float(counted.used["latency_seconds"][counted.feasible(asked)].min())
+
+
+def within(seconds: float) -> Problem:
+    """Return the small space's problem under a latency limit."""
+    return Problem(small_space(), replace(Budget.of(small_space()), latency=seconds), TABLE)
 
 
 def problem(share: float) -> Problem:
@@ -74,19 +95,121 @@ def test_a_burst_of_other_work_is_not_corrected_for() -> None:
     assert len(rounds) == 1
 
 
-def test_a_missed_target_is_told() -> None:
-    """A device on which nothing meets the target ends as a violation or as infeasible, never as met."""
-    solution = design_measured(problem(0.6), SOLVER, Device(50.0), rounds=2)
+@pytest.mark.parametrize(("scatter", "count"), [((1.0, 1.01, 1.02), 3), ((1.0, 1.3, 1.01, 1.02, 0.99), 5)])
+def test_times_that_disagree_are_taken_again(scatter: tuple[float, ...], count: int) -> None:
+    device = Device(0.95, scatter)
+    solution = design_measured(problem(0.6), SOLVER, device)
+    assert solution.measured is not None
+    assert solution.rounds is not None
+    assert device.measured == count * len(solution.rounds)
+
+
+def test_a_target_that_the_fastest_network_misses_is_infeasible() -> None:
+    """Fifty times slower than its table: the second round finds nothing, and measures the least there is."""
+    asked, rounds = problem(0.6), list[Round]()
+    solution = design_measured(asked, SOLVER, Device(50.0), on_round=rounds.append)
+    least = least_predicted()
+    assert solution.status is Status.INFEASIBLE
+    assert solution.clash == ("latency_seconds",)
+    assert solution.architecture is None
+    assert solution.rounds == tuple(rounds)
+    assert len(rounds) == 2
+    assert rounds[1].predicted == pytest.approx(least, rel=1e-9)
+    assert rounds[1].limit < least
+    assert rounds[1].violated
+    assert rounds[1].architecture is not None
+    assert solution.nearest == {"latency_seconds": rounds[1].measured}
+    assert rounds[1].measured == pytest.approx(50 * least, rel=1e-9)
+    assert "proven so" in solution.message
+    assert "times 50 as measured here" in solution.message
+    assert asked.budget.latency == solution.limits["latency_seconds"].limit
+
+
+def test_the_command_tells_a_target_that_is_impossible(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "solution.json"
+    asked = within(0.5 * least_predicted())
+    assert deliver(asked, SOLVER, Wishes(Device(1.2)), output=path, json=True) == MISSED
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert document == json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate(document, schema_of("solution"))
+    (only,) = document["rounds"]
+    assert document["nearest"] == {"latency_seconds": only["measured"]}
+    assert document["architecture"] is None
+    assert only["architecture"]["stages"]
+    assert "round 1: " in captured.err
+    assert "target missed" in captured.err
+    assert "error: no network of space small meets" in captured.err
+
+
+def test_a_target_below_every_prediction_is_measured_before_it_is_given_up() -> None:
+    """The table promises nothing below the target; on the device the fastest network misses it too, or meets it."""
+    least = least_predicted()
+    missed = design_measured(within(0.9 * least), SOLVER, Device(1.0))
+    assert missed.status is Status.INFEASIBLE
+    assert missed.nearest is not None
+    assert missed.nearest["latency_seconds"] == pytest.approx(least, rel=1e-9)
+    assert missed.rounds is not None
+    assert len(missed.rounds) == 1
+    met = design_measured(within(0.9 * least), SOLVER, Device(0.88))
+    assert met.architecture is not None
+    assert met.measured is not None
+    assert not met.measured.violated
+    assert met.measured.latency_seconds == pytest.approx(0.88 * least, rel=1e-9)
+    assert met.limits["latency_seconds"].limit == 0.9 * least
+
+
+def test_a_table_that_is_too_pessimistic_is_corrected_from_the_fastest_network_on() -> None:
+    """The device is twice as fast as its table: below the least prediction there is more than the fastest network."""
+    least, rounds = least_predicted(), list[Round]()
+    target, device = 0.8 * least, Device(0.5)
+    solution = design_measured(within(target), SOLVER, device, on_round=rounds.append)
+    assert len(rounds) > 1
+    assert solution.objective is not None
+    assert rounds[0].objective is not None
+    assert solution.objective > rounds[0].objective
+    assert solution.architecture is not None
+    assert device.seconds(solution.architecture) <= target
+
+
+def test_what_met_the_target_is_delivered_where_a_later_round_finds_nothing() -> None:
+    """Improving on a network just below the target asks for less than there is: it is delivered, and nothing proven."""
+    solution = design_measured(within(1.005 * least_predicted()), SOLVER, Device(1.0), rounds=3)
+    assert solution.architecture is not None
+    assert solution.measured is not None
+    assert not solution.measured.violated
+    assert solution.rounds is not None
+    assert solution.rounds[-1].measured is None
+
+
+def test_rounds_that_do_not_suffice_are_told() -> None:
+    solution = design_measured(problem(0.6), SOLVER, Device(1.5), rounds=1)
     assert solution.measured is not None
     assert solution.measured.violated
     assert "misses" in solution.message
+    assert "in 1 round(s)" in solution.message
 
 
-def test_an_impossible_target_is_infeasible_without_measuring() -> None:
+def test_the_bound_of_a_later_round_is_told_with_its_limit(tmp_path: Path) -> None:
+    solution = design_measured(problem(0.6), SOLVER, Device(1.2))
+    assert "among those predicted within" in solution.message
+    path = tmp_path / "solution.json"
+    solution.save(path)
+    assert Solution.load(path) == solution
+    document = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate(document, schema_of("solution"))
+    assert [one["number"] for one in document["rounds"]] == [1, 2]
+    assert document["rounds"][1]["measured"] == document["measured"]["latency_seconds"]
+    assert document["rounds"][1]["architecture"] == document["architecture"]
+    assert document["rounds"][0]["violated"]
+
+
+def test_limits_that_clash_without_the_latency_are_not_measured() -> None:
     device = Device(1.0)
-    solution = design_measured(problem(1e-6), SOLVER, device)
+    asked = problem(0.6)
+    solution = design_measured(replace(asked, budget=replace(asked.budget, macs=1000.0)), SOLVER, device)
     assert solution.status is Status.INFEASIBLE
-    assert solution.clash == ("latency_seconds",)
+    assert solution.clash == ("macs",)
     assert device.measured == 0
 
 
@@ -123,7 +246,8 @@ def test_an_interrupt_in_a_later_measurement_delivers_the_measured_network() -> 
     rounds: list[Round] = []
     with pytest.raises(Interrupted) as interrupt:
         design_measured(problem(0.6), SOLVER, Interrupting(1.2, MEASUREMENTS), on_round=rounds.append)
-    assert [interrupt.value.solution] == [one.solution for one in rounds]
+    assert interrupt.value.solution.rounds == tuple(rounds)
+    assert interrupt.value.solution.architecture == rounds[0].architecture
     assert interrupt.value.solution.measured is not None
 
 
@@ -136,5 +260,6 @@ def test_an_interrupt_in_a_later_design_delivers_the_measured_network() -> None:
 
     with pytest.raises(Interrupted) as interrupt:
         design_measured(problem(0.6), SOLVER, Device(1.2), report=report, on_round=rounds.append)
-    assert [interrupt.value.solution] == [one.solution for one in rounds]
+    assert interrupt.value.solution.rounds == tuple(rounds)
+    assert interrupt.value.solution.architecture == rounds[0].architecture
     assert interrupt.value.solution.measured is not None

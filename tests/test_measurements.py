@@ -12,7 +12,9 @@ from deepmad.profilers.backends import BACKENDS, find_backend
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.machine import MachineState
 from deepmad.profilers.measurements import Conditions, Failure, Measurement, Request, measure, measure_all
+from deepmad.profilers.network_layers import NetworkLayers
 from deepmad.profilers.onnx_export import export_onnx
+from deepmad.profilers.reference import ReferenceTimes
 from deepmad.profilers.timing import Timer
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.blocks import BLOCKS
@@ -144,3 +146,82 @@ def test_a_network_is_told_by_name(tmp_path: Path) -> None:
     assert measure(str(path), timer=QUICK).conditions.resolution == 32
     with pytest.raises(InputError, match="timm:NAME"):
         measure("nowhere")
+
+
+def test_the_reference_network_takes_turns_with_several() -> None:
+    requests = [Request(small(), "onnxruntime"), Request(small(), "torch"), Request(small("basic"), "onnxruntime")]
+    first, other, second = measure_all(requests, timer=QUICK)
+    assert first.reference is not None
+    assert other.reference is not None
+    assert first.reference is second.reference
+    assert other.reference is not first.reference
+    assert len(first.reference.visits) == QUICK.visits
+    assert first.relative_to_reference == first.seconds / first.reference.seconds
+    document = json.loads(json.dumps(first.to_dict()))
+    assert document["drift"] == first.reference.drift
+    assert [tuple(visit) for visit in document["reference_times"]] == list(first.reference.visits)
+
+
+def test_the_reference_network_stands_around_a_single_one_that_takes_long() -> None:
+    (quick,) = measure_all([Request(small())], timer=QUICK)
+    (asked,) = measure_all([Request(small())], timer=QUICK, reference=True)
+    (long,) = measure_all([Request(small())], timer=replace(QUICK, seconds=2.0))
+    assert quick.reference is None
+    assert quick.to_dict()["drift"] is None
+    for one in (asked, long):
+        assert one.reference is not None
+        assert len(one.reference.visits) == 4
+    assert all(one.reference is None for one in measure_all([Request(small())] * 2, timer=QUICK, reference=False))
+
+
+def test_a_drift_of_the_reference_is_told() -> None:
+    steady = ReferenceTimes(((1.0, 1.0, 9.0), (1.04, 1.04), (1.02,)))
+    assert (steady.seconds, steady.drift, steady.warning) == (1.02, 1.04, None)
+    drifted = ReferenceTimes((*steady.visits, (1.25, 1.25)))
+    assert drifted.drift == 1.25
+    assert drifted.warning is not None
+    assert "25% slower in round 4 than in round 1 of 4" in drifted.warning
+    conditions = Conditions("cpu", "torch", "1", "fp32", 1, 1, 3, 32, "2026-01-01T00:00:00+00:00")
+    quiet = MachineState(0.2, 0, 1000)
+    assert Measurement((1.0,) * 20, conditions, quiet, quiet, None, drifted).warnings == (drifted.warning,)
+
+
+def test_a_measurement_says_what_the_network_is_made_of(tmp_path: Path) -> None:
+    own = NetworkLayers.of(small())
+    path = export_onnx(small(), tmp_path / "small.onnx", 1)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    requests = [
+        Request(small()),
+        Request(build(small()), "torch"),
+        Request(path),
+        Request(module, "torch", resolution=8),
+        Request(module, resolution=8),
+    ]
+    record, built, file, alone, exported = measure_all(requests, timer=QUICK)
+    assert record.network == built.network == own
+    assert file.network is not None
+    assert file.network.macs == own.macs
+    assert alone.network is None  # only PyTorch ran it
+    assert exported.network is not None
+    assert (exported.network.macs, exported.network.params) == (3 * 9 * 8 * 36, 3 * 9 * 8 + 8)
+    (described,) = measure_all([requests[3]], timer=QUICK, describe=True)
+    assert described.network == exported.network
+
+
+def test_a_failing_network_is_named_before_anything_is_timed(tmp_path: Path) -> None:
+    class Untimed(Timer):
+        def visit_all(self, *_: object, **__: object) -> list[list[list[float]]]:
+            raise AssertionError("timed")
+
+    (tmp_path / "bad.onnx").write_text("nonsense")
+    named = Architecture(32, Stem(16), (Stage("basic", 16, 8, 3, 1, 2),), name="wanted")
+    for wrong, words in (
+        (Request("nowhere.json"), r"nowhere\.json"),
+        (Request(str(tmp_path / "bad.onnx"), resolution=8), r"bad\.onnx"),
+        (Request(named, resolution=16), "wanted: .*shape"),
+        (Request(nn.Conv2d(5, 3, 1), resolution=8), "Conv2d: .*export"),
+    ):
+        with pytest.raises(InputError, match=words):
+            measure_all([Request(small()), wrong], timer=Untimed())
+    with pytest.raises(DeviceError, match="Conv2d: torch: "):
+        measure_all([Request(small()), Request(nn.Conv2d(5, 3, 1), "torch", resolution=8)], timer=Untimed())

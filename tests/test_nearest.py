@@ -1,6 +1,7 @@
 """The nearest feasible limits against brute force: what is said to be nearest is, and its witness keeps all others."""
 
 import re
+import time
 from dataclasses import replace
 from functools import cache
 
@@ -9,7 +10,7 @@ import pytest
 
 from deepmad.engine.budgets import Budget
 from deepmad.engine.limits import only, with_limit
-from deepmad.engine.nearest import nearest
+from deepmad.engine.nearest import least_priced, nearest
 from deepmad.engine.problems import Problem
 from deepmad.engine.solvers import CpSat, design
 from deepmad.search_spaces.spaces import Space, load_space, parse_space
@@ -79,6 +80,21 @@ def test_limits_that_clash(pair: tuple[str, str]) -> None:
         loosened = with_limit(problem, name, found.value)
         assert loosened.broken(found.network) == []
         assert loosened.usages(found.network)[name].used == found.value
+
+
+@pytest.mark.parametrize("pair", [("latency_seconds", "rho")])
+def test_branch_and_price_proves_the_least_too(pair: tuple[str, str]) -> None:
+    """From the design without a limit on what is minimised: far from the least of it."""
+    name, kept = pair
+    problem = only(tight(0.05, kept), {kept})
+    problem = with_limit(problem, name, 1e6 if name == "latency_seconds" else 1e9)
+    witness = design(problem, CpSat(workers=1, deterministic_limit=2.0)).architecture
+    assert witness is not None
+    found = least_priced(problem, name, witness, ends=time.monotonic() + 20)
+    assert found.proven
+    assert problem.broken(found.network) == []
+    assert found.value == pytest.approx(least(problem, name), rel=2e-6)
+    assert problem.usages(witness)[name].used > 1.01 * found.value
 
 
 def test_the_slowest_device_decides() -> None:

@@ -208,6 +208,7 @@ def test_a_gpus_own_clock_and_its_telemetry_are_in_the_measurement(monkeypatch: 
     one, other = measure_all([on_gpu, Request(one_block("basic"))], timer=timer)
     assert one.gpu is not None
     assert one.joules_per_image is None  # the power was that of both in turns
+    assert (alone.memory_bytes, one.memory_bytes, other.memory_bytes) == (3 << 30, None, None)
     assert other.gpu is None
 
 

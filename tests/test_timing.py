@@ -97,3 +97,11 @@ def test_a_device_that_times_itself_is_believed() -> None:
         return 0.125
 
     assert set(Timer(seconds=5.0, visits=1).time(timed_by_its_device, clock)) == {0.125}
+
+
+def test_a_callable_may_have_a_smaller_share_of_the_seconds() -> None:
+    clock = FakeClock()
+    timer = Timer(seconds=10.0, min_repeats=2, warmup_seconds=0.0, max_warmup_seconds=0.0, visits=2)
+    whole, part = timer.visit_all([Task(clock, 0.5), Task(clock, 0.5)], clock, shares=[1.0, 0.2])
+    assert [len(visit) for visit in whole] == [10, 10]
+    assert [len(visit) for visit in part] == [2, 2]

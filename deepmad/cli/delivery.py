@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,9 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
-    from deepmad.engine.loop import Round
     from deepmad.engine.problems import Problem
     from deepmad.engine.progress import Progress, Report
-    from deepmad.engine.solutions import Measured, Solution
+    from deepmad.engine.solutions import Measured, Round, Solution
     from deepmad.engine.solvers import CpSat
     from deepmad.profilers.measurements import Measurement
     from deepmad.profilers.tables import LatencyTable
@@ -122,7 +122,8 @@ def _designed(problem: "Problem", settings: "CpSat", wishes: Wishes, report: "Re
 
     measuring = wishes.measuring
     if measuring is not None and "latency_seconds" in problem.limits():
-        return design_measured(problem, settings, measuring, rounds=wishes.rounds, report=report, on_round=_say_round)
+        say_round = partial(_say_round, problem.batch)
+        return design_measured(problem, settings, measuring, rounds=wishes.rounds, report=report, on_round=say_round)
     solution = design(problem, settings, report=report)
     if measuring is None or solution.architecture is None:
         return solution
@@ -143,12 +144,16 @@ def _report(shown: Bar, seconds: float = 0.0) -> "Report":
 
 
 def measurer(conditions: Conditions, devices: int) -> "Callable[[Architecture], Measured]":
-    """Return what times a network under the conditions asked for.
+    """Return what times a network under the conditions asked for, each time in a new process.
 
-    Raises `InputError` where the limit is to hold on several devices: only this machine can be measured.
+    A design leaves warm caches, threads and memory behind; a process of its own times what `deepmad measure` would.
+    Raises `InputError` where the limit is to hold on several devices: only this machine can be measured. What is
+    returned raises `DeviceError` where the back end fails.
     """
     from deepmad.profilers.backends import find_backend
-    from deepmad.profilers.measurements import measure
+    from deepmad.profilers.errors import DeviceError
+    from deepmad.profilers.isolation import measure_apart
+    from deepmad.profilers.measurements import STANDARD, Failure, Request
 
     if devices > 1:
         raise InputError(
@@ -158,7 +163,10 @@ def measurer(conditions: Conditions, devices: int) -> "Callable[[Architecture], 
     find_backend(conditions.backend, conditions.precision)
 
     def measuring(network: "Architecture") -> "Measured":
-        return measured(measure(network, **asdict(conditions)))
+        found = measure_apart(Request(network, **asdict(conditions)), STANDARD)
+        if isinstance(found, Failure):
+            raise DeviceError(f"{conditions.backend}: {found.reason}")
+        return measured(found)
 
     return measuring
 
@@ -191,14 +199,14 @@ def _line(progress: "Progress") -> str:
     return f"{progress.doing}: best {best}, bound {bound}, gap {gap}, {progress.seconds:.1f} s"
 
 
-def _say_round(found: "Round") -> None:
-    solution = found.solution
-    if solution.predicted is None or solution.measured is None:
+def _say_round(batch: int, found: "Round") -> None:
+    limit = human(found.limit, "seconds")
+    if found.predicted is None or found.measured is None or found.objective is None:
+        say(f"round {found.number}: no network is predicted within {limit}")
         return
-    verdict = "missed" if solution.measured.violated else "met"
+    within = "within" if found.predicted <= found.limit else "the least, none is within"
     say(
-        f"round {found.number}: objective {solution.objective:,.1f}, predicted "
-        f"{human(solution.predicted.latency_seconds, 'seconds')}, measured "
-        f"{human(solution.measured.latency_seconds, 'seconds')} "
-        f"({solution.measured.throughput:.4g}/s): target {verdict}"
+        f"round {found.number}: objective {found.objective:,.1f}, predicted {human(found.predicted, 'seconds')} "
+        f"({within} {limit}), measured {human(found.measured, 'seconds')} ({batch / found.measured:.4g}/s): "
+        f"target {'missed' if found.violated else 'met'}"
     )

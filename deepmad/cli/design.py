@@ -88,6 +88,7 @@ def design(
     del solver  # auto is cpsat: the program can express every limit there is an option for
     from deepmad.engine.problems import Problem
     from deepmad.engine.solvers import CpSat
+    from deepmad.profilers.backends import find_backend
     from deepmad.search_spaces.coarsening import coarsened
     from deepmad.search_spaces.spaces import load_space
     from deepmad.search_spaces.units import quantity
@@ -97,6 +98,8 @@ def design(
     _warn_about_bare_numbers(latency, macs, params)
     budget = _budget(chosen, macs, params, rho, latency, throughput, memory)
     asked = Asked(backend, precision, batch, threads)
+    if measure and backend is not None:
+        find_backend(backend, precision or "fp32")
     needs_tables = table or budget.latency_seconds(1) is not None
     tables = load_tables(table or [], space, chosen.name, asked) if needs_tables else ()
     conditions = asked.completed(tables)

@@ -1,17 +1,21 @@
-"""`deepmad measure`: time networks on a back end, interleaved."""
+"""`deepmad measure`: time networks on back ends, interleaved, and compare them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepmad.cli.options import Backend, Batch, Json, Precision, Threads
+from deepmad.cli.options import Batch, Json, Threads
 from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, err, out, warn
 from deepmad.cli.render import plain_table
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import check_writable, write_text
 from deepmad.search_spaces.units import human, quantity
 
 if TYPE_CHECKING:
-    from deepmad.profilers.measurements import Measurement
+    from deepmad.cli.measured_rows import Row, Way
+    from deepmad.cli.plots import Point
 
 
 def measure(
@@ -23,60 +27,170 @@ def measure(
             "(which imports that module and RUNS its code).",
         ),
     ],
-    backend: Backend = "onnxruntime",
-    precision: Precision = "fp32",
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="What runs the networks (onnxruntime); repeat it to compare. deepmad doctor lists them."),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="fp32, fp16, bf16 or int8 (fp32); repeat it to compare, for every back end that takes it."),
+    ] = None,
     batch: Batch = 1,
     threads: Threads = 1,
     resolution: Annotated[int | None, typer.Option(help="Side of the input (default: the model's).", min=1)] = None,
-    seconds: Annotated[str, typer.Option(help="Time to measure each model for, after warming up.")] = "2",
+    seconds: Annotated[str, typer.Option(help="Time to measure each network for, after warming up.")] = "2",
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(help="Latency table, whose prediction is told beside the measured latency; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV file in the columns of timm's benchmarks.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture of predicted against measured latency: FILE.html, .svg or .png.")
+    ] = None,
     isolated: Annotated[
         bool, typer.Option("--isolated", help="Time each in a process of its own: one that crashes is told, not fatal.")
     ] = False,
+    reference: Annotated[
+        bool | None,
+        typer.Option(
+            "--reference/--no-reference",
+            help="Time the reference network beside, which shows whether the machine was steady "
+            "(default: with several networks, or from 2 seconds on).",
+        ),
+    ] = None,
     json: Json = False,
 ) -> int:
-    """Time networks, several interleaved.
+    """Time networks, several interleaved, on one or several back ends.
 
-    Example: deepmad measure net.json timm:resnet18 --threads 1
+    Example: deepmad measure net.json timm:resnet18 --backend onnxruntime --backend openvino -o times.csv
     """
-    from deepmad.profilers.measurements import Failure, Request, measure_all
+    from deepmad.cli.measured_rows import make_rows, tables_of
+    from deepmad.cli.plots import check_plot
+    from deepmad.profilers.measurements import Request, measure_all
     from deepmad.profilers.timing import Timer
 
     timer = Timer(quantity(seconds, "seconds", "--seconds"))
-    requests = [Request(model, backend, batch, precision, threads, resolution) for model in models]
-    with err().status(f"timing {len(models)} network(s) on {backend}"):
-        found = measure_all(requests, timer=timer, isolated=True) if isolated else [*measure_all(requests, timer=timer)]
-    named = list(zip(models, found, strict=True))
+    ways = combinations(backend or ["onnxruntime"], precision or ["fp32"])
+    tables = tables_of(table or [], ways, batch, threads)
+    if plot is not None:
+        if not table:
+            raise InputError(
+                "--plot: it draws predictions against what was measured; name a latency table with --table"
+            )
+        check_plot(plot)
+    if output is not None:
+        check_writable(output)
+    requests = [Request(model, name, batch, kind, threads, resolution) for model in models for name, kind in ways]
+    describe = bool(table or output)
+    with err().status(f"timing {len(requests)} network(s) on {', '.join(dict.fromkeys(name for name, _ in ways))}"):
+        if isolated:
+            found = measure_all(requests, timer=timer, isolated=True, reference=reference, describe=describe)
+        else:
+            found = [*measure_all(requests, timer=timer, reference=reference, describe=describe)]
+    rows = make_rows([model for model in models for _ in ways], found, tables)
+    return _deliver(rows, output, plot, json=json)
+
+
+def combinations(backends: Sequence[str], precisions: Sequence[str]) -> "list[Way]":
+    """Return every back end with every precision; what a back end does not take is told and left out.
+
+    Raises `InputError` for an unknown back end or precision, and where no combination is left for one.
+    """
+    from deepmad.profilers.backends import BACKENDS, find_backend
+
+    known = list(dict.fromkeys(kind for found in BACKENDS.values() for kind in found.precisions))
+    for precision in precisions:
+        if precision not in known:
+            raise InputError(f"--precision: {precision!r} is unknown; choose from {', '.join(known)}")
+    for name in backends:
+        taken = BACKENDS[name].precisions if name in BACKENDS else ()
+        find_backend(name, next((kind for kind in precisions if kind in taken), precisions[0]))
+    pairs = list(dict.fromkeys((name, kind) for name in backends for kind in precisions))
+    ways = [(name, kind) for name, kind in pairs if kind in BACKENDS[name].precisions]
+    for precision in precisions:
+        if all(kind != precision for _, kind in ways):
+            takers = ", ".join(name for name, found in BACKENDS.items() if precision in found.precisions)
+            raise InputError(f"--precision: no back end asked for takes {precision}; those that do: {takers}")
+    for name, kind in pairs:
+        if (name, kind) not in ways:
+            warn(f"{name} does not take {kind}, only {', '.join(BACKENDS[name].precisions)}: left out")
+    return ways
+
+
+def _deliver(rows: "Sequence[Row]", output: Path | None, plot: Path | None, *, json: bool) -> int:
+    """Print the rows and what is to be said about them, and write the files; return the exit code."""
+    from deepmad.cli.measured_rows import csv_text
+    from deepmad.cli.plots import draw
+    from deepmad.profilers.measurements import Failure
+
     if json:
-        emit_json([{"model": name} | one.to_dict() for name, one in named])
+        emit_json([row.to_dict() for row in rows])
     else:
-        _print([(name, one) for name, one in named if not isinstance(one, Failure)])
-    for name, one in named:
-        for warning in (f"failed: {one.reason}",) if isinstance(one, Failure) else one.warnings:
-            warn(f"{name}: {warning}")
-    return DEVICE_FAILED if any(isinstance(one, Failure) for one in found) else DONE
+        _print(rows)
+    for warning, who in _warnings(rows).items():
+        warn(f"{'all' if 1 < len(rows) == len(who) else ', '.join(who)}: {warning}")
+    if output is not None:
+        write_text(output, csv_text(rows))
+    if plot is not None:
+        draw(_points(rows), plot)
+    return DEVICE_FAILED if any(isinstance(row.found, Failure) for row in rows) else DONE
 
 
-def _print(named: "Sequence[tuple[str, Measurement]]") -> None:
-    """Print the table of what was measured, and the conditions it shares."""
-    if not named:
+def _warnings(rows: "Sequence[Row]") -> dict[str, list[str]]:
+    """Return every warning, and which rows it is about."""
+    from deepmad.profilers.measurements import Failure
+
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if isinstance(row.found, Failure):
+            asked = row.found.request
+            who, told = (asked.backend, asked.precision), [f"failed: {row.found.reason}"]
+        else:
+            who, told = (row.found.conditions.backend, row.found.conditions.precision), [*row.found.warnings]
+            if row.prediction is not None and row.prediction.note is not None:
+                told.append(f"prediction: {row.prediction.note}")
+        for warning in told:
+            found.setdefault(warning, []).append(f"{row.model} ({', '.join(who)})")
+    return found
+
+
+def _points(rows: "Sequence[Row]") -> "list[Point]":
+    """Return what is drawn: the rows with a prediction."""
+    from deepmad.cli.plots import Point
+    from deepmad.profilers.measurements import Measurement
+
+    found = []
+    for row in rows:
+        if isinstance(row.found, Measurement) and row.prediction is not None and row.prediction.seconds is not None:
+            series = f"{row.found.conditions.backend}, {row.found.conditions.precision}"
+            name = Path(row.model).name.removesuffix(".json").removesuffix(".onnx")
+            found.append(Point(name, series, row.found.seconds, row.prediction.seconds))
+    return found
+
+
+def _print(rows: "Sequence[Row]") -> None:
+    """Print the comparison, and the conditions."""
+    from deepmad.cli.measured_rows import cells
+    from deepmad.profilers.measurements import Measurement
+
+    measured = [row.found for row in rows if isinstance(row.found, Measurement)]
+    if not measured:
         return
-    rows = [
-        [
-            name,
-            human(one.seconds, "seconds"),
-            f"{human(one.low, 'seconds')} to {human(one.high, 'seconds')}",
-            f"{one.throughput:.2f}/s",
-            str(len(one.times)),
-        ]
-        for name, one in named
-    ]
-    out().print(plain_table(("model", "latency (median)", "95 % interval", "throughput", "runs"), rows))
-    what = named[0][1].conditions
-    out().print(
-        f"\n{what.device}, {what.backend} {what.version}, {what.precision}, batch {what.batch}, "
-        f"{what.threads} thread(s), {what.date}",
-        markup=False,
-    )
-    for name, one in named:
-        if one.joules_per_image is not None:
-            out().print(f"{name}: {one.joules_per_image:.4g} joules an image", markup=False)
+    out().print(plain_table(*cells(rows)))
+    out().print()
+    told: dict[str, None] = {}
+    for one in measured:
+        what = one.conditions
+        line = (
+            f"{what.device}, {what.backend} {what.version}, batch {what.batch}, {what.threads} thread(s), {what.date}"
+        )
+        told[line] = None
+        if one.reference is not None:
+            line = (
+                f"the reference network on {what.backend}, {what.precision}: {human(one.reference.seconds, 'seconds')}"
+            )
+            told[f"{line}, its visits within {one.reference.drift - 1:.1%}"] = None
+    for line in sorted(told, key=lambda line: line.startswith("the reference")):
+        out().print(line, markup=False)

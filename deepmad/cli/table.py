@@ -1,91 +1,152 @@
 """`deepmad table`: build, import, show and export latency tables."""
 
-import time
+from collections.abc import Iterable
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deepmad.cli.options import Backend, Batch, Json, Precision, Threads
-from deepmad.cli.output import bar, emit_json, out, say
+from deepmad.cli.options import Backend, Json, Threads
+from deepmad.cli.output import Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import plain_table
 from deepmad.cli.tables import default_table
+from deepmad.search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from deepmad.profilers.building import Progress
 
 table = typer.Typer(help="Build, import, show and export latency tables.", rich_markup_mode=None)
 
 TableFile = Annotated[Path, typer.Argument(metavar="FILE", help="A table that deepmad built or imported.")]
 
+Form = Annotated[
+    Literal["tinynas", "ofa", "timm", "trtexec"],
+    typer.Option(
+        "--from",
+        help="The file's form: tinynas (convolutions), ofa (blocks, YAML), timm (whole networks, CSV), "
+        "trtexec (a profile that --exportProfile wrote; needs --model).",
+    ),
+]
+ImportedBackend = Annotated[
+    str | None,
+    typer.Option(help="What ran it (default: tinynas tensorrt, timm torch, trtexec tensorrt-onnx, ofa unknown)."),
+]
+ImportedBatch = Annotated[
+    int | None,
+    typer.Option(help="Images in one batch (default: ofa, trtexec 1; timm each of 50 networks).", min=1, max=65536),
+]
+Model = Annotated[
+    Path | None, typer.Option(help="The network of a trtexec profile: the architecture or solution file exported.")
+]
+
 
 @table.command()
 def build(
-    space: Annotated[str, typer.Argument(metavar="PRESET_OR_SPACE", help="A preset's name or a space's YAML file.")],
+    spaces: Annotated[
+        list[str], typer.Argument(metavar="PRESET_OR_SPACE...", help="Names of presets, or spaces' YAML files.")
+    ],
     backend: Backend = "onnxruntime",
-    precision: Precision = "fp32",
-    batch: Batch = 1,
+    precision: Annotated[list[str], typer.Option(help="fp32, fp16, bf16 or int8; may be repeated.")] = ["fp32"],  # noqa: B006 - typer copies it
+    batch: Annotated[list[int], typer.Option(help="Images in one batch; may be repeated.", min=1, max=65536)] = [1],  # noqa: B006 - typer copies it
     threads: Threads = 1,
+    resolution: Annotated[
+        int | None, typer.Option(help="Side of the input (default: the space's); MACs scale with its area.", min=1)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the probes.", min=0)] = 0,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File (default: this machine's).")] = None,
+    minutes: Annotated[
+        float, typer.Option(help="Most minutes of measuring for each space, precision and batch.", min=0)
+    ] = 10.0,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Measure again what failed before.")] = False,
+    isolated: Annotated[
+        bool, typer.Option("--isolated", help="Measure in processes of their own: a crash costs one probe.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File for all of it (default: this machine's, one each).")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure this machine for a space; a second call goes on.
 
-    Example: deepmad table build r18 -o cpu.sqlite
+    Example: deepmad table build r18 --batch 1 --batch 8 -o cpu.sqlite
     """
-    from deepmad.profilers.building import Progress, build_table
+    from deepmad.profilers.building import build_table
+    from deepmad.profilers.probes import at_resolution
     from deepmad.search_spaces.spaces import load_space
 
-    chosen = load_space(space)
-    conditions = {"backend": backend, "precision": precision, "batch": batch, "threads": threads}
-    path = output or default_table(chosen.name, **conditions)  # type: ignore[arg-type]
-    with bar(f"measuring for {chosen.name}", 1.0) as shown:
-        began = time.monotonic()
+    if output is not None and len(spaces) > 1:
+        raise InputError(f"-o: one file cannot hold {len(spaces)} spaces under the same conditions; leave -o out")
+    members = [load_space(name) for name in spaces]
+    members = [space if resolution is None else at_resolution(space, resolution) for space in members]
+    paths = dict[Path, None]()
+    for space, one_precision, one_batch in product(members, dict.fromkeys(precision), dict.fromkeys(batch)):
+        conditions = {"backend": backend, "precision": one_precision, "batch": one_batch, "threads": threads}
+        path = output or default_table(space.name, **conditions)
+        with bar(f"measuring for {space.name}, {one_precision}, batch {one_batch}", 1.0) as shown:
+            build_table(
+                space,
+                path,
+                **conditions,
+                seed=seed,
+                time_limit=60 * minutes,
+                retry_failed=retry_failed,
+                isolated=isolated,
+                progress=partial(_show, shown),
+            )
+        say(f"written to {path}")
+        paths[path] = None
+    _tell(paths, json=json)
 
-        def tell(progress: Progress) -> None:
-            passed = time.monotonic() - began
-            shown.update(progress.done / progress.total, f"{progress.done} of {progress.total} probes, {passed:.0f} s")
 
-        build_table(
-            chosen,
-            path,
-            backend=backend,
-            precision=precision,
-            batch=batch,
-            threads=threads,
-            seed=seed,
-            progress=tell,
-        )
-    say(f"written to {path}")
-    _tell(path, json=json)
+def _show(shown: Bar, progress: "Progress") -> None:
+    """Show how far a build is."""
+    parts = [f"{progress.done} of {progress.total} probes", f"{progress.seconds:.0f} s"]
+    if progress.failed:
+        parts.insert(1, f"{progress.failed} failed")
+    if progress.seconds_left is not None:
+        parts.append(f"{progress.seconds_left:.0f} s left")
+    if progress.within_10_percent is not None:
+        parts.append(f"{progress.within_10_percent:.0%} within 10 %")
+    shown.update(progress.done / max(1, progress.total), ", ".join(parts))
 
 
 @table.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A published table.")],
-    form: Annotated[Literal["tinynas"], typer.Option("--from", help="Whose form the file has.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A published table, or a profile.")],
+    form: Form,
     device: Annotated[str, typer.Option(help="The device it was measured on, e.g. V100.")],
     precision: Annotated[
         Literal["fp32", "fp16", "bf16", "int8"], typer.Option(help="The precision it was measured in.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Table file to write, or to add to.")],
+    backend: ImportedBackend = None,
+    batch: ImportedBatch = None,
+    threads: Annotated[int, typer.Option(help="Threads it ran on, of a CPU.", min=1, max=1024)] = 1,
+    model: Model = None,
     json: Json = False,
 ) -> None:
-    """Import a published table of convolution times; all its batches go into one file.
+    """Import other people's measurements; all batches of a file go into one table file.
 
     Example: deepmad table import conv_data.out.fp16 --from tinynas --device V100 --precision fp16 -o v100.sqlite
     """
     from deepmad.profilers.importing import import_table
 
-    with bar("filling the gaps", 1.0) as shown:
+    with bar("importing", 1.0) as shown:
         import_table(
             file,
             form,
             device=device,
             precision=precision,
             output=output,
+            backend=backend,
+            batch=batch,
+            threads=threads,
+            model=model,
             progress=lambda share: shown.update(share, f"{share:.0%}"),
         )
     say(f"written to {output}")
-    _tell(output, json=json)
+    _tell([output], json=json)
 
 
 @table.command()
@@ -94,7 +155,7 @@ def show(file: TableFile, json: Json = False) -> None:
 
     Example: deepmad table show cpu.sqlite
     """
-    _tell(file, json=json)
+    _tell([file], json=json)
 
 
 @table.command()
@@ -113,16 +174,26 @@ def export(
     say(f"written to {output}")
 
 
-def _tell(path: Path, *, json: bool) -> None:
-    """Print what the tables in a file hold."""
+def _tell(paths: Iterable[Path], *, json: bool) -> None:
+    """Print what the tables in some files hold."""
     from deepmad.profilers.tables import describe_tables
 
-    found = describe_tables(path)
+    found = [described for path in paths for described in describe_tables(path)]
+    for described in found:
+        if described.get("failed"):
+            warn(f"{described['failed']} probes failed: {'; '.join(described['failures'])}")
     if json:
         emit_json(found)
         return
     for one in found:
-        out().print(plain_table(("", ""), [[key, _text(value)] for key, value in one.items()], text=True))
+        out().print(
+            plain_table(("", ""), [[key, _text(_sentence(key, value))] for key, value in one.items()], text=True)
+        )
+
+
+def _sentence(key: str, value: object) -> object:
+    """Return a list of sentences as one; anything else as it is."""
+    return "; ".join(value) or "none" if key in ("failures", "warnings") and isinstance(value, list) else value
 
 
 def _text(value: object) -> str:

@@ -1,38 +1,46 @@
-"""The measured loop: design, measure, correct the prediction, design again until the target is met.
+"""The measured loop: design, measure, correct the prediction, design again until the target is met or none can meet it.
 
 A latency table predicts a few percent wrong, and always in a similar way for similar networks. So the
 ratio of measured to predicted of the last network corrects the limit of the next round.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from deepmad.engine.budgets import Budget
+from deepmad.engine.limits import with_limit
+from deepmad.engine.nearest import Nearest, nearest
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Report
-from deepmad.engine.solutions import Measured, Solution
+from deepmad.engine.solutions import LimitUse, Measured, Round, Solution, Status, found
 from deepmad.engine.solvers import CpSat, Interrupted, design
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.units import human
 
 Measure = Callable[[Architecture], Measured]
-TIGHT = 0.95
-"""A network that uses at least this share of the latency limit hits it tightly."""
+ENOUGH = 0.955
+"""A network that uses at least this share of the latency limit is not improved on: 0.95 would be a tight hit,"""
 SAFE = 0.985
-"""A network above this share of the limit is improved on: the next measurement may well exceed the limit."""
+"""but one above this share is: the next measurement may well exceed the limit."""
 AIM = 0.97
-"""Where in the limit the corrected prediction aims: the middle between tight and safe."""
-MEASUREMENTS = 3
-"""Measurements of a network in one round; an odd number."""
+"""Where in the limit the corrected prediction aims: the middle between the two."""
+MEASUREMENTS, MOST_MEASUREMENTS, AGREEMENT = 3, 7, 0.03
+"""Measurements of a network in one round at least and at most, odd numbers; there are two more as long as the three in
+the middle are further apart than this share."""
+LEAST_SECONDS = 20.0
+"""Seconds for the network of least predicted latency where the solver's time limit is shorter: the proof matters."""
 
 
 @dataclass(frozen=True)
-class Round:
-    """One round: the limit given to the program, and what came of it, in seconds for one batch."""
+class _Loop:
+    """What stays the same from round to round; `target` is in seconds for one batch."""
 
-    number: int
-    limit: float
-    solution: Solution
+    problem: Problem
+    solver: CpSat
+    measure: Measure
+    target: float
+    report: Report | None
 
 
 def design_measured(
@@ -46,62 +54,72 @@ def design_measured(
 ) -> Solution:
     """Return the network of highest objective whose *measured* latency meets the problem's limit.
 
-    Each round solves under the corrected limit and measures the network three times: the middle one decides,
-    so that neither a lucky time is delivered nor a burst of other work corrected for. The loop ends with a
-    tight hit (95 to 98.5 % of the limit), when another limit binds, or after `rounds`; the best network that
-    met the limit is returned, else the fastest measured one, marked as a violation. Raises `InputError`
-    where there is no latency limit, and `Interrupted` with what would be delivered by then on an interrupt (an
-    unmeasured network in the first round).
+    Each round solves under the corrected limit and measures the network three times, or more where they disagree:
+    the middle one decides, so that neither a lucky time is delivered nor a burst of other work corrected for. Where
+    no network is predicted within the limit, the one of least predicted latency is measured. If it misses the target
+    too, and its prediction is proven least, the solution is infeasible: proven as far as the prediction, corrected
+    by that measurement, holds.
+
+    The loop ends with that proof, with 95.5 to 98.5 % of the limit used, when another limit binds, or after
+    `rounds`; the best network that met the limit is returned, else the fastest measured one, marked as a
+    violation. All rounds are in the solution. Raises `InputError` where there is no latency limit, and
+    `Interrupted` with what would be delivered by then on an interrupt (an unmeasured network in the first round).
     """
     target = problem.budget.latency_seconds(problem.batch)
     if target is None:
         raise InputError("measure: there is no latency or throughput limit to meet; give --latency or --throughput")
+    told: list[Round] = []
     delivered: Solution | None = None
     try:
-        for found in _rounds(problem, solver, measure, target, rounds, report):
-            if found.solution.measured is None:
-                return delivered or found.solution
-            delivered = _better(delivered, found.solution)
+        for one, solution in _rounds(_Loop(problem, solver, measure, target, report), rounds):
+            told.append(one)
+            delivered = _better(delivered, one, solution)
             if on_round is not None:
-                on_round(found)
+                on_round(one)
     except KeyboardInterrupt as interrupt:
         if delivered is None:
             raise
-        raise Interrupted(delivered) from interrupt
-    assert delivered is not None, "every round that goes on delivers"
-    return delivered
+        raise Interrupted(_finished(delivered, told)) from interrupt
+    assert delivered is not None, "there is at least one round"
+    return _finished(delivered, told)
 
 
-def _rounds(
-    problem: Problem, solver: CpSat, measure: Measure, target: float, rounds: int, report: Report | None
-) -> Iterator[Round]:
-    """Yield the rounds up to the one that ends the loop; one without a network has no measurement."""
-    correction = 1.0
+def _rounds(loop: _Loop, rounds: int) -> Iterator[tuple[Round, Solution]]:
+    """Yield the rounds up to the one that ends the loop, each with the solution that it is worth."""
+    limit, met = loop.target, False
     starts: tuple[Architecture, ...] = ()
     for number in range(1, rounds + 1):
-        limit = target if number == 1 else target * AIM / correction
-        solution = design(_limited(problem, limit), solver, starts=starts, report=report)
-        network, predicted = solution.architecture, solution.predicted
+        solution = design(_limited(loop.problem, limit), loop.solver, starts=starts, report=loop.report)
+        fastest = _fastest(loop, solution) if solution.architecture is None and not met else None
+        within = solution if fastest is None else _around(loop, fastest, solution)
+        network, predicted = within.architecture, within.predicted
         if network is None or predicted is None:
-            yield Round(number, limit, solution)
+            yield Round(number, limit), solution
             return
-        measured = _middle(solution, network, measure)
-        yield Round(number, limit, _with_measurement(solution, measured, target))
-        used = measured.latency_seconds / target
-        other_limit_binds = predicted.latency_seconds < TIGHT * limit
-        if used <= SAFE and (used >= TIGHT or other_limit_binds):
+        measured = _middle(loop, solution, network)
+        within = _with_measurement(within, measured, loop.target, limit)
+        one = _round(number, limit, within)
+        violated = measured.latency_seconds > loop.target
+        if violated and fastest is not None and fastest.proven:
+            yield one, _impossible(loop, solution, one)
             return
-        correction = measured.latency_seconds / predicted.latency_seconds
+        yield one, within
+        if _ends(measured.latency_seconds / loop.target, predicted.latency_seconds / limit):
+            return
+        met = met or not violated
+        limit = loop.target * AIM * predicted.latency_seconds / measured.latency_seconds
         starts = (network,)
 
 
-def _middle(solution: Solution, network: Architecture, measure: Measure) -> Measured:
-    """Return the middle one of the measurements. Raises `Interrupted` with the solution as it was designed."""
-    try:
-        times = sorted((measure(network) for _ in range(MEASUREMENTS)), key=lambda found: found.latency_seconds)
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(solution) from interrupt
-    return times[MEASUREMENTS // 2]
+def _ends(used: float, predicted: float) -> bool:
+    """Whether nothing is left to correct, given the shares of the target measured and of the round's limit predicted.
+
+    A prediction above the limit is the least there is.
+    """
+    if predicted > 1:
+        return used >= ENOUGH
+    another_limit_binds = predicted < ENOUGH
+    return used <= SAFE and (used >= ENOUGH or another_limit_binds)
 
 
 def _limited(problem: Problem, seconds: float) -> Problem:
@@ -110,31 +128,137 @@ def _limited(problem: Problem, seconds: float) -> Problem:
     return replace(problem, budget=budget)
 
 
-def _with_measurement(solution: Solution, measured: Measured, target: float) -> Solution:
-    """Return the solution with its measurement, and the message that says what that means."""
+def _fastest(loop: _Loop, solution: Solution) -> Nearest | None:
+    """Return the network of least predicted latency that keeps the other limits; None where none was found.
+
+    Raises `Interrupted` with the solution of the round.
+    """
+    try:
+        return nearest(
+            loop.problem,
+            "latency_seconds",
+            seconds=max(loop.solver.time_limit, LEAST_SECONDS),
+            workers=loop.solver.info.workers,
+            seed=loop.solver.seed,
+        )
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(solution) from interrupt
+
+
+def _around(loop: _Loop, fastest: Nearest, solution: Solution) -> Solution:
+    """Return the solution around the network of least predicted latency, of a round in which none kept the limit."""
+    problem = with_limit(loop.problem, "latency_seconds", fastest.value)
+    one = found(
+        problem,
+        fastest.network,
+        float("inf"),
+        gap=loop.solver.gap,
+        solver=solution.solver,
+        seconds=solution.seconds,
+    )
+    proof = "proven least" if fastest.proven else "the least found"
+    return replace(one, message=f"the network of least predicted latency ({proof}) keeps every other limit")
+
+
+def _middle(loop: _Loop, solution: Solution, network: Architecture) -> Measured:
+    """Return the middle one of the measurements. Raises `Interrupted` with the solution as it was designed."""
+    times: list[Measured] = []
+    try:
+        while len(times) < MOST_MEASUREMENTS:
+            times += [loop.measure(network) for _ in range(2 if times else MEASUREMENTS)]
+            times.sort(key=lambda measured: measured.latency_seconds)
+            middle = len(times) // 2
+            if times[middle + 1].latency_seconds <= (1 + AGREEMENT) * times[middle - 1].latency_seconds:
+                break
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(solution) from interrupt
+    return times[len(times) // 2]
+
+
+def _with_measurement(solution: Solution, measured: Measured, target: float, limit: float) -> Solution:
+    """Return the solution with its measurement, and the message that says what that and the bound mean."""
     violated = measured.latency_seconds > target
     verdict = "misses" if violated else "meets"
-    message = f"{solution.message}; measured {measured.latency_seconds * 1e3:.4g} ms {verdict} {target * 1e3:.4g} ms"
     limits = dict(solution.limits)
-    limits["latency_seconds"] = replace(limits["latency_seconds"], limit=target)
+    used = limits["latency_seconds"]
+    message = solution.message
+    if used.used is not None and used.used <= limit != target:
+        message += f", among those predicted within {human(limit, 'seconds')}"
+    message += f"; measured {human(measured.latency_seconds, 'seconds')} {verdict} {human(target, 'seconds')}"
+    limits["latency_seconds"] = replace(used, limit=target)
     return replace(solution, measured=replace(measured, violated=violated), message=message, limits=limits)
 
 
-def _better(delivered: Solution | None, solution: Solution) -> Solution:
-    """Return the one to deliver: a safe one before one that just meets the target, then by objective.
+def _round(number: int, limit: float, solution: Solution) -> Round:
+    """Return the round that a measured solution came of."""
+    predicted, measured = solution.predicted, solution.measured
+    assert predicted is not None
+    assert measured is not None
+    return Round(
+        number,
+        limit,
+        predicted.latency_seconds,
+        measured.latency_seconds,
+        measured.low,
+        measured.high,
+        solution.objective,
+        measured.violated,
+        solution.architecture,
+    )
 
-    Where neither meets it, the faster one.
+
+def _impossible(loop: _Loop, solution: Solution, one: Round) -> Solution:
+    """Return the solution of a target that the network of least predicted latency, proven so, was seen to miss.
+
+    `solution` is that of the program, which has none either; the limits in it get back the target.
     """
-    if delivered is None:
+    assert one.predicted is not None
+    assert one.measured is not None
+    assert one.low is not None
+    assert one.high is not None
+    asked = human(loop.target, "seconds")
+    if loop.problem.budget.throughput is not None:
+        asked += f" a batch ({loop.problem.batch / loop.target:.4g}/s)"
+    message = (
+        f"no network of space {loop.problem.space.name} meets {asked}: the one of least predicted latency, proven so "
+        f"({human(one.predicted, 'seconds')}), was measured at {human(one.measured, 'seconds')} (95 % interval "
+        f"{human(one.low, 'seconds')} to {human(one.high, 'seconds')}); this holds as far as the prediction, times "
+        f"{one.measured / one.predicted:.3g} as measured here, holds for the others"
+    )
+    return replace(
+        solution,
+        status=Status.INFEASIBLE,
+        message=message,
+        limits=solution.limits | {"latency_seconds": LimitUse(loop.target, None)},
+        clash=solution.clash or ("latency_seconds",),
+        nearest={"latency_seconds": one.measured},
+    )
+
+
+def _better(delivered: Solution | None, one: Round, solution: Solution) -> Solution:
+    """Return the solution to deliver after another round.
+
+    That is a safe one before one that just meets the target, then by objective; where none meets it, the proof
+    that none can, else the fastest measured one.
+    """
+    if delivered is None or (one.measured is not None and solution.measured is None):  # a measured proof
         return solution
+    return delivered if one.measured is None else max(delivered, solution, key=_rank)
 
-    def rank(candidate: Solution) -> tuple[bool, bool, float]:
-        measured, objective = candidate.measured, candidate.objective
-        assert measured is not None
-        assert objective is not None
-        if measured.violated:
-            return False, False, -measured.latency_seconds
-        safe = measured.latency_seconds <= SAFE * candidate.limits["latency_seconds"].limit
-        return True, safe, objective
 
-    return max(delivered, solution, key=rank)
+def _rank(solution: Solution) -> tuple[bool, bool, float]:
+    """Return what orders measured solutions, the best last."""
+    measured, objective = solution.measured, solution.objective
+    assert measured is not None
+    assert objective is not None
+    if measured.violated:
+        return False, False, -measured.latency_seconds
+    return True, measured.latency_seconds <= SAFE * solution.limits["latency_seconds"].limit, objective
+
+
+def _finished(solution: Solution, rounds: Sequence[Round]) -> Solution:
+    """Return the solution with its rounds; the message says so where they ended without meeting the target."""
+    message = solution.message
+    if solution.measured is not None and solution.measured.violated:
+        message += f" in {len(rounds)} round(s); that none meets it is not proven, more rounds may find one"
+    return replace(solution, rounds=tuple(rounds), message=message)

@@ -14,10 +14,12 @@ LOOSE = 1e15
 """A limit that every network keeps, in MACs, parameters or bytes, and for rho,"""
 LOOSE_SECONDS = 1e6
 """and one in seconds, small enough for its nanoseconds to be added up in 64 bits."""
-SEARCH_SHARE, LONGEST_SEARCH = 0.6, 10.0
+SEARCH_SHARE, LONGEST_SEARCH = 0.5, 5.0
 """The quick search's share of the time, and its seconds at most,"""
 SHORTEST_SEARCH = 0.3
 """but few seconds in a small space: CP-SAT is soon through with it."""
+LESS = 1e-6
+"""In a large space a value counts as least once it is proven that none is smaller by more than this share."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +38,55 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
     """Return the nearest value of the limit `name` at which `problem`, its other limits kept, has a network.
 
     None where no network was found within `seconds`, perhaps because the other limits already clash. A quick
-    search finds a witness, and CP-SAT a better one or the proof that there is none.
+    search finds a witness; a better one, or the proof that there is none, comes from CP-SAT in a small space and
+    from branch and price in a large one (which takes a value less by a millionth for the same).
     """
     from deepmad.engine.cpsat import least_use
     from deepmad.engine.search.scored import search_least
 
+    ends = time.monotonic() + seconds
     free = with_limit(problem, name, LOOSE_SECONDS if name == "latency_seconds" else LOOSE)
     longest = SHORTEST_SEARCH if problem.small else LONGEST_SEARCH
     searching = min(longest, SEARCH_SHARE * seconds)
     witness = search_least(free, name, seed=seed, seconds=searching)
+    if witness is not None and not problem.small:
+        return least_priced(free, name, witness, ends)
     if witness is not None:
         free = with_limit(free, name, free.usages(witness)[name].used)
-    least = least_use(free, name, hint=witness, seconds=seconds - searching, workers=workers, seed=seed)
+    least = least_use(free, name, hint=witness, seconds=ends - time.monotonic(), workers=workers, seed=seed)
     if least.network is None:
         return None
     return Nearest(free.usages(least.network)[name].used, least.network, least.proven)
+
+
+def least_priced(problem: Problem, name: str, witness: Architecture, ends: float) -> Nearest:
+    """Return a network that uses no more than `witness` of the limit `name`, proven least where the time suffices.
+
+    Branch and price looks for a network below what the best one uses. It looks just below, which is the proof where
+    the best one is the least, and further down with every network that it meets, until there is none so far down.
+    It ends at `ends` by the monotonic clock.
+    """
+    from deepmad.engine.bounds import tighten
+
+    used, none_below, step = problem.usages(witness)[name].used, 0.0, LESS
+    while none_below < (1 - LESS) * used:
+        limit = min((1 - LESS) * used, max((1 - step) * used, (none_below + used) / 2))
+        below = with_limit(problem, name, limit)
+        found: Architecture | None = None
+        for part in tighten(below, lambda: None):
+            if part.infeasible:
+                none_below, step = limit, LESS
+                break
+            if part.proposal is not None and not below.broken(part.proposal):
+                found = part.proposal
+                break
+            if part.done or time.monotonic() > ends:
+                return Nearest(used, witness, proven=False)
+        if found is not None:
+            witness, used, step = found, problem.usages(found)[name].used, 4 * step
+        if time.monotonic() > ends:
+            break
+    return Nearest(used, witness, proven=none_below >= (1 - LESS) * used)
 
 
 def nearest_each(

@@ -76,6 +76,31 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Round:
+    """A round of the measured loop: the limit that the program was given, the network measured, what came of it.
+
+    `limit`, `predicted`, `measured` and the ends `low`, `high` of its 95 % interval are seconds for one batch. A
+    prediction above the limit is that of the network of least predicted latency, measured because none keeps the
+    limit. `violated`: the measurement is above the target asked for. All but the limit are None in a round that
+    measured nothing.
+    """
+
+    number: int
+    limit: float
+    predicted: float | None = None
+    measured: float | None = None
+    low: float | None = None
+    high: float | None = None
+    objective: float | None = None
+    violated: bool | None = None
+    architecture: Architecture | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document of a solution file's round."""
+        return asdict(self) | {"architecture": self.architecture.to_dict() if self.architecture else None}
+
+
+@dataclass(frozen=True)
 class Sensitivity:
     """What a limit costs: the problem solved again with that limit alone at `loosened`, in the limit's unit.
 
@@ -115,6 +140,8 @@ class Solution:
     (bound - objective) / |objective|, and 0 below 1e-6. `clash` names limits that cannot be met together.
     `nearest` holds, for each of them, the nearest value that would make the problem feasible, the other limits
     kept. `predicted` is that of the slowest device, `predicted_by_device` all of them where there are several.
+    `rounds` are those of the measured loop: with several, bound and gap are those of the program of the round that
+    found the network, whose latency limit was the target corrected by the measurement before.
     `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs. What
     does not apply is None.
     """
@@ -135,6 +162,7 @@ class Solution:
     predicted_by_device: dict[str, Predicted] | None = None
     alternatives: tuple[Alternative, ...] | None = None
     explanation: dict[str, Sensitivity] | None = None
+    rounds: tuple[Round, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution file's document."""
@@ -142,6 +170,8 @@ class Solution:
         document["architecture"] = self.architecture.to_dict() if self.architecture else None
         if self.alternatives is not None:
             document["alternatives"] = [other.to_dict() for other in self.alternatives]
+        if self.rounds is not None:
+            document["rounds"] = [one.to_dict() for one in self.rounds]
         return {"format": "deepmad/solution@1"} | document
 
     def save(self, path: str | Path) -> None:
@@ -155,8 +185,9 @@ class Solution:
         document = read_json(file)
         check_format(document, "solution", str(file))
         fields = {key: value for key, value in document.items() if key not in ("format", "architecture")}
-        if isinstance(others := document.get("alternatives"), list):
-            fields["alternatives"] = [_read_alternative(other, str(file)) for other in others]
+        for name in ("alternatives", "rounds"):
+            if isinstance(parts := document.get(name), list):
+                fields[name] = [_with_network(part, str(file)) for part in parts]
         network = document.get("architecture")
         solution = validated(ADAPTER, fields, str(file))
         solution = replace(solution, architecture=Architecture.from_dict(network, str(file)) if network else None)
@@ -183,6 +214,7 @@ class Solution:
             predicted_by_device=None,
             alternatives=None,
             explanation=None,
+            rounds=None,
         )
 
 
@@ -242,9 +274,9 @@ def alternative(problem: Problem, network: Architecture) -> Alternative:
     )
 
 
-def _read_alternative(document: Any, source: str) -> Any:
-    """Return the document of an alternative with its architecture read."""
-    if not isinstance(document, dict) or "architecture" not in document:
+def _with_network(document: Any, source: str) -> Any:
+    """Return a part of the document with its architecture read, where it has one."""
+    if not isinstance(document, dict) or document.get("architecture") is None:
         return document
     return document | {"architecture": Architecture.from_dict(document["architecture"], source)}
 

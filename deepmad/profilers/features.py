@@ -8,7 +8,7 @@ arrays.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,10 +42,21 @@ class Basis:
     @staticmethod
     def of(networks: Sequence[Architecture]) -> "Basis":
         """Return the sides and kernels of the convolutions of some networks."""
-        layers = [layer for network in networks for part in network.parts() for layer in part.body.layers]
+        return Basis.of_layers(layer for network in networks for part in network.parts() for layer in part.body.layers)
+
+    @staticmethod
+    def of_layers(layers: Iterable[Layer], apart: float = 1.0) -> "Basis":
+        """Return the kernels of the convolutions among some layers, and their sides, each `apart` times the one below.
+
+        The smallest and the largest side are always among them.
+        """
         found = [layer for layer in layers if layer.operation == "conv" and layer.role != "gate"]
-        sides = {layer.out_side for layer in found}
-        return Basis(tuple(sorted(sides)), tuple(sorted({int(layer.kernel) for layer in found})))
+        sides = sorted({layer.out_side for layer in found})
+        kept = sides[:1]
+        for side in sides[1:]:
+            if side >= apart * kept[-1] or side == sides[-1]:
+                kept.append(side)
+        return Basis(tuple(kept), tuple(sorted({int(layer.kernel) for layer in found})))
 
     def side_shares(self, side: int) -> dict[int, int]:
         """Return how `side` is split among the known sides next to it, in sixteenths.

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from deepmad.profilers.backends import Settings, find_backend
+from deepmad.profilers.backends import Settings
 from deepmad.profilers.machine import MachineState, machine_state
+from deepmad.profilers.network_layers import NetworkLayers
+from deepmad.profilers.preparation import Prepared, prepare_all
+from deepmad.profilers.reference import REFERENCE, SHARE, ReferenceTimes
 from deepmad.profilers.sources import load_source
 from deepmad.profilers.telemetry import GpuTelemetry, GpuWatch
-from deepmad.profilers.timing import Timer, bootstrap_interval
+from deepmad.profilers.timing import Timer, Visit, bootstrap_interval
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 
@@ -28,6 +31,8 @@ STOLEN_SHARE = 0.01
 """So is a measurement while the hypervisor kept more than this share of the processor's time."""
 CLOCK_DROP = 0.1
 """And one after which the processor's clock is lower by more than this share."""
+LONG_SECONDS = 2.0
+"""A measurement of so many seconds, or of several networks, is accompanied by the reference network."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class Measurement:
     """The latency of one network for one batch.
 
     `times` holds the raw seconds in the order they were taken, `before` and `after` what else the machine
-    was doing, `gpu` what the GPU was doing, where the back end runs on one and NVML tells.
+    was doing, `gpu` what the GPU was doing, where the back end runs on one and NVML tells. `reference` holds
+    the times of the reference network beside it, `network` what it is made of; None where that was not found out.
     """
 
     times: tuple[float, ...]
@@ -58,6 +64,8 @@ class Measurement:
     before: MachineState
     after: MachineState
     gpu: GpuTelemetry | None = None
+    reference: ReferenceTimes | None = None
+    network: NetworkLayers | None = None
 
     @property
     def seconds(self) -> float:
@@ -90,6 +98,16 @@ class Measurement:
         return self.gpu.joules_per_image(self.seconds, self.conditions.batch) if self.gpu else None
 
     @property
+    def memory_bytes(self) -> int | None:
+        """The most memory in use on the GPU; None on a CPU, without NVML, or where networks took turns."""
+        return self.gpu.memory_bytes if self.gpu else None
+
+    @property
+    def relative_to_reference(self) -> float | None:
+        """Seconds for one batch over those of the reference network for one image under the same conditions."""
+        return self.seconds / self.reference.seconds if self.reference else None
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What makes this number doubtful, a sentence each; empty where nothing does."""
         return tuple(self._doubts())
@@ -110,6 +128,8 @@ class Measurement:
             yield f"the processor's clock fell from {first:.0f} to {last:.0f} MHz; let it cool or fix its clock"
         if self.gpu is not None:
             yield from self.gpu.warnings
+        if self.reference is not None and self.reference.warning is not None:
+            yield self.reference.warning
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as one JSON document."""
@@ -125,7 +145,14 @@ class Measurement:
             "megahertz_before": self.before.megahertz,
             "megahertz_after": self.after.megahertz,
             "joules_per_image": self.joules_per_image,
+            "memory_bytes": self.memory_bytes,
             "gpu": self.gpu.to_dict() if self.gpu else None,
+            "macs": self.network.macs if self.network else None,
+            "params": self.network.params if self.network else None,
+            "activations": self.network.activations if self.network else None,
+            "relative_to_reference": self.relative_to_reference,
+            "drift": self.reference.drift if self.reference else None,
+            "reference_times": self.reference.visits if self.reference else None,
             "warnings": list(self.warnings),
             "times": list(self.times),
         }
@@ -137,7 +164,7 @@ class Request:
 
     `model` is an architecture, a torch module, the path of an ONNX file, or a name that
     `sources.load_source` takes. The size of the input is the architecture's (a module of `deepmad.build`
-    knows its own) unless it is given here.
+    knows its own) unless it is given here. `name` is what errors call the model, by default its own name.
     """
 
     model: "Architecture | nn.Module | Path | str"
@@ -147,6 +174,15 @@ class Request:
     threads: int = 1
     resolution: int | None = None
     in_channels: int | None = None
+    name: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What errors call the model."""
+        if self.name is None and isinstance(self.model, Architecture):
+            return self.model.name
+        named = self.model if isinstance(self.model, Path | str) else type(self.model).__name__
+        return self.name or str(named)
 
     def loaded(self) -> "Request":
         """Return this request with its model at hand instead of the name. Raises `InputError`."""
@@ -154,7 +190,9 @@ class Request:
             return self
         source = load_source(self.model, resolution=self.resolution)
         channels = self.in_channels or source.in_channels
-        return replace(self, model=source.model, resolution=source.resolution, in_channels=channels)
+        return replace(
+            self, model=source.model, resolution=source.resolution, in_channels=channels, name=self.name or self.model
+        )
 
     def settings(self) -> Settings:
         """Return how the network is run, its input size found out. Raises `InputError` where it cannot be."""
@@ -207,46 +245,106 @@ def measure(
 
 @overload
 def measure_all(
-    requests: Sequence[Request], *, timer: Timer = STANDARD, isolated: Literal[False] = False
+    requests: Sequence[Request],
+    *,
+    timer: Timer = STANDARD,
+    isolated: Literal[False] = False,
+    reference: bool | None = None,
+    describe: bool = False,
 ) -> list[Measurement]: ...
 @overload
 def measure_all(
-    requests: Sequence[Request], *, timer: Timer = STANDARD, isolated: Literal[True]
+    requests: Sequence[Request],
+    *,
+    timer: Timer = STANDARD,
+    isolated: Literal[True],
+    reference: bool | None = None,
+    describe: bool = False,
 ) -> list[Measurement | Failure]: ...
 def measure_all(
-    requests: Sequence[Request], *, timer: Timer = STANDARD, isolated: bool = False
+    requests: Sequence[Request],
+    *,
+    timer: Timer = STANDARD,
+    isolated: bool = False,
+    reference: bool | None = None,
+    describe: bool = False,
 ) -> list[Measurement] | list[Measurement | Failure]:
     """Time several networks, interleaved so that a drift of the machine hits all alike.
 
-    Returns one measurement a request, in their order. Raises what `measure` raises. With `isolated` each is
-    prepared and timed in a process of its own, one after the other: one that fails, or takes its process
-    down, is a `Failure` in its place, and nothing is raised.
+    Returns one measurement a request, in their order. Raises what `measure` raises, naming the model, before
+    anything is timed. With `isolated` each is prepared and timed in a process of its own, one after the other:
+    one that fails, or takes its process down, is a `Failure` in its place, and nothing is raised.
+
+    `reference` says whether the reference network takes turns with them, one for every back end, precision and
+    number of threads (a single network has it before and after); by default where there are several, or a long
+    time for one. `describe` also exports modules that only PyTorch runs, to learn what they are made of.
     """
+    if reference is None:
+        reference = len(requests) > 1 or timer.seconds >= LONG_SECONDS
     if isolated:
         from deepmad.profilers.isolation import measure_apart
 
-        return [measure_apart(request, timer) for request in requests]
+        return [measure_apart(request, timer, reference=reference, describe=describe) for request in requests]
     with ExitStack() as stack:
-        runs, conditions, on_gpu = [], [], False
-        for request in (asked.loaded() for asked in requests):
-            backend, settings = find_backend(request.backend, request.precision), request.settings()
-            assert not isinstance(request.model, str), "loaded"
-            runnable = backend.prepare(request.model, settings)
-            stack.callback(runnable.close)
-            runs.append(runnable.run)
-            date = datetime.now(UTC).isoformat(timespec="seconds")
-            where = (backend.device(), backend.name, backend.version())
-            conditions.append((Conditions(*where, **asdict(settings), date=date), backend.processor == "cuda"))
-            on_gpu = on_gpu or backend.processor == "cuda"
+        prepared = prepare_all(requests, stack, describe=describe)
+        ways = dict.fromkeys(map(_way, prepared)) if reference else {}
+        references = prepare_all([_reference(*way) for way in ways], stack)
+        date = datetime.now(UTC).isoformat(timespec="seconds")
         before = machine_state()
-        with GpuWatch(len(requests)) if on_gpu else nullcontext() as watch:
-            times = timer.time_all(runs)
+        times, beside, gpu = _visits(prepared, references, timer)
         after = machine_state()
-    gpu = watch.telemetry if watch is not None else None
+    accompanied = {way: ReferenceTimes(tuple(map(tuple, visits))) for way, visits in zip(ways, beside, strict=True)}
     return [
-        Measurement(tuple(found), what, before, after, gpu if uses_gpu else None)
-        for found, (what, uses_gpu) in zip(times, conditions, strict=True)
+        Measurement(
+            tuple(seconds for visit in visits for seconds in visit),
+            _conditions(network, date),
+            before,
+            after,
+            gpu if network.backend.processor == "cuda" else None,
+            accompanied.get(_way(network)),
+            network.network,
+        )
+        for visits, network in zip(times, prepared, strict=True)
     ]
+
+
+def _visits(
+    networks: Sequence[Prepared], references: Sequence[Prepared], timer: Timer
+) -> tuple[list[list[Visit]], list[list[Visit]], GpuTelemetry | None]:
+    """Return the visits of the networks and of the references, and what the GPU was doing.
+
+    A single network does not take turns, so that the GPU's energy is its own: its reference goes before and after.
+    """
+    runs, others = ([one.run for one in prepared] for prepared in (networks, references))
+    alone = len(runs) == 1
+    brief = replace(timer, seconds=SHARE * timer.seconds, visits=2)
+    on_gpu = any(network.backend.processor == "cuda" for network in networks)
+    earlier = brief.visit_all(others) if alone else []
+    with GpuWatch(len(networks)) if on_gpu else nullcontext() as watch:
+        if alone:
+            found = timer.visit_all(runs)
+        else:
+            found = timer.visit_all([*runs, *others], shares=[1.0] * len(runs) + [SHARE] * len(others))
+    beside = found[len(runs) :]
+    if alone:
+        later = brief.visit_all(others)
+        beside = [first + last for first, last in zip(earlier, later, strict=True)]
+    return found[: len(runs)], beside, watch.telemetry if watch is not None else None
+
+
+def _way(network: Prepared) -> tuple[str, str, int]:
+    """Return what a reference network has in common with those that it accompanies."""
+    return network.backend.name, network.settings.precision, network.settings.threads
+
+
+def _reference(backend: str, precision: str, threads: int) -> Request:
+    return Request(REFERENCE, backend, 1, precision, threads)
+
+
+def _conditions(network: Prepared, date: str) -> Conditions:
+    backend = network.backend
+    where = (backend.device(), backend.name, backend.version())
+    return Conditions(*where, **asdict(network.settings), date=date)
 
 
 def _onnx_input(path: Path) -> tuple[int | None, int | None]:

@@ -1,4 +1,8 @@
-"""The ONNX graph of a network, written from the layer records that its torch module was built from."""
+"""The ONNX graph of a network, written from the layer records that its torch module was built from.
+
+Nodes and weights have the name of their layer (`layer_names`), followed by what they are where it is not the layer's
+own operation: `stages.0.2.conv1`, `stages.0.2.conv1.relu`, `stages.0.2.conv1.weight`.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 from torch import nn
 
+from deepmad.profilers.layer_names import layer_names, named_bodies
 from deepmad.search_spaces.layers import Body, Layer
 from deepmad.search_spaces.torch_builder import Network
 
@@ -24,9 +29,8 @@ def network_model(network: Network, batch: int | None) -> onnx.ModelProto:
     modules = _weighted_modules(network)
     graph = _Graph()
     value = "images"
-    for part in architecture.parts():
-        for _ in range(part.repeats):
-            value = _body(graph, value, part.body, modules)
+    for name, body in named_bodies(architecture):
+        value = _body(graph, value, name, body, modules)
     assert next(modules, None) is None, "every weight of the module has its record"
     size = batch if batch is not None else "batch"
     shape = [size, architecture.in_channels, architecture.resolution, architecture.resolution]
@@ -57,69 +61,76 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 
-    def node(self, operation: str, inputs: list[str], **attributes: Any) -> str:
-        """Add a node and return the name of its output."""
-        name = f"{operation.lower()}_{len(self.nodes)}"
+    def node(self, operation: str, name: str, inputs: list[str], **attributes: Any) -> str:
+        """Add a node and return the name of its output, which is its own."""
         self.nodes.append(helper.make_node(operation, inputs, [name], name=name, **attributes))
         return name
 
-    def weight(self, values: np.ndarray) -> str:
+    def weight(self, name: str, values: np.ndarray) -> str:
         """Add a constant and return its name."""
-        name = f"weight_{len(self.weights)}"
         raw = np.ascontiguousarray(values, dtype=np.float32).tobytes()
         self.weights.append(helper.make_tensor(name, TensorProto.FLOAT, values.shape, raw, raw=True))
         return name
 
 
-def _body(graph: _Graph, entry: str, body: Body, modules: Iterator[nn.Module]) -> str:
+def _body(graph: _Graph, entry: str, block: str, body: Body, modules: Iterator[nn.Module]) -> str:
     """Add one body: main path and gates, then the shortcut, their sum, and the last activation."""
     value, gated = entry, ""
+    named = [(f"{block}.{name}", layer) for name, layer in zip(layer_names(body), body.layers, strict=True)]
     last = body.main[-1] if body.main else None
-    path = [layer for layer in body.layers if layer.role != "shortcut"]
-    for layer, following in zip(path, [*path[1:], None], strict=True):
+    path = [(name, layer) for name, layer in named if layer.role != "shortcut"]
+    for index, (name, layer) in enumerate(path):
         if layer.role == "gate":
             gated = gated or value
-        value = _layer(graph, value, layer, modules, activate=layer is not last)
-        if gated and (following is None or following.role != "gate"):
-            value, gated = graph.node("Mul", [gated, value]), ""
+        value = _layer(graph, value, name, layer, modules, activate=layer is not last)
+        if gated and (index + 1 == len(path) or path[index + 1][1].role != "gate"):
+            value, gated = graph.node("Mul", f"{name}.product", [gated, value]), ""
+    end = next((name for name, layer in named if layer is last), block)
     if body.residual:
         shortcut = entry
-        for layer in body.layers:
+        for name, layer in named:
             if layer.role == "shortcut":
-                shortcut = _layer(graph, shortcut, layer, modules, activate=True)
-        value = graph.node("Add", [value, shortcut])
-    return _activation(graph, value, last) if last else value
+                shortcut = _layer(graph, shortcut, name, layer, modules, activate=True)
+        value = graph.node("Add", f"{end}.add", [value, shortcut])
+    return _activation(graph, value, end, last) if last else value
 
 
-def _layer(graph: _Graph, value: str, layer: Layer, modules: Iterator[nn.Module], *, activate: bool) -> str:
+def _layer(graph: _Graph, value: str, name: str, layer: Layer, modules: Iterator[nn.Module], *, activate: bool) -> str:
     """Add one layer, its activation included where `activate`."""
     if layer.operation == "average_pool":
         square = [layer.kernel, layer.kernel]
-        return graph.node("AveragePool", [value], kernel_shape=square, strides=[layer.stride, layer.stride])
+        return graph.node("AveragePool", name, [value], kernel_shape=square, strides=[layer.stride, layer.stride])
     if layer.operation == "global_pool":
-        return graph.node("GlobalAveragePool", [value])
+        return graph.node("GlobalAveragePool", name, [value])
     weight, bias = _weights(layer, modules)
+    weights = [graph.weight(f"{name}.weight", weight)]
+    if bias is not None:
+        weights.append(graph.weight(f"{name}.bias", bias))
     if layer.operation == "linear":
-        inputs = [graph.node("Flatten", [value], axis=1), graph.weight(weight)]
-        value = graph.node("Gemm", [*inputs, *([graph.weight(bias)] if bias is not None else [])], transB=1)
+        value = graph.node(
+            "Gemm", name, [graph.node("Flatten", f"{name}.flatten", [value], axis=1), *weights], transB=1
+        )
     else:
         value = graph.node(
             "Conv",
-            [value, graph.weight(weight), *([graph.weight(bias)] if bias is not None else [])],
+            name,
+            [value, *weights],
             kernel_shape=[layer.kernel, layer.kernel],
             strides=[layer.stride, layer.stride],
             pads=[layer.kernel // 2] * 4,
             group=layer.inputs if layer.depthwise else 1,
         )
-    return _activation(graph, value, layer) if activate else value
+    return _activation(graph, value, name, layer) if activate else value
 
 
-def _activation(graph: _Graph, value: str, layer: Layer) -> str:
+def _activation(graph: _Graph, value: str, name: str, layer: Layer) -> str:
     """Add the activation of `layer`, if it has one."""
     if layer.activation == "silu":
-        return graph.node("Mul", [value, graph.node("Sigmoid", [value])])
+        return graph.node("Mul", f"{name}.mul", [value, graph.node("Sigmoid", f"{name}.sigmoid", [value])])
     names = {"relu": "Relu", "sigmoid": "Sigmoid"}
-    return graph.node(names[layer.activation], [value]) if layer.activation else value
+    if layer.activation:
+        value = graph.node(names[layer.activation], f"{name}.{layer.activation}", [value])
+    return value
 
 
 def _weighted_modules(network: Network) -> Iterator[nn.Module]:

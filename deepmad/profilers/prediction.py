@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from deepmad.profilers.accuracy import conformal_interval
 from deepmad.profilers.features import Basis, terms
 from deepmad.profilers.table_files import Row
 from deepmad.profilers.timing import undisturbed
@@ -177,21 +178,12 @@ def fit_probes(rows: Sequence[Row]) -> Prediction:
     """Return the predictor of the measured probes; the same rows give the same one, to the bit."""
     basis = Basis.of([row.architecture for row in rows])
     features, names = _features(rows, basis)
-    costs = _solve(features, probe_seconds(rows), _weights(rows))
+    costs = solve_costs(features, probe_seconds(rows), _weights(rows))
     rounded = [round(float(cost) * FEMTOSECONDS) for cost in costs]
     named = tuple(zip(names[1:], rounded[1:], strict=True))
-    return Prediction(basis, named, rounded[0], _interval(held_out_errors(rows)) if len(rows) >= FOLDS else None)
-
-
-def _interval(errors: Vector) -> tuple[float, float] | None:
-    """Return the bounds of measured over predicted that a new network keeps with 95 %, by the errors held out.
-
-    The ranks are those of split conformal prediction (Lei et al., JASA 2018), which promise that much whatever
-    the distribution; they need 39 networks.
-    """
-    ratios = np.sort(1 / (1 + errors))
-    outside = int((len(ratios) + 1) * 0.025)
-    return (float(ratios[outside - 1]), float(ratios[-outside])) if outside else None
+    return Prediction(
+        basis, named, rounded[0], conformal_interval(held_out_errors(rows)) if len(rows) >= FOLDS else None
+    )
 
 
 def held_out_errors(rows: Sequence[Row]) -> Vector:
@@ -205,7 +197,7 @@ def held_out_errors(rows: Sequence[Row]) -> Vector:
     predicted = np.zeros(len(rows))
     for held_out in range(FOLDS):
         used = fold != held_out
-        predicted[~used] = features[~used] @ _solve(features[used], seconds[used], weights[used])
+        predicted[~used] = features[~used] @ solve_costs(features[used], seconds[used], weights[used])
     whole = np.array([not row.short for row in rows])
     errors: Vector = ((predicted - seconds) / seconds)[whole]
     return errors
@@ -227,12 +219,21 @@ def _features(rows: Sequence[Row], basis: Basis) -> tuple[Matrix, list[str]]:
                 for name, value in terms(layer, basis):
                     total[name] = total.get(name, 0) + part.repeats * int(value)
         found.append(total)
-    names = ["network", *sorted({name for total in found for name in total} - {"network"})]
-    return np.array([[float(total.get(name, 0)) for name in names] for total in found]), names
+    return feature_matrix(found)
 
 
-def _solve(features: Matrix, seconds: Vector, weights: Vector) -> Vector:
-    """Return the non-negative cost of every feature that minimises the weighted squared relative errors."""
+def feature_matrix(totals: Sequence[dict[str, int]]) -> tuple[Matrix, list[str]]:
+    """Return the named features as a matrix, a row each, and the names of its columns; the first is `network`."""
+    names = ["network", *sorted({name for total in totals for name in total} - {"network"})]
+    return np.array([[float(total.get(name, 0)) for name in names] for total in totals]), names
+
+
+def solve_costs(features: Matrix, seconds: Vector, weights: Vector) -> Vector:
+    """Return the non-negative cost of every feature that minimises the weighted squared relative errors.
+
+    `features` (rows, columns) has the network itself in its first column, whose cost nothing pulls towards 0;
+    `seconds` and `weights` are one a row. The costs are in seconds, one a column.
+    """
     from scipy.optimize import nnls
 
     relative = features / seconds[:, None] * weights[:, None]

@@ -26,6 +26,16 @@ class _Sketch:
     narrowness: float
 
 
+def at_resolution(space: Space, resolution: int) -> Space:
+    """Return the space for inputs of another side; its limit on MACs grows with their area.
+
+    Raises `InputError` for a side that the strides cannot halve.
+    """
+    macs = space.limits.macs
+    scaled = None if macs is None else macs * (resolution / space.resolution) ** 2
+    return replace(space, resolution=resolution, limits=replace(space.limits, macs=scaled))
+
+
 def random_network(
     space: Space,
     rng: np.random.Generator,

@@ -3,12 +3,12 @@
 A file holds one series of probes for every (back end, precision, batch, threads). A builder holds the
 file's write lock while it measures: two builders take turns, so that they neither disturb each other nor
 measure a probe twice, and one that is killed leaves what it had stored. A series may also be imported: then
-its rows are single convolutions, and it has an origin.
+its rows are single convolutions, or blocks, engine layers or networks of other people, and it has an origin.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,6 +52,10 @@ CREATE TABLE IF NOT EXISTS convolutions (
     depthwise INTEGER NOT NULL, batch INTEGER NOT NULL, inputs INTEGER NOT NULL, side INTEGER NOT NULL,
     outputs INTEGER NOT NULL, kernel INTEGER NOT NULL, stride INTEGER NOT NULL, adds INTEGER NOT NULL,
     nanoseconds INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS imported_rows (
+    series INTEGER NOT NULL REFERENCES series (id),
+    source TEXT NOT NULL, name TEXT NOT NULL, nanoseconds INTEGER NOT NULL, content TEXT NOT NULL
 );
 """
 
@@ -111,15 +115,28 @@ class Origin:
     unmeasured: int
 
 
+@dataclass(frozen=True)
+class ImportedRow:
+    """A row of an imported series other than a convolution: what was timed, for one batch.
+
+    `source` is the name of the file it comes from, `name` what that calls it, `content` a JSON document on it.
+    """
+
+    source: str
+    name: str
+    nanoseconds: int
+    content: dict[str, Any]
+
+
 class TableFile:
-    """An open table file; use `open_table`."""
+    """An open table file; use `open_table`. `build_records` adds tables of its own through `connection`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
 
     def series(self) -> list[Series]:
         """Return every series of the file."""
-        found = self._connection.execute(
+        found = self.connection.execute(
             "SELECT backend, precision, batch, threads, device, version, space, seed, probes FROM series ORDER BY id"
         )
         return [Series(Key(*row[:4]), *row[4:]) for row in found]
@@ -131,7 +148,7 @@ class TableFile:
 
     def _insert(self, verb: str, series: Series) -> None:
         values = (*asdict(series.key).values(), series.device, series.version, series.space, series.seed, series.probes)
-        self._connection.execute(
+        self.connection.execute(
             f"{verb} INTO series (backend, precision, batch, threads, device, version, space, seed, probes) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             values,
@@ -139,62 +156,91 @@ class TableFile:
 
     def add_import(self, series: Series, origin: Origin, times: ConvolutionTimes, fit: dict[str, Any]) -> None:
         """Store an imported series with its rows and its predictor; call it within `turn`."""
-        for statement in filter(str.strip, _IMPORT_SCHEMA.split(";")):
-            self._connection.execute(statement)
-        self._insert("INSERT", series)
-        number = self._number(series.key)
-        self._connection.execute("UPDATE series SET fit = ? WHERE id = ?", (json.dumps(fit), number))
-        self._connection.execute("INSERT INTO imports VALUES (?, ?, ?, ?)", (number, *asdict(origin).values()))
-        self._connection.executemany(
+        number = self._insert_import(series, origin, fit)
+        self.connection.executemany(
             "INSERT INTO convolutions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", ((number, *row) for row in times.rows())
         )
 
+    def put_import(self, series: Series, origin: Origin, rows: Iterable[ImportedRow], fit: dict[str, Any]) -> None:
+        """Store an imported series of such rows in place of the one of its key, if any; call it within `turn`."""
+        held = "SELECT id FROM series WHERE (backend, precision, batch, threads) = (?, ?, ?, ?)"
+        for (number,) in self.connection.execute(held, tuple(asdict(series.key).values())).fetchall():
+            for table in ("imported_rows", "imports"):
+                self.connection.execute(f"DELETE FROM {table} WHERE series = ?", (number,))
+            self.connection.execute("DELETE FROM series WHERE id = ?", (number,))
+        number = self._insert_import(series, origin, fit)
+        self.connection.executemany(
+            "INSERT INTO imported_rows VALUES (?, ?, ?, ?, ?)",
+            ((number, row.source, row.name, row.nanoseconds, json.dumps(row.content)) for row in rows),
+        )
+
+    def _insert_import(self, series: Series, origin: Origin, fit: dict[str, Any]) -> int:
+        """Store an imported series without its rows and return its number."""
+        for statement in filter(str.strip, _IMPORT_SCHEMA.split(";")):
+            self.connection.execute(statement)
+        self._insert("INSERT", series)
+        number = self.number(series.key)
+        self.connection.execute("UPDATE series SET fit = ? WHERE id = ?", (json.dumps(fit), number))
+        self.connection.execute("INSERT INTO imports VALUES (?, ?, ?, ?)", (number, *asdict(origin).values()))
+        return number
+
     def origin(self, key: Key) -> Origin | None:
         """Return where a series was imported from, None where it was built."""
-        if "imports" not in _tables(self._connection):
+        if "imports" not in _tables(self.connection):
             return None
         query = "SELECT form, source, unmeasured FROM imports WHERE series = ?"
-        found = self._connection.execute(query, (self._number(key),)).fetchone()
+        found = self.connection.execute(query, (self.number(key),)).fetchone()
         return None if found is None else Origin(*found)
 
+    def imported_rows(self, key: Key) -> list[ImportedRow]:
+        """Return the rows of an imported series that are no convolutions, in the order they were stored."""
+        if "imported_rows" not in _tables(self.connection):
+            return []
+        query = "SELECT source, name, nanoseconds, content FROM imported_rows WHERE series = ? ORDER BY rowid"
+        found = self.connection.execute(query, (self.number(key),))
+        return [
+            ImportedRow(source, name, nanoseconds, json.loads(content)) for source, name, nanoseconds, content in found
+        ]
+
     def convolutions(self, key: Key) -> ConvolutionTimes:
-        """Return the rows of an imported series."""
+        """Return the convolutions of an imported series."""
         query = (
             "SELECT depthwise, batch, inputs, side, outputs, kernel, stride, adds, nanoseconds "
             "FROM convolutions WHERE series = ?"
         )
-        return ConvolutionTimes.of(self._connection.execute(query, (self._number(key),)).fetchall())
+        return ConvolutionTimes.of(self.connection.execute(query, (self.number(key),)).fetchall())
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Hold the write lock; what is added inside is stored at the end, all or nothing."""
-        self._connection.execute("BEGIN IMMEDIATE")
+        self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self.connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self.connection.in_transaction:  # a full disk has ended it already
+                self.connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
     def add(self, key: Key, row: Row) -> None:
         """Store one probe; call it within `turn`."""
         values = (text(row.architecture), row.short, json.dumps(row.visits), json.dumps(row.anchor), row.date)
-        self._connection.execute(
+        self.connection.execute(
             "INSERT INTO probes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (self._number(key), *values, row.load_before, row.load_after, row.stolen_share),
+            (self.number(key), *values, row.load_before, row.load_after, row.stolen_share),
         )
 
     def done(self, key: Key) -> set[str]:
         """Return the architectures of a series that have been measured, as `text` writes them."""
         query = "SELECT architecture FROM probes WHERE series = ?"
-        return {found for (found,) in self._connection.execute(query, (self._number(key),))}
+        return {found for (found,) in self.connection.execute(query, (self.number(key),))}
 
     def rows(self, key: Key) -> list[Row]:
         """Return the probes of a series, in an order that does not depend on when they were measured."""
-        found = self._connection.execute(
+        found = self.connection.execute(
             "SELECT architecture, short, visits, anchor, date, load_before, load_after, stolen_share "
             "FROM probes WHERE series = ? ORDER BY architecture",
-            (self._number(key),),
+            (self.number(key),),
         )
         return [
             Row(
@@ -209,18 +255,19 @@ class TableFile:
 
     def fit(self, key: Key) -> dict[str, Any] | None:
         """Return the fitted predictor of a series as `store_fit` got it, None where there is none yet."""
-        (found,) = self._connection.execute("SELECT fit FROM series WHERE id = ?", (self._number(key),)).fetchone()
+        (found,) = self.connection.execute("SELECT fit FROM series WHERE id = ?", (self.number(key),)).fetchone()
         return json.loads(found) if found else None
 
     def store_fit(self, key: Key, fit: dict[str, Any]) -> None:
         """Store the fitted predictor of a series."""
         with self.turn():
-            values = (json.dumps(fit), self._number(key))
-            self._connection.execute("UPDATE series SET fit = ? WHERE id = ?", values)
+            values = (json.dumps(fit), self.number(key))
+            self.connection.execute("UPDATE series SET fit = ? WHERE id = ?", values)
 
-    def _number(self, key: Key) -> int:
+    def number(self, key: Key) -> int:
+        """Return the number by which the file's tables know a series."""
         query = "SELECT id FROM series WHERE (backend, precision, batch, threads) = (?, ?, ?, ?)"
-        (number,) = self._connection.execute(query, tuple(asdict(key).values())).fetchone()
+        (number,) = self.connection.execute(query, tuple(asdict(key).values())).fetchone()
         return int(number)
 
 
@@ -249,11 +296,19 @@ def open_table(path: Path, *, create: bool = False) -> Iterator[TableFile]:
             _check(connection, path)
             yield TableFile(connection)
     except sqlite3.DatabaseError as error:
-        if "locked" in str(error):
-            raise InputError(
-                f"{path}: another process has been writing it for {TURN_SECONDS:.0f} s; wait for it or end it"
-            ) from error
-        raise InputError(f"{path}: cannot be used as a latency table ({error}); build a new one elsewhere") from error
+        raise InputError(f"{path}: {_reason(error)}") from error
+
+
+def _reason(error: sqlite3.DatabaseError) -> str:
+    """Return why a file cannot be used, and the way out."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return f"another process has been writing it for {TURN_SECONDS:.0f} s; wait for it or end it"
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return f"cannot be written ({error}); what was stored before is kept: free some space and run it again"
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+        return f"cannot be opened or written ({error}); choose another place with -o"
+    return f"cannot be used as a latency table ({error}); build a new one elsewhere"
 
 
 def _tables(connection: sqlite3.Connection) -> set[str]:

@@ -1,7 +1,8 @@
 """Latency tables: a device's predictor with the conditions it holds for, and export of what was measured.
 
-The predictor of a built table is fitted on measured networks (`prediction`); an imported one's is read off a grid of
-measured convolutions (`grids`). Nothing else tells them apart.
+The predictor of a built table is fitted on measured networks (`prediction`). An imported one's is read off a grid of
+measured convolutions (`grids`), fitted on blocks or engine layers (`layer_rows`), or a proxy fitted on whole networks
+(`proxies`). Nothing else tells them apart.
 """
 
 import json
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from deepmad.profilers.accuracy import MIN_HELD_OUT, accuracy
+from deepmad.profilers.build_records import BuildRecords
 from deepmad.profilers.convolutions import ConvolutionTimes
 from deepmad.profilers.grids import GridPrediction
 from deepmad.profilers.prediction import (
@@ -24,14 +27,13 @@ from deepmad.profilers.prediction import (
     probe_seconds,
     usual_level,
 )
+from deepmad.profilers.proxies import ProxyPrediction
 from deepmad.profilers.table_files import Key, Origin, Series, TableFile, open_table
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count, Layer
 
 EXPORTS = ("csv", "json", "parquet")
-MIN_HELD_OUT = 10
-"""Whole networks that a statement on accuracy needs."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ class LatencyTable:
     def interval(self, network: Architecture) -> tuple[float, float] | None:
         """Return between which seconds the latency of a network lies with 95 %, by the errors on networks held out.
 
-        None where the table does not know its errors: it was imported, or built on fewer than 39 whole networks.
+        None where the table does not know its errors: it was imported without networks' latencies, or holds fewer than
+        39 of those that were not fitted.
         Raises `InputError` as `nanoseconds` does.
         """
         if self.prediction.interval is None:
@@ -116,7 +119,9 @@ class LatencyTable:
 
 
 def _predictor(fit: dict[str, Any]) -> Predictor:
-    return GridPrediction.from_dict(fit) if fit.get("kind") == "grid" else Prediction.from_dict(fit)
+    if fit.get("kind") == "grid":
+        return GridPrediction.from_dict(fit)
+    return ProxyPrediction.from_dict(fit) if fit.get("kind") == "proxy" else Prediction.from_dict(fit)
 
 
 def _choose(path: Path, file: TableFile, wanted: dict[str, Any]) -> Series:
@@ -147,9 +152,11 @@ def describe_tables(path: str | Path) -> list[dict[str, Any]]:
 
     `drift` is the range of the anchor's times relative to its usual one while the table was built (its 5 %
     and 95 % quantile): how unquiet the machine was; probes that were `disturbed` count little. `held_out`
-    tells how well whole networks are predicted from the other probes; null where there are too few. An
-    imported table says what was measured of how many rows, and from which `source`; what nobody wrote down, its
-    dates and its accuracy, is null. Raises `InputError` as `LatencyTable.load` does.
+    tells how well whole networks are predicted from the other probes; null where there are too few.
+    `failures` are the reasons of the probes that `failed`, `warnings` what the GPU's telemetry says of the
+    chunks. An imported table says what was measured of how many rows, and from which `source`; its `held_out` is
+    that of the rows or networks which its predictor was fitted on, null for a grid, which has them all. What nobody
+    wrote down, its dates, is null. Raises `InputError` as `LatencyTable.load` does.
     """
     with open_table(Path(path)) as file:
         return [_description(file, series) for series in file.series()]
@@ -159,15 +166,17 @@ def _description(file: TableFile, series: Series) -> dict[str, Any]:
     origin = file.origin(series.key)
     if origin is None:
         return _built_description(file, series)
+    rows = file.imported_rows(series.key)
+    fit = file.fit(series.key) if rows else None
     return asdict(series.key) | {
         "device": series.device,
         "version": series.version,
         "source": f"{origin.source} ({origin.form})",
-        "measured": len(file.convolutions(series.key)),
+        "measured": len(rows) or len(file.convolutions(series.key)),
         "unmeasured": origin.unmeasured,
         "finished": True,
         "dates": None,
-        "held_out": None,
+        "held_out": fit["held_out"] if fit else None,
     }
 
 
@@ -178,6 +187,7 @@ def _built_description(file: TableFile, series: Series) -> dict[str, Any]:
     )
     del described["key"]
     described["finished"] = file.fit(series.key) is not None
+    described |= _build_description(BuildRecords(file, series.key), finished=described["finished"])
     whole = sum(not row.short for row in rows)
     if rows:
         levels = np.array([level for row in rows for level in row.anchor])
@@ -185,25 +195,59 @@ def _built_description(file: TableFile, series: Series) -> dict[str, Any]:
         described["disturbed"] = sum(disturbed(rows))
         described["dates"] = [min(row.date for row in rows), max(row.date for row in rows)]
     if whole >= MIN_HELD_OUT:
-        errors = np.abs(held_out_errors(rows))
         described["held_out"] = {
             "networks": whole,
-            "within_10_percent": float(np.mean(errors <= 0.10)),
-            "within_5_percent": float(np.mean(errors <= 0.05)),
-            "mean_absolute_percentage_error": float(100 * np.mean(errors)),
+            **accuracy(held_out_errors(rows)),
         }
     return described
+
+
+def _build_description(records: BuildRecords, *, finished: bool) -> dict[str, Any]:
+    """Return what the build's records tell; nothing where an older version measured the table."""
+    settings = records.settings()
+    if settings is None:
+        return {}
+    planned, failures = records.planned(), records.failures()
+    to_come = 0 if finished or not settings.rounds else settings.networks - sum(not item.short for item in planned)
+    found = {
+        "probes": len(planned) + to_come,
+        "resolution": settings.resolution,
+        "build_seconds": records.seconds(),
+        "failed": len(failures),
+        "failures": sorted({failed.reason for failed in failures}),
+    }
+    summaries = records.gpu_summaries()
+    if summaries:
+        found["gpu"] = {name: summaries[0][name] for name in ("name", "driver")}
+        found["warnings"] = sorted({warning for summary in summaries for warning in summary["warnings"]})
+    return found
 
 
 def export_rows(path: str | Path) -> list[dict[str, Any]]:
     """Return every measured probe of a table file with its conditions, one dictionary each.
 
     `seconds` is the median of the raw `times`, `corrected_seconds` what the fit uses: the drift of the
-    machine divided out; both for one batch. An imported table gives its convolutions instead. Raises
+    machine divided out; both for one batch. An imported table gives its rows instead: convolutions, layers that were
+    timed as one (`layers`, a JSON list of layer records), or networks with their counts for one image. Raises
     `InputError` as `LatencyTable.load` does.
     """
     with open_table(Path(path)) as file:
         return [row for series in file.series() for row in _exported(file, series)]
+
+
+def _exported_import(file: TableFile, series: Series, origin: Origin) -> list[dict[str, Any]]:
+    shared = asdict(series.key) | {"device": series.device, "version": series.version}
+    return [
+        {
+            **shared,
+            "source": row.source,
+            "date": None,
+            "seconds": row.nanoseconds / 1e9,
+            "name": row.name,
+            **{name: json.dumps(value) if isinstance(value, list) else value for name, value in row.content.items()},
+        }
+        for row in file.imported_rows(series.key)
+    ] or _exported_convolutions(file, series, origin)
 
 
 def _exported_convolutions(file: TableFile, series: Series, origin: Origin) -> list[dict[str, Any]]:
@@ -216,7 +260,7 @@ def _exported_convolutions(file: TableFile, series: Series, origin: Origin) -> l
 def _exported(file: TableFile, series: Series) -> list[dict[str, Any]]:
     origin = file.origin(series.key)
     if origin is not None:
-        return _exported_convolutions(file, series, origin)
+        return _exported_import(file, series, origin)
     rows = file.rows(series.key)
     if not rows:
         return []

@@ -71,9 +71,25 @@ class GpuTelemetry:
         """Return the energy of one image at `seconds` for a batch; None where several networks took turns."""
         return None if self.watts is None or self.networks != 1 else self.watts * seconds / batch
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """The most memory in use on the GPU, whoever used it; None where several networks were on it."""
+        used = [state.used_bytes for state in self.states if state.used_bytes is not None]
+        return max(used) if used and self.networks == 1 else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as one JSON document."""
         return asdict(self) | {"watts": self.watts}
+
+    def summary(self) -> dict[str, Any]:
+        """Return in short, as a JSON document, what the GPU did: ranges over the samples under load, and warnings."""
+        during = self._during()
+        ranges = {}
+        for name in ("sm_megahertz", "memory_megahertz", "celsius"):
+            known = [value for state in during if (value := getattr(state, name)) is not None]
+            ranges[name] = [min(known), max(known)] if known else None
+        shared = {"name": self.name, "driver": self.driver, "networks": self.networks, "samples": len(self.states)}
+        return shared | ranges | {"watts": self.watts, "warnings": list(self.warnings)}
 
     def _during(self) -> tuple[GpuState, ...]:
         """Return the samples under load; of a short measurement the last, when the GPU is hardly idle yet."""

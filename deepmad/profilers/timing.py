@@ -50,27 +50,34 @@ class Timer:
         """Return the raw times of every callable, interleaved so that drift hits all alike."""
         return [[seconds for visit in found for seconds in visit] for found in self.visit_all(runs, clock)]
 
-    def visit_all(self, runs: Sequence[Callable[[], object]], clock: Clock = perf_counter) -> list[list[Visit]]:
+    def visit_all(
+        self,
+        runs: Sequence[Callable[[], object]],
+        clock: Clock = perf_counter,
+        *,
+        shares: Sequence[float] | None = None,
+    ) -> list[list[Visit]]:
         """Return, for every callable, the raw times of each of its visits.
 
         The callables take turns. A visit opens with an untimed run, which brings back the caches that
-        the others used meanwhile: what is timed is a network that runs alone.
+        the others used meanwhile: what is timed is a network that runs alone. `shares` says what part of
+        the seconds each callable gets, all of them where it is None.
         """
         for run in runs:
             self.warm_up(run, clock)
         found: list[list[Visit]] = [[] for _ in runs]
         for _ in range(self.visits):
-            for run, visits in zip(runs, found, strict=True):
+            for run, visits, share in zip(runs, found, shares or [1.0] * len(runs), strict=True):
                 if len(runs) > 1:
                     run()
-                visits.append(self._visit(run, clock))
+                visits.append(self._visit(run, clock, share * self.seconds))
         return found
 
-    def _visit(self, run: Callable[[], object], clock: Clock) -> Visit:
-        """Return the raw times of one visit: its share of the seconds and of the repeats at the least."""
+    def _visit(self, run: Callable[[], object], clock: Clock, seconds: float) -> Visit:
+        """Return the raw times of one visit: its part of `seconds` and of the repeats at the least."""
         times: Visit = []
         start = clock()
-        while len(times) * self.visits < self.min_repeats or (clock() - start) * self.visits < self.seconds:
+        while len(times) * self.visits < self.min_repeats or (clock() - start) * self.visits < seconds:
             times.append(_timed(run, clock))
         return times
 

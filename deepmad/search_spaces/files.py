@@ -1,12 +1,14 @@
 """Reading and writing the project's files: one clear error on the way in, whole files on the way out."""
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from deepmad.search_spaces.errors import InputError
@@ -19,14 +21,19 @@ def write_text(path: Path, text: str) -> None:
 
     Raises `InputError` where the file cannot be written.
     """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` as `write_text` writes text."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise InputError(f"{path}: cannot write there ({error.strerror}); choose another place with -o") from error
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)
@@ -35,6 +42,18 @@ def write_text(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise InputError(f"{path}: cannot write there ({error.strerror}); the old content is untouched") from error
+
+
+def check_writable(path: Path) -> None:
+    """Raise `InputError` where `write_text` could not write, so that no long work is done in vain."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot write there ({error.strerror}); choose another place with -o") from error
 
 
 def read_text(path: Path) -> str:
@@ -53,6 +72,26 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the YAML document in `path`; raises `InputError` with the line of a syntax error."""
+    return parsed_yaml(read_text(path), str(path))
+
+
+def parsed_yaml(text: str, source: str) -> Any:
+    """Return the document of a YAML text, read by a safe loader; `source` is what errors call it.
+
+    Raises `InputError` with the line of a syntax error.
+    """
+    # the loader in C, where PyYAML has it, is ten times as fast, which tells on a published table
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return yaml.load(text, loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InputError(f"{source}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}{where}") from error
 
 
 def check_format(document: Any, name: str, source: str) -> None:

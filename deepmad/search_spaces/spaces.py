@@ -6,13 +6,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from deepmad.search_spaces.architectures import Architecture, Kernel, Stage, Stride, Tail, check_sides
 from deepmad.search_spaces.blocks import BLOCKS
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.files import check_format, read_text, validated
+from deepmad.search_spaces.files import check_format, parsed_yaml, read_text, validated
 from deepmad.search_spaces.units import quantity
 
 _CLOSED = ConfigDict(extra="forbid")
@@ -272,11 +271,6 @@ def load_space(name_or_path: str | Path) -> Space:
 
 def parse_space(text: str, source: str) -> Space:
     """Return the space of a YAML text; `source` is what errors call it. Raises `InputError`."""
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{source}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}{where}") from error
+    document = parsed_yaml(text, source)
     check_format(document, "space", source)
     return validated(ADAPTER, {key: value for key, value in document.items() if key != "format"}, source)

@@ -69,12 +69,19 @@ def ieee() -> AbstractContextManager[None]:
 
 
 class CudaRun:
-    """Launches that take turns, one an input, each timed by a pair of CUDA events on `stream`."""
+    """Launches that take turns, one an input, each timed by a pair of CUDA events on `stream`.
 
-    def __init__(self, name: str, launches: Sequence[Callable[[], object]], stream: Any) -> None:
+    `keeps` is what must stay alive as long as they run: a captured graph knows addresses, and holds neither
+    the weights nor the input that lie there.
+    """
+
+    def __init__(
+        self, name: str, launches: Sequence[Callable[[], object]], stream: Any, *, keeps: Sequence[object] = ()
+    ) -> None:
         import torch
 
         self._name, self._launches, self._stream, self._runs = name, list(launches), stream, 0
+        self._keeps = list(keeps)
         self._start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         self._end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
@@ -100,4 +107,5 @@ class CudaRun:
         import torch
 
         self._launches.clear()
+        self._keeps.clear()
         torch.cuda.empty_cache()

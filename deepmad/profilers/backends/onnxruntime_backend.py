@@ -40,6 +40,7 @@ _GPU_INSTALL = "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
 class OnnxRuntime(Backend):
     """ONNX Runtime with one provider, all graph optimisations on, layers one after another."""
 
+    runs_onnx = True
     name: str = "onnxruntime"
     processor: Literal["cpu", "cuda"] = "cpu"
     precisions: tuple[str, ...] = ("fp32", "int8")

@@ -21,6 +21,7 @@ class OpenVino(Backend):
     int8 runs the quantise-dequantise pairs of `onnx_precisions`, which OpenVINO turns into integer kernels.
     """
 
+    runs_onnx = True
     name = "openvino"
     precisions = ("fp32", "int8")
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from deepmad.search_spaces.architectures import Architecture
 
@@ -43,8 +43,12 @@ class Runnable(Protocol):
 
 
 class Backend(ABC):
-    """A library that runs networks on one processor ("cuda" is an NVIDIA GPU), in one way."""
+    """A library that runs networks on one processor ("cuda" is an NVIDIA GPU), in one way.
 
+    `runs_onnx` says that it runs ONNX files, and other modules by way of one.
+    """
+
+    runs_onnx: ClassVar[bool] = False
     name: str
     precisions: tuple[str, ...]
     processor: Literal["cpu", "cuda"] = "cpu"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class TensorRtOnnx(Backend):
     """The exported ONNX model through TensorRT's own Python API; PyTorch holds the buffers and the stream."""
 
+    runs_onnx = True
     name = "tensorrt-onnx"
     precisions = ("fp32", "fp16")
     processor = "cuda"

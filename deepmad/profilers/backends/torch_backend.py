@@ -128,8 +128,8 @@ def _on_gpu(name: str, forward: "Callable[[Tensor], object]", images: "Tensor", 
     """Return launches on rotated inputs: replays of graphs captured here, or plain calls."""
     import torch
 
-    stream = new_stream()
     inputs = rotated_inputs(images)
+    stream = new_stream()  # after the copies above, so that it waits for them
     if not graph:
         return CudaRun(name, [partial(forward, one) for one in inputs], stream)
     with torch.inference_mode(), torch.cuda.stream(stream), ieee():
@@ -141,7 +141,7 @@ def _on_gpu(name: str, forward: "Callable[[Tensor], object]", images: "Tensor", 
         with torch.inference_mode(), ieee(), torch.cuda.graph(captured, pool=pool, stream=stream):
             forward(one)
         graphs.append(captured)
-    return CudaRun(name, [captured.replay for captured in graphs], stream)
+    return CudaRun(name, [captured.replay for captured in graphs], stream, keeps=(forward, *inputs))
 
 
 class _OnCpu:

@@ -46,15 +46,23 @@ class TorchTensorRt(Backend):
 
     def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> Runnable:
         """Return the compiled module on rotated inputs; the caller's own module is not touched."""
+        import torch
         import torch_tensorrt
 
         module, images = on_processor(self.name, model, settings, "cuda")
+        # Torch-TensorRT hands its engines contiguous tensors: channels last would be copied in every run.
+        module, images = module.to(memory_format=torch.contiguous_format), images.contiguous()  # type: ignore[call-overload]
         try:
-            # The types of the module and its input are the precision (strong typing); TF32 would not be fp32.
             compiled = torch_tensorrt.compile(
-                module, ir="dynamo", inputs=[images], disable_tf32=True, require_full_compilation=True, min_block_size=1
+                module,
+                ir="dynamo",
+                inputs=[images],
+                use_explicit_typing=True,  # the types of the module and its input are the precision
+                disable_tf32=True,  # it would not be fp32
+                require_full_compilation=True,
+                min_block_size=1,
             )
             inputs = rotated_inputs(images)
+            return CudaRun(self.name, [partial(compiled, one) for one in inputs], new_stream())
         except Exception as error:  # TensorRT, the exporter and the partitioner raise classes of their own
             raise DeviceError(f"tensorrt: Torch-TensorRT failed ({first_line(error)})") from error
-        return CudaRun(self.name, [partial(compiled, one) for one in inputs], new_stream())

@@ -1,0 +1,273 @@
+"""How well latency tables predict whole networks on this machine, beside the noise floor and beside a proxy.
+
+For every batch: builds a table of each space (or goes on with one), draws random members of the spaces that are in no
+table, adds CNNs of timm, predicts all of them, and measures all of them twice, in turns. A network's time is the 10 %
+quantile of its fastest visit: other work on the machine comes in bursts and only adds time; the median of all runs
+stands beside it. The noise floor is the second measurement against the first. The proxy is fitted on the same tables'
+networks, on their multiply-accumulates, parameters and activations alone. Networks of timm belong to no space; one fit
+on all tables predicts them.
+
+    python -m benchmarks.prediction --backend onnxruntime --backend openvino
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import numpy as np
+import platformdirs
+import typer
+
+from benchmarks.conditions import write_results
+from benchmarks.plots import plot_predictions
+from deepmad.engine.entropy import rho, scales
+from deepmad.profilers.backends import Backend, Settings, find_backend
+from deepmad.profilers.building import build_table
+from deepmad.profilers.machine import machine_state
+from deepmad.profilers.network_layers import NetworkLayers, predict_layers
+from deepmad.profilers.prediction import Prediction, fit_probes, probe_seconds, usual_level
+from deepmad.profilers.probes import draw_probes, random_network
+from deepmad.profilers.proxies import ProxyPrediction, fit_proxy_networks
+from deepmad.profilers.table_files import Key, Row, open_table, text
+from deepmad.profilers.timing import Timer, Visit, undisturbed
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.spaces import Space, load_space
+
+TIMM = (
+    "resnet18", "resnet34", "resnet50", "resnet26d", "wide_resnet50_2",
+    "mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_b0", "mnasnet_100", "fbnetc_100",
+)  # fmt: skip
+"""Well-known CNNs of timm, residual ones and those of depthwise convolutions."""
+CHUNK = 10
+"""Networks that are timed in turns with the table's anchor."""
+CACHE = Path(platformdirs.user_cache_dir("deepmad", appauthor=False)) / "prediction"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A network whose time is predicted: its model for the back end, and the space it is from."""
+
+    name: str
+    space: str
+    model: Any
+    layers: NetworkLayers
+    in_channels: int
+    resolution: int
+
+
+@dataclass(frozen=True)
+class Times:
+    """The seconds of one measurement: of the fastest visit, undisturbed, and the median of all runs."""
+
+    seconds: float
+    median: float
+
+    @staticmethod
+    def of(visits: Sequence[Visit]) -> "Times":
+        """Return the times of some visits."""
+        return Times(min(map(undisturbed, visits)), float(np.median([time for visit in visits for time in visit])))
+
+
+@dataclass(frozen=True)
+class Table:
+    """What one space's table says: its rows, its predictor, and the seconds it took to build."""
+
+    space: Space
+    rows: list[Row]
+    prediction: Prediction
+    build_seconds: float
+
+
+def main(
+    backend: Annotated[list[str] | None, typer.Option(help="Back ends, one after the other.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(help="Batches, one after the other.")] = None,
+    space: Annotated[list[str] | None, typer.Option(help="Spaces to draw from.")] = None,
+    precision: str = "fp32",
+    threads: int = 1,
+    resolution: Annotated[int, typer.Option(help="Side of the input; limits on MACs scale with the area.")] = 128,
+    networks: Annotated[int, typer.Option(help="How many networks to draw from all spaces together.")] = 100,
+    seconds: Annotated[float, typer.Option(help="Seconds for each of the two measurements of a network.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="Seed of the draw; the tables' is their own.")] = 1,
+    probes: Annotated[int, typer.Option(help="Whole networks in a table at most.")] = 80,
+    short: Annotated[int, typer.Option(help="Short probes in a table.")] = 120,
+    tables: Annotated[Path, typer.Option(help="Folder of the tables to build or reuse.")] = CACHE,
+) -> None:
+    """Build tables, predict and measure random networks, and report the accuracy."""
+    spaces = [at_resolution(load_space(name), resolution) for name in space or ("r50", "mbv2")]
+    for name in backend or ("onnxruntime",):
+        rows = []
+        for size in batch or (1, 8):
+            key = Key(name, precision, size, threads)
+            found = [built(members, key, tables, probes, short) for members in spaces]
+            drawn = [one for table in found for one in draw(table, networks // len(spaces), seed)]
+            rows += measured_rows(
+                key,
+                found,
+                [*drawn, *from_timm()],
+                Timer(seconds=seconds, min_repeats=8, visits=8, max_warmup_seconds=0.3),
+            )
+        library = find_backend(name, precision)
+        stem = f"prediction-{library.device().replace(' ', '-')}-{name.replace(':', '-')}"
+        report(rows)
+        print(f"written: {write_results(stem, rows)}")
+        print(f"written: {plot_predictions(stem, rows)}", flush=True)
+
+
+def at_resolution(space: Space, side: int) -> Space:
+    """Return the space at another input side, its limit on MACs scaled with the area."""
+    macs = space.limits.macs
+    scaled = None if macs is None else int(macs * (side / space.resolution) ** 2)
+    return replace(space, resolution=side, limits=replace(space.limits, macs=scaled))
+
+
+def built(space: Space, key: Key, folder: Path, probes: int, short: int) -> Table:
+    """Return the table of a space, built now or by an earlier call."""
+    path = folder / f"{space.name}-{space.resolution}-{key.backend.replace(':', '-')}-b{key.batch}.sqlite"
+    began = perf_counter()
+    build_table(space, path, **asdict(key), networks=probes, short=short)
+    passed = perf_counter() - began
+    with open_table(path) as file:
+        rows = file.rows(key)
+        fit = file.fit(key)
+    assert fit is not None, "a build ends with a fit"
+    print(f"{path.name}: {len(rows)} probes, built or checked in {passed:.0f} s", flush=True)
+    return Table(space, rows, Prediction.from_dict(fit), passed)
+
+
+def draw(table: Table, count: int, seed: int) -> list[Asked]:
+    """Return random members of a table's space within its limits, rho included, that the table does not hold."""
+    rng, space, held = np.random.default_rng(seed), table.space, {text(row.architecture) for row in table.rows}
+    found: dict[str, Architecture] = {}
+    while len(found) < count:
+        network = random_network(space, rng, low=0.25)
+        fits = space.limits.rho is None or rho(scales(network.parts())) <= space.limits.rho
+        if fits and text(network) not in held:
+            found[text(network)] = network
+    return [
+        Asked(f"{space.name}-{i}", space.name, one, NetworkLayers.of(one), one.in_channels, one.resolution)
+        for i, one in enumerate(found.values())
+    ]
+
+
+def from_timm() -> list[Asked]:
+    """Return CNNs of timm with random weights at their own resolution, none where timm does not work."""
+    from deepmad.profilers.onnx_layers import onnx_layers
+    from deepmad.profilers.onnx_precisions import onnx_model
+    from deepmad.profilers.sources import load_source
+    from deepmad.search_spaces.errors import InputError
+
+    found = []
+    for name in TIMM:
+        try:
+            source = load_source(f"timm:{name}")
+        except InputError as error:
+            print(f"without timm's networks: {error}")
+            return []
+        assert source.resolution is not None
+        settings = Settings(1, "fp32", 1, source.in_channels or 3, source.resolution)
+        layers = onnx_layers(onnx_model(source.model, settings), source.resolution)
+        found.append(Asked(f"timm:{name}", "timm", source.model, layers, settings.in_channels, settings.resolution))
+    return found
+
+
+def measured_rows(key: Key, tables: Sequence[Table], asked: Sequence[Asked], timer: Timer) -> list[dict[str, Any]]:
+    """Return one row a network: predicted, by proxy, and measured twice."""
+    library = find_backend(key.backend, key.precision)
+    anchor = draw_probes(tables[0].space, 0, 100, 200).anchor
+    first, second = (list(measure(library, key, anchor, asked, timer)) for _ in range(2))
+    usual = usual_level(tables[0].rows)
+    predictors = {table.space.name: table.prediction for table in tables}
+    predictors["timm"] = fit_probes([row for table in tables for row in table.rows])
+    proxies = {table.space.name: proxy(table.rows) for table in tables}
+    proxies["timm"] = proxy([row for table in tables for row in table.rows])
+    build_seconds = {table.space.name: round(table.build_seconds) for table in tables}
+    rows = []
+    for one, (times, level), (again, later) in zip(asked, first, second, strict=True):
+        predictor = predictors[one.space]
+        predicted = predict_layers(predictor, one.layers.layers)
+        low, high = predictor.interval or (None, None)
+        rows.append({
+            "model": one.name, "space": one.space, **asdict(key), "resolution": one.resolution,
+            "device": library.device(), "version": library.version(),
+            "macs": one.layers.macs, "params": one.layers.params, "activations": one.layers.activations,
+            "predicted_ms": milliseconds(predicted),
+            "predicted_low_ms": low and milliseconds(low * predicted),
+            "predicted_high_ms": high and milliseconds(high * predicted),
+            "proxy_ms": milliseconds(predict_layers(proxies[one.space], one.layers.layers)),
+            "first_ms": milliseconds(times.seconds), "second_ms": milliseconds(again.seconds),
+            "first_median_ms": milliseconds(times.median), "second_median_ms": milliseconds(again.median),
+            "anchor_first": round(level / usual, 3), "anchor_second": round(later / usual, 3),
+            "table_build_seconds": build_seconds.get(one.space),
+            "architecture": json.dumps(one.model.to_dict()) if isinstance(one.model, Architecture) else "",
+        })  # fmt: skip
+    return rows
+
+
+def measure(
+    library: Backend, key: Key, anchor: Architecture, asked: Sequence[Asked], timer: Timer
+) -> Iterator[tuple[Times, float]]:
+    """Yield the times of every network, and the seconds of the anchor beside it."""
+    for start in range(0, len(asked), CHUNK):
+        chunk = asked[start : start + CHUNK]
+        with ExitStack() as stack:
+            runs = []
+            sizes = [(anchor, anchor.in_channels, anchor.resolution)]
+            sizes += [(one.model, one.in_channels, one.resolution) for one in chunk]
+            for model, channels, side in sizes:
+                runnable = library.prepare(model, Settings(key.batch, key.precision, key.threads, channels, side))
+                stack.callback(runnable.close)
+                runs.append(runnable.run)
+            visits = timer.visit_all(runs)
+        level, *found = (Times.of(one) for one in visits)
+        print(f"  {start + len(chunk)} of {len(asked)} networks, load {machine_state().load:.1f}", flush=True)
+        yield from ((one, level.seconds) for one in found)
+
+
+def proxy(rows: Sequence[Row]) -> ProxyPrediction:
+    """Return the proxy fitted on the whole networks of a table."""
+    whole = np.array([not row.short for row in rows])
+    return fit_proxy_networks([row.architecture for row in rows if not row.short], probe_seconds(rows)[whole])
+
+
+def report(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the accuracy of each group of rows."""
+    for batch in sorted({row["batch"] for row in rows}):
+        here = [row for row in rows if row["batch"] == batch]
+        inside = [row for row in here if row["space"] != "timm"]
+        groups = {"in the spaces": inside} | {
+            name: [row for row in here if row["space"] == name] for name in dict.fromkeys(row["space"] for row in here)
+        }
+        for name, group in groups.items():
+            print(f"{group[0]['backend']}, batch {batch}, {name}: {len(group)} networks")
+            first = np.array([row["first_ms"] for row in group])
+            for what in ("predicted_ms", "proxy_ms", "second_ms"):
+                figures = accuracy(np.array([row[what] for row in group]), first)
+                print(f"  {what.removesuffix('_ms'):>9}: " + ", ".join(f"{k} {v}" for k, v in figures.items()))
+
+
+def accuracy(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
+    """Return the accuracy in percent: networks within 10 and 5 %, mean absolute error, root mean square, bias."""
+    from scipy.stats import kendalltau, spearmanr
+
+    errors = predicted / measured - 1
+    return {
+        "within_10": round(100 * float(np.mean(np.abs(errors) <= 0.10)), 1),
+        "within_5": round(100 * float(np.mean(np.abs(errors) <= 0.05)), 1),
+        "MAPE": round(100 * float(np.mean(np.abs(errors))), 2),
+        "RMSPE": round(100 * float(np.sqrt(np.mean(errors**2))), 2),
+        "bias": round(100 * float(np.mean(errors)), 2),
+        "Spearman": round(float(spearmanr(predicted, measured).statistic), 4),
+        "Kendall": round(float(kendalltau(predicted, measured).statistic), 4),
+    }
+
+
+def milliseconds(seconds: float) -> float:
+    return round(1e3 * seconds, 4)
+
+
+if __name__ == "__main__":
+    typer.run(main)

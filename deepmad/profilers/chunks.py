@@ -1,0 +1,155 @@
+"""Chunks: a few networks timed in turns with an anchor; one that fails costs its own time only."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from deepmad.profilers.backends import Backend, Settings, find_backend
+from deepmad.profilers.backends.role import first_line
+from deepmad.profilers.build_records import FailedProbe
+from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.machine import machine_state
+from deepmad.profilers.table_files import Key, Row
+from deepmad.profilers.telemetry import GpuWatch
+from deepmad.profilers.timing import Timer, undisturbed
+from deepmad.search_spaces.architectures import Architecture
+
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What came of some probes: their rows, those that failed, and what the GPU did where there is one."""
+
+    rows: tuple[Row, ...] = ()
+    failures: tuple[FailedProbe, ...] = ()
+    gpu: dict[str, Any] | None = None
+
+
+class _ProbeError(Exception):
+    """A probe failed while it ran; the others can be timed without it."""
+
+    def __init__(self, network: Architecture, reason: str) -> None:
+        super().__init__(reason)
+        self.network = network
+
+
+def settings_of(network: Architecture, key: Key) -> Settings:
+    """Return how a probe of a series is run."""
+    return Settings(key.batch, key.precision, key.threads, network.in_channels, network.resolution)
+
+
+def measure_chunk(
+    library: Backend, key: Key, anchor: Run, networks: Sequence[Architecture], *, short: bool, timer: Timer
+) -> Chunk:
+    """Time the networks and the anchor in turns. Raises `DeviceError` where the anchor fails."""
+    failures: list[FailedProbe] = []
+    left = list(networks)
+    while left:
+        with ExitStack() as stack:
+            runs = dict[Architecture, Run]()
+            for network in left:
+                try:
+                    runnable = library.prepare(network, settings_of(network, key))
+                except Exception as error:  # noqa: BLE001 - whatever a library raises costs this probe only
+                    failures.append(_failed(network, short, first_line(error)))
+                    continue
+                stack.callback(runnable.close)
+                runs[network] = _guarded(network, runnable.run)
+            left = list(runs)
+            try:
+                return (
+                    _timed(library, anchor, runs, failures, short=short, timer=timer)
+                    if runs
+                    else Chunk(failures=tuple(failures))
+                )
+            except _ProbeError as error:
+                failures.append(_failed(error.network, short, str(error)))
+                left.remove(error.network)
+    return Chunk(failures=tuple(failures))
+
+
+def measure_chunk_apart(
+    key: Key, anchor: Architecture, networks: Sequence[Architecture], *, short: bool, timer: Timer
+) -> Chunk:
+    """Time a chunk in a process of its own; where that crashes, every network of it in one of its own.
+
+    Raises `DeviceError` where a process crashes even with the anchor alone.
+    """
+    from deepmad.profilers.isolation import Broken, call_apart
+
+    def attempt(some: Sequence[Architecture]) -> Chunk | Broken:
+        return call_apart(_chunk_from_scratch, key, anchor, tuple(some), short, timer)
+
+    found = attempt(networks)
+    if isinstance(found, Chunk):
+        return found
+    if isinstance(alone := attempt(()), Broken):
+        raise DeviceError(f"{key.backend}: the network that all probes run beside failed: {alone.reason}")
+    chunks = []
+    for network in networks:
+        single = attempt([network])
+        chunks.append(
+            Chunk(failures=(_failed(network, short, single.reason),)) if isinstance(single, Broken) else single
+        )
+    return Chunk(
+        tuple(row for chunk in chunks for row in chunk.rows),
+        tuple(failed for chunk in chunks for failed in chunk.failures),
+        next((chunk.gpu for chunk in chunks if chunk.gpu is not None), None),
+    )
+
+
+def _chunk_from_scratch(
+    key: Key, anchor: Architecture, networks: tuple[Architecture, ...], short: bool, timer: Timer
+) -> Chunk:
+    """Prepare the anchor, run it once and time the chunk: what a process of its own does."""
+    library = find_backend(key.backend, key.precision)
+    with ExitStack() as stack:
+        runnable = library.prepare(anchor, settings_of(anchor, key))
+        stack.callback(runnable.close)
+        runnable.run()
+        return measure_chunk(library, key, runnable.run, networks, short=short, timer=timer)
+
+
+def _guarded(network: Architecture, run: Run) -> Run:
+    """Return `run` such that its failure tells which network it was."""
+
+    def guarded() -> object:
+        try:
+            return run()
+        except Exception as error:
+            raise _ProbeError(network, first_line(error)) from error
+
+    return guarded
+
+
+def _timed(
+    library: Backend,
+    anchor: Run,
+    runs: dict[Architecture, Run],
+    failures: Sequence[FailedProbe],
+    *,
+    short: bool,
+    timer: Timer,
+) -> Chunk:
+    before = machine_state()
+    with GpuWatch(len(runs) + 1) if library.processor == "cuda" else nullcontext() as watch:
+        anchor_visits, *visits = timer.visit_all([anchor, *runs.values()])
+    after = machine_state()
+    levels = [undisturbed(visit) for visit in anchor_visits]
+    machine = (before.load, after.load, before.stolen_share(after))
+    rows = tuple(
+        Row(network, short, found, levels, _now(), *machine) for network, found in zip(runs, visits, strict=True)
+    )
+    telemetry = watch.telemetry if watch is not None else None
+    return Chunk(rows, tuple(failures), telemetry.summary() if telemetry is not None else None)
+
+
+def _failed(network: Architecture, short: bool, reason: str) -> FailedProbe:
+    return FailedProbe(network, short, reason, _now())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,207 @@
+"""Benchmark tables of timm, and the proxy fitted on them: hand-made files whose times a made-up device took."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepmad.cli.app import run
+from deepmad.engine.budgets import Budget
+from deepmad.engine.problems import Problem
+from deepmad.engine.solvers import CpSat, design
+from deepmad.profilers.importing import import_table
+from deepmad.profilers.proxies import (
+    MIN_NETWORKS,
+    ProxyPrediction,
+    activations,
+    fit_proxy,
+    fit_proxy_networks,
+    network_counts,
+)
+from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows
+from deepmad.profilers.timm_files import read_timm
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.layers import Layer, total_macs, total_params
+from tests.catalogue import mixed, one_block, small_space
+
+HEADER = (
+    "model,infer_img_size,infer_samples_per_sec,infer_step_time,infer_batch_size,param_count,infer_gmacs,infer_macts"
+)
+GOOD = "resnet50,224,2000,4.0,8,25.56,4.12,11.11"
+
+
+def seconds(batch: int, gmacs: float, mparams: float, macts: float) -> float:
+    """Return the time of one batch on a made-up device."""
+    return 1e-3 + batch * (2e-3 * gmacs + 1e-4 * macts) + 1e-5 * mparams
+
+
+def lines(batches: dict[int, int], noise: float = 0.0) -> list[str]:
+    """Return the lines of a table with that many networks of every batch."""
+    generator = np.random.default_rng(0)
+    found = [HEADER]
+    for batch, count in batches.items():
+        for index in range(count):
+            gmacs, mparams, macts = (round(float(value), 2) for value in generator.uniform(0.5, 50, 3))
+            taken = seconds(batch, gmacs, mparams, macts) * (1 + noise * generator.uniform(-1, 1))
+            found.append(f"net{index},224,{batch / taken:.4f},{1e3 * taken:.3f},{batch},{mparams},{gmacs},{macts}")
+    return found
+
+
+def written(path: Path, content: list[str]) -> Path:
+    path.write_text("\n".join(content) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    source = written(folder / "benchmark.csv", [*lines({8: 100, 4: MIN_NETWORKS, 2: 3}), "vit,224,50,1,8,86,,"])
+    import_table(source, "timm", device="made up", precision="fp32", output=folder / "t.sqlite", threads=4)
+    return folder / "t.sqlite"
+
+
+def test_every_batch_with_enough_networks_has_a_table(imported: Path) -> None:
+    described = describe_tables(imported)
+    assert [(one["batch"], one["measured"], one["unmeasured"]) for one in described] == [
+        (4, MIN_NETWORKS, 0),
+        (8, 100, 1),
+    ]
+    for one in described:
+        assert (one["backend"], one["threads"], one["version"], one["dates"]) == ("torch", 4, "unknown", None)
+        assert one["source"] == "benchmark.csv (timm)"
+        assert one["held_out"]["networks"] == one["measured"] // 5
+        assert one["held_out"]["within_5_percent"] == 1
+    rows = [row for row in export_rows(imported) if row["batch"] == 8]
+    assert len(rows) == 100
+    for row in rows:
+        counts = (row["macs"] / 1e9, row["params"] / 1e6, row["activations"] / 1e6)
+        assert row["seconds"] == pytest.approx(seconds(8, *counts), rel=1e-4)
+        assert (row["resolution"], row["date"], row["device"]) == (224, None, "made up")
+
+
+def test_a_table_prices_layers_by_what_the_device_takes(imported: Path) -> None:
+    table = LatencyTable.load(imported, batch=8)
+    layer = Layer("main", "conv", 64, 128, 56, 3)
+    expected = 8 * (2e-12 * layer.macs + 1e-10 * layer.output_elements) + 1e-11 * layer.params
+    assert table.nanoseconds(layer) == pytest.approx(1e9 * expected, rel=0.01)
+    assert table.overhead_nanoseconds == pytest.approx(1e6, rel=0.05)
+    assert pickle.loads(pickle.dumps(table)).nanoseconds(layer) == table.nanoseconds(layer)
+
+
+def test_accuracy_is_that_of_networks_the_fit_has_not_seen(tmp_path: Path) -> None:
+    source = written(tmp_path / "noisy.csv", lines({1: 200}, noise=0.3))
+    import_table(source, "timm", device="d", precision="fp32", output=tmp_path / "t.sqlite")
+    (described,) = describe_tables(tmp_path / "t.sqlite")
+    assert 10 < described["held_out"]["mean_absolute_percentage_error"] < 20  # uniform noise of 30 % alone gives 15
+    assert 0.2 < described["held_out"]["within_10_percent"] < 0.5
+    table = LatencyTable.load(tmp_path / "t.sqlite")
+    low, high = table.interval(mixed()) or (0.0, 0.0)
+    assert 0.6 * table.predict(mixed()) < low < table.predict(mixed()) < high < 1.4 * table.predict(mixed())
+
+
+def test_the_program_adds_up_the_very_nanoseconds_of_the_proxy(imported: Path) -> None:
+    space, table = small_space(), LatencyTable.load(imported, batch=8)
+    free = design(Problem(space, Budget(params=3e5), table), CpSat(time_limit=5, workers=1))
+    assert free.predicted is not None
+    over = table.overhead_nanoseconds / 1e9
+    limit = over + 0.7 * (free.predicted.latency_seconds - over)
+    solution = design(Problem(space, Budget(params=3e5, latency=limit), table), CpSat(time_limit=20, workers=1))
+    assert solution.architecture is not None
+    assert solution.predicted is not None
+    assert solution.predicted.latency_seconds == table.predict(solution.architecture) <= limit
+
+
+def test_a_proxy_finds_the_costs_that_made_the_times() -> None:
+    generator = np.random.default_rng(1)
+    macs, params, elements = (
+        generator.uniform(1e8, 1e10, 60),
+        generator.uniform(1e6, 1e8, 60),
+        generator.uniform(1e6, 1e8, 60),
+    )
+    proxy = fit_proxy(macs, params, elements, 3e-12 * macs + 2e-11 * elements + 5e-4)
+    assert proxy.mac == pytest.approx(3e5, rel=1e-3)
+    assert proxy.activation == pytest.approx(2e6, rel=1e-3)
+    assert proxy.network == pytest.approx(5e13, rel=1e-3)
+    assert 0 <= proxy.parameter < 1e4
+    assert ProxyPrediction.from_dict(json.loads(json.dumps(proxy.to_dict()))) == proxy
+
+
+def test_a_proxy_of_networks_is_that_of_their_counts() -> None:
+    networks = [mixed(), *(one_block(kind) for kind in ("bottleneck", "basic", "mbconv", "mbconv_se"))]
+    times = [3e-3, 2e-3, 2e-3, 1e-3, 1e-3]
+    counts = np.array([network_counts(network) for network in networks])
+    assert fit_proxy_networks(networks, times) == fit_proxy(counts[:, 0], counts[:, 1], counts[:, 2], times)
+    for network, (macs, params, _) in zip(networks, counts.tolist(), strict=True):
+        assert (macs, params) == (total_macs(network.parts()), total_params(network.parts()))
+
+
+def test_activations_are_the_outputs_of_convolutions_and_linear_maps() -> None:
+    assert activations(Layer("main", "conv", 3, 16, 32, 3, 2)) == 16 * 16 * 16
+    assert activations(Layer("classifier", "linear", 64, 10, 1)) == 10
+    assert activations(Layer("gate", "global_pool", 64, 64, 8)) == 0
+    assert activations(Layer("shortcut", "average_pool", np.array([8, 16]), np.array([8, 16]), 8, 2, 2)).tolist() == [
+        0,
+        0,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (GOOD.replace("2000", "fast"), "infer_samples_per_sec is 'fast'; it must be a number above 0"),
+        (GOOD.replace("2000", "0"), "infer_samples_per_sec is '0'"),
+        (GOOD.replace("2000", "nan"), "infer_samples_per_sec is 'nan'"),
+        (GOOD.replace(",8,", ",,"), "infer_batch_size is ''; it must be a positive integer"),
+        (GOOD.replace(",8,", ",1.5,"), "infer_batch_size is '1.5'; it must be a positive integer"),
+        (GOOD.replace("4.12", "-1"), "infer_gmacs is '-1'; it must be a number above 0"),
+        ("resnet50,224", "infer_samples_per_sec is ''"),
+    ],
+)
+def test_a_bad_line_is_named_and_a_file_stays_as_it_was(
+    line: str, message: str, imported: Path, tmp_path: Path
+) -> None:
+    path, held = written(tmp_path / "bad.csv", [HEADER, GOOD, line]), tmp_path / "t.sqlite"
+    held.write_bytes(imported.read_bytes())
+    for output in (held, tmp_path / "new.sqlite"):
+        with pytest.raises(InputError) as caught:
+            import_table(path, "timm", device="d", precision="fp16", output=output)
+        assert str(caught.value).startswith(f"{path}: line 3: {message}")
+    assert held.read_bytes() == imported.read_bytes()
+    assert not (tmp_path / "new.sqlite").exists()
+
+
+def test_too_few_networks_of_a_batch_are_refused_with_what_there_is(tmp_path: Path) -> None:
+    path = written(tmp_path / "few.csv", lines({8: 60, 2: 3}))
+    options = {"device": "d", "precision": "fp32", "output": tmp_path / "t.sqlite"}
+    with pytest.raises(InputError, match=r"3 of batch 2, 60 of batch 8; a proxy needs 50 of one batch"):
+        import_table(path, "timm", **options, batch=2)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="line 1: has no column infer_gmacs"):
+        import_table(written(tmp_path / "c.csv", [HEADER.replace("gmacs", "x"), GOOD]), "timm", **options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="holds no network with its counts"):
+        import_table(written(tmp_path / "d.csv", [HEADER]), "timm", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "t.sqlite").exists()
+    import_table(path, "timm", **options, batch=8)  # type: ignore[arg-type]
+    assert [one["batch"] for one in describe_tables(tmp_path / "t.sqlite")] == [8]
+
+
+def test_the_command_tells_how_crude_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path / "b.csv", lines({8: 60}, noise=0.3))
+    command = ["table", "import", str(path), "--from", "timm", "--device", "RTX 4090", "--precision", "fp16"]
+    assert run([*command, "-o", str(tmp_path / "t.sqlite")]) == 0
+    assert "within 10 percent" in capsys.readouterr().out
+    assert run(["table", "show", str(tmp_path / "t.sqlite"), "--json"]) == 0
+    (described,) = json.loads(capsys.readouterr().out)
+    assert described["held_out"]["networks"] == 12
+
+
+@pytest.mark.skipif("DEEPMAD_TIMM" not in os.environ, reason="DEEPMAD_TIMM names no published table")
+def test_published_networks_make_a_proxy(tmp_path: Path) -> None:
+    path = Path(os.environ["DEEPMAD_TIMM"])
+    import_table(path, "timm", device="d", precision="fp32", output=tmp_path / "t.sqlite")
+    rows, _ = read_timm(path)
+    for one in describe_tables(tmp_path / "t.sqlite"):
+        assert one["measured"] == sum(row.batch == one["batch"] for row in rows)
+        assert one["held_out"]["mean_absolute_percentage_error"] < 30

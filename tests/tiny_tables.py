@@ -1,0 +1,55 @@
+"""A small space and quick builds of its latency table, here and in a process of their own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from deepmad.profilers.building import build_table
+from deepmad.profilers.table_files import Key
+from deepmad.profilers.timing import Timer
+from deepmad.search_spaces.spaces import Space, parse_space
+
+QUICK = Timer(seconds=0.004, min_repeats=2, warmup_seconds=0.0, max_warmup_seconds=0.01, visits=2)
+KEY = Key("onnxruntime", "fp32", 1, 1)
+SPACE = """
+format: deepmad/space@1
+name: tiny
+resolution: 32
+stem: {out: {min: 8, max: 16}, kernel: 3, stride: 2}
+stages:
+  - {block: bottleneck, stride: 2, out: {min: 16, max: 64}, width: [8, 16, 24, 32], kernel: [3, 5], depth: [1, 2, 3]}
+  - {block: mbconv_se, stride: 1, out: {min: 32, max: 96}, expansion: [3, 6], kernel: 3, depth: {min: 1, max: 2}}
+classes: 10
+limits: {macs: 10M, params: 300k}
+"""
+KINDS = 5
+"""Kinds of short probe that the space asks for."""
+BUILD = """
+import sys
+from deepmad.profilers.building import build_table
+from deepmad.profilers.timing import Timer
+from deepmad.search_spaces.spaces import parse_space
+
+def report(progress):
+    for architecture in progress.stored:
+        print(architecture, flush=True)
+
+timer = Timer(seconds=float(sys.argv[3]), min_repeats=2, warmup_seconds=0.0, max_warmup_seconds=0.01, visits=2)
+build_table(parse_space(sys.argv[1], "tiny"), sys.argv[2], networks=20, short=20, timer=timer, progress=report)
+"""
+
+
+def space() -> Space:
+    """Return the small space."""
+    return parse_space(SPACE, "tiny")
+
+
+def build_quickly(path: Path, **changes: object) -> None:
+    """Build a table of 20 whole networks and 20 short ones."""
+    build_table(space(), path, **({"networks": 20, "short": 20, "timer": QUICK} | changes))  # type: ignore[arg-type]
+
+
+def start_build(path: Path, seconds: float) -> "subprocess.Popen[str]":
+    """Start such a build in a process that prints every architecture once it is stored."""
+    command = [sys.executable, "-c", BUILD, SPACE, str(path), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
