@@ -1,11 +1,12 @@
 """How long a latency table takes for many networks: `predict_all` beside a loop over `predict`.
 
-The networks are random members of the space. Give tables of one series each, built or imported, or name the batch:
+The networks are random members of the space, each with many copies whose widths and depths were changed at random.
 
     python -m benchmarks.prediction_speed v100.sqlite built.sqlite --batch 1 --precision fp16 --precision fp32
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,11 @@ import typer
 from benchmarks.conditions import write_results
 from deepmad.profilers.probes import random_network
 from deepmad.profilers.tables import LatencyTable
+from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import load_space
+
+COPIES = 100
+"""Changed copies of a random network, which takes longer to draw than to predict."""
 
 
 def main(
@@ -29,7 +34,11 @@ def main(
 ) -> None:
     """Predict the networks in both ways and report the time a network."""
     rng, chosen = np.random.default_rng(seed), load_space(space)
-    drawn = [random_network(chosen, rng) for _ in range(networks)]
+    drawn = [
+        changed(network, rng)
+        for network in (random_network(chosen, rng) for _ in range(-(-networks // COPIES)))
+        for _ in range(COPIES)
+    ][:networks]
     rows = []
     for path, one in zip(tables, precision, strict=True):
         table = LatencyTable.load(path, batch=batch, precision=one)
@@ -56,6 +65,20 @@ def main(
         )
         print(rows[-1], flush=True)
     print(f"written: {write_results('prediction_speed', rows)}")
+
+
+def changed(network: Architecture, rng: np.random.Generator) -> Architecture:
+    """Return a network with other widths and depths, near its own."""
+    stages = tuple(
+        replace(
+            stage,
+            out=max(8, stage.out + 8 * int(rng.integers(-4, 5))),
+            width=max(8, stage.width + 8 * int(rng.integers(-4, 5))),
+            depth=int(rng.integers(1, stage.depth + 2)),
+        )
+        for stage in network.stages
+    )
+    return replace(network, stages=stages)
 
 
 if __name__ == "__main__":
