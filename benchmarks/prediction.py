@@ -23,14 +23,14 @@ import platformdirs
 import typer
 
 from benchmarks.conditions import write_results
+from benchmarks.drawn import draw
 from benchmarks.plots import plot_predictions
-from deepmad.engine.entropy import rho, scales
 from deepmad.profilers.backends import Backend, Settings, find_backend
+from deepmad.profilers.build_records import BuildRecords
 from deepmad.profilers.building import build_table
 from deepmad.profilers.machine import machine_state
 from deepmad.profilers.network_layers import NetworkLayers, predict_layers
 from deepmad.profilers.prediction import Prediction, fit_probes, probe_seconds, usual_level
-from deepmad.profilers.probes import draw_probes, random_network
 from deepmad.profilers.proxies import ProxyPrediction, fit_proxy_networks
 from deepmad.profilers.table_files import Key, Row, open_table, text
 from deepmad.profilers.timing import Timer, Visit, undisturbed
@@ -74,9 +74,10 @@ class Times:
 
 @dataclass(frozen=True)
 class Table:
-    """What one space's table says: its rows, its predictor, and the seconds it took to build."""
+    """What one space's table says: its anchor and rows, its predictor, and the seconds it took to build."""
 
     space: Space
+    anchor: Architecture
     rows: list[Row]
     prediction: Prediction
     build_seconds: float
@@ -103,7 +104,7 @@ def main(
         for size in batch or (1, 8):
             key = Key(name, precision, size, threads)
             found = [built(members, key, tables, probes, short) for members in spaces]
-            drawn = [one for table in found for one in draw(table, networks // len(spaces), seed)]
+            drawn = [one for table in found for one in asked_of(table, networks // len(spaces), seed)]
             rows += measured_rows(
                 key,
                 found,
@@ -132,24 +133,20 @@ def built(space: Space, key: Key, folder: Path, probes: int, short: int) -> Tabl
     passed = perf_counter() - began
     with open_table(path) as file:
         rows = file.rows(key)
-        fit = file.fit(key)
+        fit, settings = file.fit(key), BuildRecords(file, key).settings()
     assert fit is not None, "a build ends with a fit"
+    assert settings is not None, "and it stored what it began with"
     print(f"{path.name}: {len(rows)} probes, built or checked in {passed:.0f} s", flush=True)
-    return Table(space, rows, Prediction.from_dict(fit), passed)
+    return Table(space, settings.anchor, rows, Prediction.from_dict(fit), passed)
 
 
-def draw(table: Table, count: int, seed: int) -> list[Asked]:
-    """Return random members of a table's space within its limits, rho included, that the table does not hold."""
-    rng, space, held = np.random.default_rng(seed), table.space, {text(row.architecture) for row in table.rows}
-    found: dict[str, Architecture] = {}
-    while len(found) < count:
-        network = random_network(space, rng, low=0.25)
-        fits = space.limits.rho is None or rho(scales(network.parts())) <= space.limits.rho
-        if fits and text(network) not in held:
-            found[text(network)] = network
+def asked_of(table: Table, count: int, seed: int) -> list[Asked]:
+    """Return random members of a table's space that it does not hold."""
+    name = table.space.name
+    networks = draw(table.space, {text(row.architecture) for row in table.rows}, count, seed)
     return [
-        Asked(f"{space.name}-{i}", space.name, one, NetworkLayers.of(one), one.in_channels, one.resolution)
-        for i, one in enumerate(found.values())
+        Asked(f"{name}-{i}", name, one, NetworkLayers.of(one), one.in_channels, one.resolution)
+        for i, one in enumerate(networks)
     ]
 
 
@@ -177,7 +174,7 @@ def from_timm() -> list[Asked]:
 def measured_rows(key: Key, tables: Sequence[Table], asked: Sequence[Asked], timer: Timer) -> list[dict[str, Any]]:
     """Return one row a network: predicted, by proxy, and measured twice."""
     library = find_backend(key.backend, key.precision)
-    anchor = draw_probes(tables[0].space, 0, 100, 200).anchor
+    anchor = tables[0].anchor
     first, second = (list(measure(library, key, anchor, asked, timer)) for _ in range(2))
     usual = usual_level(tables[0].rows)
     predictors = {table.space.name: table.prediction for table in tables}

@@ -186,6 +186,7 @@ def test_the_plot_tells_every_name(suffix: str, tmp_path: Path) -> None:
         (["-o", "/tmp"], ["/tmp", "cannot write"]),
         (["--plot", "plot.svg"], ["--plot", "--table"]),
         (["--table", "TABLE", "--plot", "plot.pdf"], [".pdf", ".html, .svg, .png"]),
+        (["--table", "TABLE", "--plot", "/proc/none/plot.svg"], ["/proc/none/plot.svg", "with --plot"]),
         (["--table", "TABLE", "--threads", "2"], ["TABLE", "1 thread(s)", "none of that is measured"]),
     ],
 )

@@ -201,9 +201,11 @@ def test_a_measurement_says_what_the_network_is_made_of(tmp_path: Path) -> None:
     assert record.network == built.network == own
     assert file.network is not None
     assert file.network.macs == own.macs
-    assert alone.network is None  # only PyTorch ran it
     assert exported.network is not None
+    assert alone.network == exported.network
     assert (exported.network.macs, exported.network.params) == (3 * 9 * 8 * 36, 3 * 9 * 8 + 8)
+    (undescribed,) = measure_all([requests[3]], timer=QUICK)
+    assert undescribed.network is None  # only PyTorch ran it
     (described,) = measure_all([requests[3]], timer=QUICK, describe=True)
     assert described.network == exported.network
 

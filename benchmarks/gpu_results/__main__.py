@@ -32,7 +32,7 @@ def main(
     precision: str = STANDARD.precision,
     space: Annotated[str, typer.Option(help="A preset or a space file.")] = STANDARD.space,
     networks: Annotated[int, typer.Option(help="Networks predicted and measured.")] = STANDARD.networks,
-    probes: Annotated[int | None, typer.Option(help="Whole networks of a table (default: what time allows).")] = None,
+    probes: Annotated[int, typer.Option(help="Whole networks of a table, at the most.")] = STANDARD.probes,
     resolution: Annotated[int | None, typer.Option(help="Input side of other libraries' networks.")] = None,
     seconds: Annotated[float, typer.Option(help="Timing of one network.")] = STANDARD.seconds,
     solve_seconds: Annotated[float, typer.Option(help="Time of one solve.")] = STANDARD.solve_seconds,

@@ -22,7 +22,7 @@ class Options:
 
     The first back end that works gets everything first; the first batch is the one that networks are designed for.
     `seconds` is the timing of one network, `solve_seconds` one solve, `total_seconds` the whole run,
-    `piece_seconds` one call. `probes` whole networks make a table; None takes as many as its time allows.
+    `piece_seconds` one call. `probes` whole networks make a table, fewer where its time is up.
     `together` runs everything in one process: quicker, but a crash is the end of the call.
     """
 
@@ -34,7 +34,7 @@ class Options:
     models: tuple[str, ...] = MODELS
     factors: tuple[float, ...] = (1.1, 1.5, 2.0, 3.0)
     networks: int = 40
-    probes: int | None = None
+    probes: int = 100
     resolution: int | None = None
     seconds: float = 0.4
     solve_seconds: float = 10.0

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.conditions import write_csv
+from benchmarks.drawn import draw, rows_of
 from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import Clock, Parts
 from benchmarks.gpu_results.steps import Step
 from benchmarks.gpu_results.tables import table_path
-from benchmarks.latency_accuracy import draw, rows_of
 from deepmad.profilers.measurements import Request, measure_all
+from deepmad.profilers.table_files import open_table
 from deepmad.profilers.tables import LatencyTable
 from deepmad.profilers.timing import Timer
 from deepmad.search_spaces.spaces import load_space
@@ -27,7 +28,9 @@ def test(options: Options, step: Step, clock: Clock) -> None:
     """Predict networks drawn at random and time all of them twice, as many groups as the time allows."""
     assert step.key is not None
     path, parts = table_path(options, step.needs[0]), Parts(options.output, step.name)
-    networks = draw(load_space(options.space), path, step.key, options.networks, SEED)
+    with open_table(path) as file:
+        held = file.done(step.key)
+    networks = draw(load_space(options.space), held, options.networks, SEED)
     table, timer = LatencyTable.load(path), Timer(seconds=options.seconds, max_warmup_seconds=1.0)
     while len(parts.rows) < len(networks) and (not parts.rows or clock.allows_more()):
         group = networks[len(parts.rows) :][:GROUP]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.conditions import write_csv
@@ -36,21 +37,23 @@ def go_on(options: Options, say: Callable[[str], None] = print) -> bool:
         if begun and piece_ends - time.time() < LEAST_SHARE * step.seconds:
             return False
         begun = True
-        say(f"{step.name}, up to {min(left, step.seconds):.0f} s")
-        if state.begin(step.name) and not _do(options, state, step, piece_ends, left, say):
+        used = state.of(step.name).seconds
+        allotted = replace(step, seconds=min(step.seconds, used + left))
+        say(f"{step.name}, up to {max(0.0, allotted.seconds - used):.0f} s")
+        if state.begin(step.name) and not _do(options, state, allotted, piece_ends, say):
             return False
         _write_steps(options, state, steps)
     _write_steps(options, state, steps)
     return True
 
 
-def _do(options: Options, state: State, step: Step, piece_ends: float, left: float, say: Callable[[str], None]) -> bool:
+def _do(options: Options, state: State, step: Step, piece_ends: float, say: Callable[[str], None]) -> bool:
     """Do one step and note how it ended; return False where the piece is over."""
     began = time.time()
-    budget = min(left, max(0.0, step.seconds - state.of(step.name).seconds))
+    step_ends = began + step.seconds - state.of(step.name).seconds
     in_piece, in_all = piece_ends - began, PATIENCE * step.seconds
     limit_seconds = max(0.0, min(in_piece, in_all)) + GRACE_SECONDS
-    found = caller(options)(act, options, step, piece_ends, began + budget, limit_seconds=limit_seconds)
+    found = caller(options)(act, options, step, piece_ends, step_ends, limit_seconds=limit_seconds)
     seconds = time.time() - began
     if isinstance(found, Broken) and seconds >= limit_seconds and in_piece < in_all:
         state.pause(step.name, seconds, in_order=False)

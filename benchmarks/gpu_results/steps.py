@@ -1,15 +1,14 @@
 """The steps of a run in the order of their worth, so that one that is cut off leaves the most useful part."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 
 from benchmarks.conditions import read_csv
 from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import Clock, PieceOver
 from deepmad.profilers.table_files import Key
 from deepmad.search_spaces.spaces import load_space
-
-Act = Callable[[Options, "Step", Clock], None]
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,16 @@ class Step:
     needs: tuple[str, ...] = ()
 
 
+ACTS = {
+    "conditions": ("machine", "write_conditions"),
+    "backends": ("machine", "try_backends"),
+    "table": ("tables", "build"),
+    "accuracy": ("predictions", "test"),
+    "designs": ("targets", "design_all"),
+    "targets": ("targets", "measure_afresh"),
+    "compare": ("comparison", "compare"),
+}
+"""What each kind of step does: a function and its file, which only the step's own process imports."""
 CONDITIONS = Step("conditions", "conditions", 40)
 BACKENDS = Step("backends", "backends", 180)
 TABLE_SECONDS, ACCURACY_SECONDS, DESIGN_SECONDS, FRESH_SECONDS, COMPARE_SECONDS = 220.0, 220.0, 300.0, 50.0, 60.0
@@ -69,7 +78,8 @@ def conditions_name(key: Key) -> str:
 def act(options: Options, step: Step, piece_ends: float, step_ends: float) -> bool:
     """Do one step; return whether it is done, False where it goes on in the next piece."""
     try:
-        _acts()[step.kind](options, step, Clock(piece_ends, step_ends))
+        module, name = ACTS[step.kind]
+        getattr(import_module(f"benchmarks.gpu_results.{module}"), name)(options, step, Clock(piece_ends, step_ends))
     except PieceOver:
         return False
     return True
@@ -93,18 +103,3 @@ def _designing(options: Options, backend: str, batch: int) -> Iterator[Step]:
 
 def _key(options: Options, backend: str, batch: int) -> Key:
     return Key(backend, options.precision, batch, threads=1)
-
-
-def _acts() -> dict[str, Act]:
-    """Return what each kind of step does; imported here because the steps' own files import this one."""
-    from benchmarks.gpu_results import comparison, machine, predictions, tables, targets
-
-    return {
-        "conditions": machine.write_conditions,
-        "backends": machine.try_backends,
-        "table": tables.build,
-        "accuracy": predictions.test,
-        "designs": targets.design_all,
-        "targets": targets.measure_afresh,
-        "compare": comparison.compare,
-    }

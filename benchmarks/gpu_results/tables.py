@@ -11,57 +11,43 @@ from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import Clock
 from benchmarks.gpu_results.steps import BACKENDS, Step
 from deepmad.profilers.building import CHUNK, PROBE_TIMER, Progress, build_table
-from deepmad.profilers.prediction import fit_probes
-from deepmad.profilers.table_files import Key, open_table
 from deepmad.profilers.tables import describe_tables, export_rows
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import load_space
 
 KEPT_BYTES = 2_000_000
 """A larger table file goes to the user's cache folder; its rows are in the CSV file all the same."""
-SHORT_PER_WHOLE, SHORT_COST = 2, 0.35
-"""Short probes for every whole one, and what one of them costs in whole ones."""
-FEWEST, MOST = 12, 100
-"""Whole networks of a table."""
 CHUNK_SHARE = 0.8
-"""The share of a piece that one chunk of probes may take."""
-
-
-class _TimeUp(Exception):  # noqa: N818 - no error: the table makes do with what there is
-    """The step's time allows no further probes."""
+"""The share of a piece that the probes that are stored together may take."""
+SHORT_PER_WHOLE = 2
 
 
 def build(options: Options, step: Step, clock: Clock) -> None:
-    """Build the step's table, or go on with it, and export its rows."""
+    """Build the step's table in its time, or go on with it, and export its rows."""
     assert step.key is not None
     _check_time(options, step)
-    key, path, whole = step.key, _working_path(options, step), _whole_probes(options, step)
+    path = options.output / f"{step.name}.sqlite"
 
     def note(_progress: Progress) -> None:
         clock.tick()
-        if not clock.allows_more() and _measured(path, key) >= FEWEST:
-            raise _TimeUp
 
-    try:
-        build_table(
-            load_space(options.space),
-            path,
-            **vars(key),
-            networks=whole,
-            short=SHORT_PER_WHOLE * whole,
-            timer=replace(PROBE_TIMER, seconds=options.seconds),
-            progress=note,
-        )
-    except _TimeUp:
-        _fit_what_there_is(path, key)
+    build_table(
+        load_space(options.space),
+        path,
+        **vars(step.key),
+        networks=options.probes,
+        short=SHORT_PER_WHOLE * options.probes,
+        timer=replace(PROBE_TIMER, seconds=options.seconds),
+        time_limit=step.seconds,
+        progress=note,
+    )
     rows = [{name: value for name, value in row.items() if name != "times"} for row in export_rows(path)]
     (described,) = describe_tables(path)
     notes = {name: described[name] for name in ("held_out", "drift", "disturbed", "measured", "probes")}
     write_csv(options.output / f"{step.name}.csv", rows, notes)
     if path.stat().st_size > KEPT_BYTES:
-        cached = _cached(options, step)
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, cached)
+        _cache(options).mkdir(parents=True, exist_ok=True)
+        shutil.move(path, _cache(options) / path.name)
 
 
 def table_path(options: Options, name: str) -> Path:
@@ -70,24 +56,8 @@ def table_path(options: Options, name: str) -> Path:
     return beside if beside.is_file() else _cache(options) / f"{name}.sqlite"
 
 
-def _working_path(options: Options, step: Step) -> Path:
-    return options.output / f"{step.name}.sqlite"
-
-
-def _cached(options: Options, step: Step) -> Path:
-    return _cache(options) / f"{step.name}.sqlite"
-
-
 def _cache(options: Options) -> Path:
     return platformdirs.user_cache_path("deepmad", appauthor=False) / "gpu_results" / options.output.name
-
-
-def _whole_probes(options: Options, step: Step) -> int:
-    """Return how many whole networks fit the step's time, from what one cost in the back end's trial."""
-    if options.probes is not None:
-        return options.probes
-    fitting = step.seconds / (_probe_seconds(options, step) * (1 + SHORT_PER_WHOLE * SHORT_COST))
-    return max(FEWEST, min(MOST, int(fitting)))
 
 
 def _probe_seconds(options: Options, step: Step) -> float:
@@ -106,13 +76,3 @@ def _check_time(options: Options, step: Step) -> None:
             f"{step.name}: a probe takes {seconds:.0f} s here and {CHUNK} are stored at a time; "
             f"a piece of {options.piece_seconds:.0f} s is too short"
         )
-
-
-def _measured(path: Path, key: Key) -> int:
-    with open_table(path) as file:
-        return sum(not row.short for row in file.rows(key))
-
-
-def _fit_what_there_is(path: Path, key: Key) -> None:
-    with open_table(path) as file:
-        file.store_fit(key, fit_probes(file.rows(key)).to_dict())

@@ -23,6 +23,8 @@ from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.spaces import load_space
 
 ROUNDS = 4
+TIGHT = 0.95
+"""A network that takes at least this share of the target's latency hits it tightly."""
 PASSES = 3
 """Fresh measurements of every network, interleaved with the others; the middle one counts."""
 

@@ -55,7 +55,7 @@ def check_plot(path: Path) -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise InputError(f"--plot: matplotlib is missing ({error}); pip install 'deepmad[report]'") from error
-    check_writable(path)
+    check_writable(path, "--plot")
 
 
 def draw(points: Sequence[Point], path: Path) -> None:

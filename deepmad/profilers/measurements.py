@@ -295,16 +295,8 @@ def measure_all(
         after = machine_state()
     accompanied = {way: ReferenceTimes(tuple(map(tuple, visits))) for way, visits in zip(ways, beside, strict=True)}
     return [
-        Measurement(
-            tuple(seconds for visit in visits for seconds in visit),
-            _conditions(network, date),
-            before,
-            after,
-            gpu if network.backend.processor == "cuda" else None,
-            accompanied.get(_way(network)),
-            network.network,
-        )
-        for visits, network in zip(times, prepared, strict=True)
+        _measurement(one, visits, date, (before, after), gpu, accompanied.get(_way(one)))
+        for visits, one in zip(times, prepared, strict=True)
     ]
 
 
@@ -341,10 +333,25 @@ def _reference(backend: str, precision: str, threads: int) -> Request:
     return Request(REFERENCE, backend, 1, precision, threads)
 
 
-def _conditions(network: Prepared, date: str) -> Conditions:
+def _measurement(
+    network: Prepared,
+    visits: list[Visit],
+    date: str,
+    machine: tuple[MachineState, MachineState],
+    gpu: GpuTelemetry | None,
+    reference: ReferenceTimes | None,
+) -> Measurement:
+    """Return what was found about one network."""
     backend = network.backend
     where = (backend.device(), backend.name, backend.version())
-    return Conditions(*where, **asdict(network.settings), date=date)
+    return Measurement(
+        tuple(seconds for visit in visits for seconds in visit),
+        Conditions(*where, **asdict(network.settings), date=date),
+        *machine,
+        gpu if backend.processor == "cuda" else None,
+        reference,
+        network.network,
+    )
 
 
 def _onnx_input(path: Path) -> tuple[int | None, int | None]:

@@ -26,7 +26,7 @@ class Prepared:
     run: Callable[[], object]
     backend: Backend
     settings: Settings
-    network: NetworkLayers | None
+    network: NetworkLayers | None = None
 
 
 def prepare_all(requests: "Sequence[Request]", stack: ExitStack, *, describe: bool = False) -> list[Prepared]:
@@ -38,7 +38,11 @@ def prepare_all(requests: "Sequence[Request]", stack: ExitStack, *, describe: bo
     backends = [find_backend(request.backend, request.precision) for request in requests]
     workshop = _Workshop(stack, describe)
     loaded = [workshop.loaded(request) for request in requests]
-    return [workshop.prepared(request, backend) for request, backend in zip(loaded, backends, strict=True)]
+    prepared = [workshop.prepared(request, backend) for request, backend in zip(loaded, backends, strict=True)]
+    return [
+        replace(one, network=workshop.network(request.model, one.settings))
+        for request, one in zip(loaded, prepared, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class _Workshop:
             runnable = backend.prepare(model, settings)
             self.stack.callback(runnable.close)
             runnable.run()
-        return Prepared(runnable.run, backend, settings, self._network(request.model, settings))
+        return Prepared(runnable.run, backend, settings)
 
     def _exported(self, module: "nn.Module", settings: Settings) -> Path:
         """Return the ONNX file of a module, written where there is none yet."""
@@ -92,7 +96,7 @@ class _Workshop:
             )
         return self.exports[key]
 
-    def _network(self, model: Any, settings: Settings) -> NetworkLayers | None:
+    def network(self, model: Any, settings: Settings) -> NetworkLayers | None:
         """Return what a network is made of; None for a module that was not, or cannot be, exported."""
         key = (id(model), settings.shape)
         if key not in self.networks:

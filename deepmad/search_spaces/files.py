@@ -44,8 +44,11 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise InputError(f"{path}: cannot write there ({error.strerror}); the old content is untouched") from error
 
 
-def check_writable(path: Path) -> None:
-    """Raise `InputError` where `write_text` could not write, so that no long work is done in vain."""
+def check_writable(path: Path, option: str = "-o") -> None:
+    """Raise `InputError` where `write_text` could not write, so that no long work is done in vain.
+
+    `option` is how the user names another place.
+    """
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -53,7 +56,9 @@ def check_writable(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise InputError(f"{path}: cannot write there ({error.strerror}); choose another place with -o") from error
+        raise InputError(
+            f"{path}: cannot write there ({error.strerror}); choose another place with {option}"
+        ) from error
 
 
 def read_text(path: Path) -> str:
@@ -84,10 +89,12 @@ def parsed_yaml(text: str, source: str) -> Any:
 
     Raises `InputError` with the line of a syntax error.
     """
-    # the loader in C, where PyYAML has it, is ten times as fast, which tells on a published table
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    # The loader in C, where PyYAML has it, is ten times as fast, which tells on a published table; the one in Python
+    # tells better where an error is.
+    with contextlib.suppress(yaml.YAMLError):
+        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
-        return yaml.load(text, loader)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
