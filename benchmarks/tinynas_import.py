@@ -29,6 +29,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     share: Annotated[float, typer.Option(help="Share of the rows that `random` holds out.")] = 0.2,
     baseline: Annotated[bool, typer.Option(help="Report plain gradient boosting too.")] = True,
+    name: Annotated[str, typer.Option(help="Name of the file in results/.")] = "tinynas_import",
     only: Annotated[list[str] | None, typer.Option(help="Draws to run; all of them where none is named.")] = None,
 ) -> None:
     """Hold rows out, predict them, and report the accuracy."""
@@ -38,8 +39,8 @@ def main(
             print(f"{path}: there is no such file; skipped")
             continue
         times, _ = read_tinynas(path)
-        for name, held_out in draws(times, seed, share):
-            if not held_out.any() or (only and name not in only):
+        for draw, held_out in draws(times, seed, share):
+            if not held_out.any() or (only and draw not in only):
                 continue
             known, asked = times.where(~held_out), times.where(held_out)
             found = {"trees": boosted(known, asked)} if baseline else {}
@@ -48,9 +49,9 @@ def main(
                 errors = nanoseconds / asked.nanoseconds - 1
                 for part, mask in parts(asked):
                     figures = accuracy(errors[mask])
-                    rows.append({"file": path.name, "held_out": name, "predictor": predictor, "of": part, **figures})
+                    rows.append({"file": path.name, "held_out": draw, "predictor": predictor, "of": part, **figures})
                     print(" ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-            print(f"written: {write_results('tinynas_import', rows)}", flush=True)  # a draw takes minutes
+            print(f"written: {write_results(name, rows)}", flush=True)  # a draw takes minutes
 
 
 def draws(times: ConvolutionTimes, seed: int, share: float) -> Iterator[tuple[str, Bools]]:
