@@ -19,6 +19,7 @@ from deepmad.profilers.boosting import corrected, shifted, steps
 from deepmad.profilers.filling import TWINS, predict_from
 from deepmad.profilers.importing import import_table
 from deepmad.profilers.kriging import krige
+from deepmad.profilers.probes import random_network
 from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows, export_table
 from deepmad.profilers.tinynas_files import read_tinynas
 from deepmad.search_spaces.blocks import BLOCKS, Shape
@@ -190,6 +191,15 @@ def test_the_program_adds_up_the_very_nanoseconds_of_the_table(table: LatencyTab
     layers = [(part.repeats, layer) for part in network.parts() if part.repeats for layer in part.body.layers]
     total = sum(repeats * table.nanoseconds(layer) for repeats, layer in layers)
     assert solution.predicted.latency_seconds == total / 1e9 == table.predict(network) <= limit
+
+
+def test_many_networks_get_the_very_predictions_of_each(table: LatencyTable) -> None:
+    rng = np.random.default_rng(2)
+    networks = [random_network(small_space(), rng) for _ in range(40)]
+    together = table.predict_all([*networks, networks[0]])
+    assert together == [table.predict(network) for network in [*networks, networks[0]]]
+    assert len(set(together)) > 20
+    assert table.predict_all([]) == []
 
 
 def test_show_and_export_tell_the_rows(imported: Path, source: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from deepmad.profilers.building import Progress, build_table
 from deepmad.profilers.prediction import fit_probes
+from deepmad.profilers.probes import random_network
 from deepmad.profilers.table_files import open_table, text
 from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows, export_table
 from deepmad.search_spaces.errors import InputError
@@ -42,6 +43,15 @@ def test_a_table_predicts_whole_networks_and_single_layers_alike(built: Path) ->
         for layer in part.body.layers
     )
     assert table.predict(network) == (table.overhead_nanoseconds + layers) / 1e9
+
+
+def test_many_networks_get_the_very_predictions_of_each(built: Path) -> None:
+    table, rng = LatencyTable.load(built), np.random.default_rng(1)
+    networks = [random_network(parse_space(SPACE, "tiny"), rng) for _ in range(40)]
+    together = table.predict_all(networks)
+    assert together == [table.predict(network) for network in networks]
+    assert len(set(together)) > 20
+    assert table.predict_all([]) == []
 
 
 def test_the_stored_fit_is_the_one_of_the_rows(built: Path) -> None:

@@ -5,6 +5,7 @@ the addition, the next kernel, width or side) tell which one it took. A tree see
 prediction, never the cell's own value (gradient boosting: Friedman, Annals of Statistics, 2001).
 """
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy.typing as npt
 
 from deepmad.profilers.convolutions import Bools
 from deepmad.profilers.rooflines import Floats
+
+Columns = npt.NDArray[np.float32]
 
 LOSSES = ("absolute_error", "squared_error")
 """A model of each; their mean is better than either."""
@@ -32,22 +35,36 @@ def corrected(values: Floats, rough: Floats, features: Floats, twins: tuple[tupl
     filled = np.where(known, values, rough)
     if known.sum() < FEWEST or known.all():
         return filled
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
     learnt, holes = (_rows(chosen, values, rough, features, twins) for chosen in (known, ~known))
-    told = ~np.isnan(learnt).all(axis=0)  # the trees refuse a column without any number
-    learnt, holes = learnt[:, told], holes[:, told]
-    leaves = max(2, min(LEAVES, len(learnt) // ROWS_A_LEAF))
-    corrections = np.zeros(len(holes))
     for loss in LOSSES:
-        model = HistGradientBoostingRegressor(
-            loss=loss, max_iter=TREES, learning_rate=RATE, max_leaf_nodes=leaves, min_samples_leaf=SMALLEST_LEAF,
-            l2_regularization=1.0, max_features=SHARE_OF_FEATURES, early_stopping=False, random_state=0,
-        )  # fmt: skip
-        model.fit(learnt, (values - rough)[known])
-        corrections += model.predict(holes) / len(LOSSES)
-    filled[~known] += corrections
+        filled[~known] += learnt_from(learnt, (values - rough)[known], loss)(holes) / len(LOSSES)
     return filled
+
+
+def learnt_from(
+    columns: Columns, targets: Floats, loss: str = LOSSES[0], trees: int = TREES, rate: float = RATE
+) -> Callable[[Columns], Floats]:
+    """Return what predicts targets, shape (rows,), from columns, shape (rows, columns); NaN is "not known".
+
+    One thread does it: on a machine that is busy otherwise, several would wait for each other at every leaf.
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
+
+    told = ~np.isnan(columns).all(axis=0)  # the trees refuse a column without any number
+    model = HistGradientBoostingRegressor(
+        loss=loss, max_iter=trees, learning_rate=rate, min_samples_leaf=SMALLEST_LEAF, l2_regularization=1.0,
+        max_leaf_nodes=max(2, min(LEAVES, len(columns) // ROWS_A_LEAF)), max_features=SHARE_OF_FEATURES,
+        early_stopping=False, random_state=0,
+    )  # fmt: skip
+    with threadpool_limits(limits=1, user_api="openmp"):
+        model.fit(columns[:, told], targets)
+
+    def predict(asked: Columns) -> Floats:
+        with threadpool_limits(limits=1, user_api="openmp"):
+            return np.asarray(model.predict(asked[:, told]), dtype=np.float64)
+
+    return predict
 
 
 def steps(dimensions: int, pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, ...], ...]:
@@ -74,7 +91,7 @@ def shifted(values: Floats, step: tuple[int, ...]) -> Floats:
 
 def _rows(
     chosen: Bools, values: Floats, rough: Floats, features: Floats, twins: tuple[tuple[int, ...], ...]
-) -> npt.NDArray[np.float32]:
+) -> Columns:
     """Return what the trees see of the chosen cells, shape (chosen, features); NaN where a twin was not measured."""
     around = [shifted(values, step)[chosen] - rough[chosen] for step in twins]
     columns = np.concatenate([np.stack([rough[chosen], *around], axis=-1), features[chosen]], axis=-1)

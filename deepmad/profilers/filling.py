@@ -1,9 +1,9 @@
 """Filling a grid of measured convolutions: a predictor for every batch that was measured.
 
 The rows are cells of a grid with holes. A hole is filled by kriging from the nearest measured cells, those of other
-kernels and batches included, and corrected by boosted trees (boosting.py). The distances of the kriging say how much a
-step in each direction changes the factor over the roofline, and were chosen by the errors on rows held out
-(benchmarks/tinynas_import.py).
+kernels and batches included, and corrected by boosted trees (boosting.py); then the grid is made finer (refining.py).
+The distances of the kriging say how much a step in each direction changes the factor over the roofline, and were chosen
+by the errors on rows held out (benchmarks/tinynas_import.py).
 """
 
 import math
@@ -16,7 +16,8 @@ from deepmad.profilers.boosting import corrected, steps
 from deepmad.profilers.convolutions import ConvolutionTimes
 from deepmad.profilers.grids import NARROW, Axes, Grid, GridPrediction, rooflines
 from deepmad.profilers.kriging import krige
-from deepmad.profilers.rooflines import PARTS, Floats, Roofline, features, fit_roofline, work
+from deepmad.profilers.refining import Cells, refined, told
+from deepmad.profilers.rooflines import PARTS, Floats, Roofline, fit_roofline, work
 from deepmad.search_spaces.errors import InputError
 
 BATCH_STEP, LEVEL_STEP, OUTPUT_STEP, SIDE_STEP = 0.5, 0.35, 1.6, 1.5
@@ -141,11 +142,11 @@ def _grids(group: _Group, progress: _Progress) -> dict[int, Grid]:
     fitted = [_fitted(group, batch) for batch in group.batches]
     rough = np.stack([rooflines(group.axes, roofline) for roofline in fitted])
     logs = np.log(measured / rough)
-    told = np.stack([_features(group, batch, rough[index]) for index, batch in enumerate(group.batches)])
-    logs = corrected(logs, _kriged(group, logs, progress), told, TWINS)
-    filled = np.maximum(1, np.rint(rough * np.exp(logs)))
-    cells = np.where(np.isnan(measured), filled, measured).astype(np.int64)
-    return {batch: Grid(group.axes, fitted[index], cells[index]) for index, batch in enumerate(group.batches)}
+    seen = np.stack([told(group.axes, batch, rough[index]) for index, batch in enumerate(group.batches)])
+    filled = corrected(logs, _kriged(group, logs, progress), seen, TWINS)
+    finer = refined(Cells(group.axes, tuple(fitted), filled, ~np.isnan(measured)))
+    nanoseconds = np.maximum(1, np.rint(finer.rough() * np.exp(finer.logs))).astype(np.int64)
+    return {batch: Grid(finer.axes, fitted[index], nanoseconds[index]) for index, batch in enumerate(group.batches)}
 
 
 def _kriged(group: _Group, logs: Floats, progress: _Progress) -> Floats:
@@ -157,18 +158,6 @@ def _kriged(group: _Group, logs: Floats, progress: _Progress) -> Floats:
         known, holes = part & ~np.isnan(logs), part & np.isnan(logs)
         found[holes] = krige(places[known], logs[known], places[holes], progress.more)
         found[known] = krige(places[known], logs[known], places[known], without_itself=True)
-    return found
-
-
-def _features(group: _Group, batch: int, rough: Floats) -> Floats:
-    """Return what the trees are told of every cell of a batch: shape (*axes, features)."""
-    parts = [
-        (stride, adds, side, features(layer, batch, rough[:, stride, adds, :, :, side]))
-        for stride, adds, side, layer in group.axes.cells()
-    ]
-    found = np.empty((*group.axes.shape, parts[0][-1].shape[-1]))
-    for stride, adds, side, part in parts:
-        found[:, stride, adds, :, :, side] = part
     return found
 
 

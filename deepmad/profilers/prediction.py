@@ -5,8 +5,9 @@ femtoseconds, and their sum is cut to nanoseconds once. So the integer program, 
 single one all get the same number. Femtoseconds in 64 bits hold two and a half hours.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -109,6 +110,38 @@ def network_nanoseconds(predictor: Predictor, network: Architecture) -> int:
     parts = [part for part in network.parts() if part.repeats]
     layers = (int(part.repeats * predictor.nanoseconds(layer)) for part in parts for layer in part.body.layers)
     return predictor.overhead_nanoseconds + sum(layers)
+
+
+def all_network_nanoseconds(predictor: Predictor, networks: Sequence[Architecture]) -> list[int]:
+    """Return `network_nanoseconds` of every network; each layer that they have is priced once, in arrays."""
+    places: dict[Layer, int] = {}  # where each different layer stands
+    indices: list[int] = []
+    repeats: list[int] = []
+    starts: list[int] = []
+    for network in networks:
+        starts.append(len(indices))
+        for part in network.parts():
+            for layer in part.body.layers if part.repeats else ():
+                indices.append(places.setdefault(layer, len(places)))
+                repeats.append(part.repeats)
+    if not indices:
+        return []
+    each = np.array(repeats, dtype=np.int64) * _priced(predictor, list(places))[indices]
+    totals: list[int] = (predictor.overhead_nanoseconds + np.add.reduceat(each, starts)).tolist()
+    return totals
+
+
+def _priced(predictor: Predictor, layers: Sequence[Layer]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return the nanoseconds of every layer; those that differ in numbers of channels and kernel only go together."""
+    kinds: dict[Layer, list[int]] = defaultdict(list)
+    for index, layer in enumerate(layers):
+        kinds[replace(layer, inputs=0, outputs=0, kernel=0)].append(index)
+    found = np.empty(len(layers), dtype=np.int64)
+    for kind, members in kinds.items():
+        numbers = np.array([(layers[index].inputs, layers[index].outputs, layers[index].kernel) for index in members])
+        inputs, outputs, kernel = numbers.T
+        found[members] = predictor.nanoseconds(replace(kind, inputs=inputs, outputs=outputs, kernel=kernel))
+    return found
 
 
 def usual_level(rows: Sequence[Row]) -> float:

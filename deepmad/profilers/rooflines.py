@@ -22,6 +22,9 @@ TILES = ((256, 128, 1.05), (128, 128, 1.0), (128, 64, 0.85), (64, 64, 0.7), (128
 """Rows, columns and relative speed of the tiles that a library chooses among: small ones read elements more often."""
 PARTS = ("start", "multiply-accumulates", "multiply-accumulates in full waves", "elements moved")
 """What a layer's time is made of."""
+WORKLOADS = (12, 13, 15, *range(22, 22 + 3 * len(TILES), 3))
+"""The `features` that a time may grow with, logarithms of base 2: multiply-accumulates, elements moved, the roofline,
+and the waves of every tile."""
 FAN_IN_STEP = 32
 """Products are added up so many at a time."""
 

@@ -6,6 +6,7 @@ measured convolutions (`grids`), fitted on blocks or engine layers (`layer_rows`
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from deepmad.profilers.grids import GridPrediction
 from deepmad.profilers.prediction import (
     Prediction,
     Predictor,
+    all_network_nanoseconds,
     disturbed,
     held_out_errors,
     network_nanoseconds,
@@ -95,6 +97,13 @@ class LatencyTable:
     def predict(self, network: Architecture) -> float:
         """Return the predicted seconds of a network for one batch. Raises `InputError` as `nanoseconds` does."""
         return network_nanoseconds(self.prediction, network) / 1e9
+
+    def predict_all(self, networks: Sequence[Architecture]) -> list[float]:
+        """Return `predict` of every network, the very same numbers, much faster than one by one.
+
+        Raises `InputError` as `nanoseconds` does.
+        """
+        return [nanoseconds / 1e9 for nanoseconds in all_network_nanoseconds(self.prediction, networks)]
 
     def interval(self, network: Architecture) -> tuple[float, float] | None:
         """Return between which seconds the latency of a network lies with 95 %, by the errors on networks held out.
