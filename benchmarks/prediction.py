@@ -11,7 +11,7 @@ on all tables predicts them.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,10 +38,10 @@ from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import Space, load_space
 
 TIMM = (
-    "resnet18", "resnet34", "resnet50", "resnet26d", "wide_resnet50_2",
-    "mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_b0", "mnasnet_100", "fbnetc_100",
+    "resnet18", "resnet34", "resnet50", "resnet26", "resnet26d", "wide_resnet50_2",
+    "mobilenetv2_100", "mobilenetv2_140", "mnasnet_100", "fbnetc_100",
 )  # fmt: skip
-"""Well-known CNNs of timm, residual ones and those of depthwise convolutions."""
+"""Well-known CNNs of timm made of the layers that the two default spaces hold: none has squeeze-excitation."""
 CHUNK = 10
 """Networks that are timed in turns with the table's anchor."""
 CACHE = Path(platformdirs.user_cache_dir("deepmad", appauthor=False)) / "prediction"
@@ -91,7 +91,7 @@ def main(
     threads: int = 1,
     resolution: Annotated[int, typer.Option(help="Side of the input; limits on MACs scale with the area.")] = 128,
     networks: Annotated[int, typer.Option(help="How many networks to draw from all spaces together.")] = 100,
-    seconds: Annotated[float, typer.Option(help="Seconds for each of the two measurements of a network.")] = 0.5,
+    seconds: Annotated[float, typer.Option(help="Seconds for each of the two measurements of a network.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Seed of the draw; the tables' is their own.")] = 1,
     probes: Annotated[int, typer.Option(help="Whole networks in a table at most.")] = 80,
     short: Annotated[int, typer.Option(help="Short probes in a table.")] = 120,
@@ -110,7 +110,7 @@ def main(
                 key,
                 found,
                 [*drawn, *others],
-                Timer(seconds=seconds, min_repeats=8, visits=8, max_warmup_seconds=0.3),
+                Timer(seconds, min_repeats=8, warmup_seconds=0.05, max_warmup_seconds=0.3, visits=8),
             )
         library = find_backend(name, precision)
         stem = f"prediction-{library.device().replace(' ', '-')}-{name.replace(':', '-')}"
@@ -189,26 +189,24 @@ def define_torchvision_operators() -> None:
 def measured_rows(key: Key, tables: Sequence[Table], asked: Sequence[Asked], timer: Timer) -> list[dict[str, Any]]:
     """Return one row a network: predicted, by proxy, and measured twice."""
     library = find_backend(key.backend, key.precision)
-    anchor = tables[0].anchor
-    first, second = (list(measure(library, key, anchor, asked, timer)) for _ in range(2))
     usual = usual_level(tables[0].rows)
     predictors = {table.space.name: table.prediction for table in tables}
     predictors["timm"] = fit_probes([row for table in tables for row in table.rows])
     proxies = {table.space.name: proxy(table.rows) for table in tables}
     proxies["timm"] = proxy([row for table in tables for row in table.rows])
     build_seconds = {table.space.name: round(table.build_seconds) for table in tables}
+    predicted = [predict_layers(predictors[one.space], one.layers.layers) for one in asked]
+    first, second = measure_twice(library, key, tables[0].anchor, asked, timer)
     rows = []
-    for one, (times, level), (again, later) in zip(asked, first, second, strict=True):
-        predictor = predictors[one.space]
-        predicted = predict_layers(predictor, one.layers.layers)
-        low, high = predictor.interval or (None, None)
+    for one, expected, (times, level), (again, later) in zip(asked, predicted, first, second, strict=True):
+        low, high = predictors[one.space].interval or (None, None)
         rows.append({
             "model": one.name, "space": one.space, **asdict(key), "resolution": one.resolution,
             "device": library.device(), "version": library.version(),
             "macs": one.layers.macs, "params": one.layers.params, "activations": one.layers.activations,
-            "predicted_ms": milliseconds(predicted),
-            "predicted_low_ms": low and milliseconds(low * predicted),
-            "predicted_high_ms": high and milliseconds(high * predicted),
+            "predicted_ms": milliseconds(expected),
+            "predicted_low_ms": low and milliseconds(low * expected),
+            "predicted_high_ms": high and milliseconds(high * expected),
             "proxy_ms": milliseconds(predict_layers(proxies[one.space], one.layers.layers)),
             "first_ms": milliseconds(times.seconds), "second_ms": milliseconds(again.seconds),
             "first_median_ms": milliseconds(times.median), "second_median_ms": milliseconds(again.median),
@@ -219,24 +217,26 @@ def measured_rows(key: Key, tables: Sequence[Table], asked: Sequence[Asked], tim
     return rows
 
 
-def measure(
+def measure_twice(
     library: Backend, key: Key, anchor: Architecture, asked: Sequence[Asked], timer: Timer
-) -> Iterator[tuple[Times, float]]:
-    """Yield the times of every network, and the seconds of the anchor beside it."""
-    for start in range(0, len(asked), CHUNK):
-        chunk = asked[start : start + CHUNK]
-        with ExitStack() as stack:
-            runs = []
-            sizes = [(anchor, anchor.in_channels, anchor.resolution)]
-            sizes += [(one.model, one.in_channels, one.resolution) for one in chunk]
-            for model, channels, side in sizes:
-                runnable = library.prepare(model, Settings(key.batch, key.precision, key.threads, channels, side))
-                stack.callback(runnable.close)
-                runs.append(runnable.run)
-            visits = timer.visit_all(runs)
-        level, *found = (Times.of(one) for one in visits)
-        print(f"  {start + len(chunk)} of {len(asked)} networks, load {machine_state().load:.1f}", flush=True)
-        yield from ((one, level.seconds) for one in found)
+) -> Iterator[list[tuple[Times, float]]]:
+    """Yield two measurements of every network: its times, and the seconds of the anchor beside it."""
+
+    def prepared(model: Any, channels: int, side: int) -> Callable[[], object]:
+        runnable = library.prepare(model, Settings(key.batch, key.precision, key.threads, channels, side))
+        stack.callback(runnable.close)
+        return runnable.run
+
+    with ExitStack() as stack:
+        reference = prepared(anchor, anchor.in_channels, anchor.resolution)
+        runs = [prepared(one.model, one.in_channels, one.resolution) for one in asked]
+        for number in (1, 2):
+            found: list[tuple[Times, float]] = []
+            for start in range(0, len(runs), CHUNK):
+                level, *times = map(Times.of, timer.visit_all([reference, *runs[start : start + CHUNK]]))
+                found += [(one, level.seconds) for one in times]
+            print(f"  measurement {number} of {len(asked)} networks, load {machine_state().load:.1f}", flush=True)
+            yield found
 
 
 def proxy(rows: Sequence[Row]) -> ProxyPrediction:
