@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from deepmad import __version__
@@ -34,8 +35,12 @@ def conditions() -> dict[str, str]:
     }
 
 
+@cache
 def _commit() -> str:
-    """Return what git says of this checkout, nothing where there is no git or no checkout."""
+    """Return what git says of this checkout, nothing where there is no git or no checkout.
+
+    It is asked once: results that a benchmark writes on its way do not make its own commit a dirty one.
+    """
     git = shutil.which("git")
     if git is None:
         return ""
