@@ -89,7 +89,7 @@ def main(
     space: Annotated[list[str] | None, typer.Option(help="Spaces to draw from.")] = None,
     precision: str = "fp32",
     threads: int = 1,
-    resolution: Annotated[int, typer.Option(help="Side of the input; limits on MACs scale with the area.")] = 128,
+    resolution: Annotated[int, typer.Option(help="Side of the input; limits on MACs scale with the area.")] = 96,
     networks: Annotated[int, typer.Option(help="How many networks to draw from all spaces together.")] = 100,
     seconds: Annotated[float, typer.Option(help="Seconds for each of the two measurements of a network.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Seed of the draw; the tables' is their own.")] = 1,
@@ -191,9 +191,8 @@ def measured_rows(key: Key, tables: Sequence[Table], asked: Sequence[Asked], tim
     library = find_backend(key.backend, key.precision)
     usual = usual_level(tables[0].rows)
     predictors = {table.space.name: table.prediction for table in tables}
-    predictors["timm"] = fit_probes([row for table in tables for row in table.rows])
     proxies = {table.space.name: proxy(table.rows) for table in tables}
-    proxies["timm"] = proxy([row for table in tables for row in table.rows])
+    predictors["timm"], proxies["timm"] = fit_probes(joined(tables)), proxy(joined(tables))
     build_seconds = {table.space.name: round(table.build_seconds) for table in tables}
     predicted = [predict_layers(predictors[one.space], one.layers.layers) for one in asked]
     first, second = measure_twice(library, key, tables[0].anchor, asked, timer)
@@ -237,6 +236,17 @@ def measure_twice(
                 found += [(one, level.seconds) for one in times]
             print(f"  measurement {number} of {len(asked)} networks, load {machine_state().load:.1f}", flush=True)
             yield found
+
+
+def joined(tables: Sequence[Table]) -> list[Row]:
+    """Return the rows of all tables, as if one anchor had run beside all of them: that of the first table."""
+    usual = {table.space.name: usual_level(table.rows) for table in tables}
+    first = usual[tables[0].space.name]
+    return [
+        replace(row, anchor=[level * first / usual[table.space.name] for level in row.anchor])
+        for table in tables
+        for row in table.rows
+    ]
 
 
 def proxy(rows: Sequence[Row]) -> ProxyPrediction:

@@ -47,3 +47,12 @@ def test_the_exported_program_gives_the_same_answers(tmp_path: Path) -> None:
     loaded = torch.export.load(path).module()
     images = torch.randn(3, 3, 64, 64)
     assert torch.allclose(loaded(images), module(images), atol=1e-5)
+
+
+def test_depthwise_weights_are_scaled_by_the_outputs_that_an_input_feeds() -> None:
+    torch.manual_seed(0)
+    convolutions = [part for part in build(one_block("mbconv")).modules() if isinstance(part, torch.nn.Conv2d)]
+    for convolution in convolutions:
+        feeds = convolution.out_channels // convolution.groups * convolution.kernel_size[0] ** 2
+        assert float(convolution.weight.detach().std()) == pytest.approx((2 / feeds) ** 0.5, rel=0.15)
+    assert any(convolution.groups > 1 for convolution in convolutions)

@@ -1,5 +1,6 @@
 """The torch module of an architecture, assembled from the same layer records that count its costs."""
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -108,7 +109,9 @@ class Network(nn.Module):
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                # Torch's own fan-out counts all channels of a depthwise convolution, though an input feeds one only.
+                fan_out = module.out_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
+                nn.init.normal_(module.weight, 0.0, math.sqrt(2 / fan_out))
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
         """Return the feature maps (N, c_i, r_i, r_i) at the ends of the scales for images (N, C, H, W)."""
