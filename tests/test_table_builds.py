@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.killed_builds import KEY, SPACE
 from deepmad.profilers.backends import BACKENDS, Backend, Settings
 from deepmad.profilers.backends.role import Runnable
 from deepmad.profilers.build_records import BuildRecords, FailedProbe, Planned
@@ -32,7 +33,7 @@ from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import total_macs
-from tests.tiny_tables import BUILD, KEY, KINDS, QUICK, SPACE, build_quickly, space, start_build
+from tests.tiny_tables import BUILD, KINDS, QUICK, build_quickly, space, start_build
 
 
 @pytest.fixture(scope="module")

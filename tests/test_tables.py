@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.killed_builds import KEY, SPACE
 from deepmad.profilers.building import Progress, build_table
 from deepmad.profilers.prediction import fit_probes
 from deepmad.profilers.probes import random_network
@@ -19,7 +20,7 @@ from deepmad.profilers.table_files import open_table, text
 from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows, export_table
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import parse_space
-from tests.tiny_tables import KEY, SPACE, build_quickly, start_build
+from tests.tiny_tables import build_quickly, start_build
 
 
 @pytest.fixture(scope="module")

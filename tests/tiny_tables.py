@@ -4,24 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.killed_builds import SPACE
 from deepmad.profilers.building import build_table
-from deepmad.profilers.table_files import Key
 from deepmad.profilers.timing import Timer
 from deepmad.search_spaces.spaces import Space, parse_space
 
 QUICK = Timer(seconds=0.004, min_repeats=2, warmup_seconds=0.0, max_warmup_seconds=0.01, visits=2)
-KEY = Key("onnxruntime", "fp32", 1, 1)
-SPACE = """
-format: deepmad/space@1
-name: tiny
-resolution: 32
-stem: {out: {min: 8, max: 16}, kernel: 3, stride: 2}
-stages:
-  - {block: bottleneck, stride: 2, out: {min: 16, max: 64}, width: [8, 16, 24, 32], kernel: [3, 5], depth: [1, 2, 3]}
-  - {block: mbconv_se, stride: 1, out: {min: 32, max: 96}, expansion: [3, 6], kernel: 3, depth: {min: 1, max: 2}}
-classes: 10
-limits: {macs: 10M, params: 300k}
-"""
 KINDS = 5
 """Kinds of short probe that the space asks for."""
 BUILD = """
