@@ -145,12 +145,13 @@ def _priced(predictor: Predictor, layers: Sequence[Layer]) -> np.ndarray[tuple[i
 
 
 def usual_level(rows: Sequence[Row]) -> float:
-    """Return the anchor's usual seconds: the median of the narrowest range that holds half of its times.
+    """Return the anchor's usual undisturbed seconds: of its fastest visits beside each probe, where most of them lie.
 
-    Disturbances only add time, each another amount, while an undisturbed machine gives about the same time
-    again and again. So this finds the undisturbed time even where a third of the build was disturbed.
+    That is the median of the narrowest range that holds half of them. Disturbances only add time, each another amount,
+    while an undisturbed machine gives about the same time again and again. So this finds the undisturbed time even
+    where a third of the build was disturbed throughout.
     """
-    levels = np.sort([level for row in rows for level in row.anchor])
+    levels = np.sort([min(row.anchor) for row in rows])
     half = (len(levels) + 1) // 2
     start = int(np.argmin(levels[half - 1 :] - levels[: len(levels) - half + 1]))
     return float(np.median(levels[start : start + half]))
