@@ -89,7 +89,7 @@ def blocks(channels: Count) -> Count:
 def terms(layer: Layer, basis: Basis) -> Iterator[Term]:
     """Yield the features of one layer, all of them non-negative integers.
 
-    A feature is named `GROUP.WHAT` or `GROUP.WHAT@SIDE`, or `WHAT beyond SIZE`; every group has `GROUP.layers`, the
+    A feature is named `GROUP.WHAT` or `GROUP.WHAT@SIDE`, or `WHAT beyond SIZE` or `WHAT outgrowing SIZE`; every group has `GROUP.layers`, the
     number of its layers. With arrays, a feature is 0 for those records of the array that are not of its group.
     """
     if layer.operation != "conv":
@@ -122,13 +122,21 @@ def _masked(group: str, mask: Count, values: dict[str, Count]) -> Iterator[Term]
 
 
 def _beyond_caches(layer: Layer) -> Iterator[Term]:
-    """Yield what a convolution reads and writes beyond each size of a cache; these belong to no group."""
+    """Yield what a convolution reads and writes where it outgrows each size of a cache; these belong to no group.
+
+    Elements count from that size on. Weights are read once for every image, and a cache that they outgrow keeps none
+    of them: there all count.
+    """
     elements = layer.input_elements + layer.output_elements
-    for what, held, sizes in (("elements", elements, WORKING_SETS), ("weights", layer.weights, WEIGHT_SETS)):
-        for size in sizes:
-            value = (held > size) * (held - size) // VECTOR
-            if np.any(value):
-                yield f"{what} beyond {size}", value
+    for size in WORKING_SETS:
+        yield from _where(f"elements beyond {size}", (elements > size) * (elements - size))
+    for size in WEIGHT_SETS:
+        yield from _where(f"weights outgrowing {size}", (layer.weights > size) * layer.weights)
+
+
+def _where(name: str, elements: Count) -> Iterator[Term]:
+    if np.any(elements):
+        yield name, elements // VECTOR
 
 
 def _dense(layer: Layer, basis: Basis, inputs: Count) -> dict[str, Count]:
