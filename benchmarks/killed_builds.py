@@ -25,6 +25,7 @@ from benchmarks.conditions import write_results
 from deepmad.profilers.build_records import BuildRecords
 from deepmad.profilers.table_files import Key, open_table, text
 from deepmad.profilers.tables import LatencyTable
+from deepmad.profilers.timing import Visit
 
 KEY = Key("onnxruntime", "fp32", 1, 1)
 SPACE = """
@@ -115,7 +116,7 @@ def _ended(path: Path, builders: int, seconds: float) -> dict[str, object]:
     return row
 
 
-def state(path: Path) -> tuple[list[str], dict[str, str]]:
+def state(path: Path) -> tuple[list[str], dict[str, list[Visit]]]:
     """Return the plan of a table file, and the raw times of every row by its architecture."""
     if not path.exists():
         return [], {}
@@ -127,13 +128,13 @@ def state(path: Path) -> tuple[list[str], dict[str, str]]:
             return [], {}
         records = BuildRecords(file, KEY)
         planned = records.planned() if records.settings() is not None else []
-        rows = {text(row.architecture): json.dumps(row.visits) for row in file.rows(KEY)}
+        rows = {text(row.architecture): row.visits for row in file.rows(KEY)}
     return [text(item.architecture) for item in planned], rows
 
 
 def _row(
     path: Path,
-    before: tuple[list[str], dict[str, str]],
+    before: tuple[list[str], dict[str, list[Visit]]],
     reported: list[str],
     seconds: float,
     how: str,
@@ -141,7 +142,7 @@ def _row(
     """Return what is told of one kill, having compared the file with what it held and what was reported."""
     plan, rows = state(path)
     assert plan[: len(before[0])] == before[0], "the plan has changed"
-    changed = sum(rows.get(architecture) != visits for architecture, visits in before[1].items())
+    changed = sum(rows.get(architecture, [])[: len(visits)] != visits for architecture, visits in before[1].items())
     return {
         "how": how,
         "seconds": round(seconds, 3),

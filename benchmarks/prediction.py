@@ -27,7 +27,7 @@ from benchmarks.drawn import draw
 from benchmarks.plots import plot_predictions
 from deepmad.profilers.backends import Backend, Settings, find_backend
 from deepmad.profilers.build_records import BuildRecords
-from deepmad.profilers.building import build_table
+from deepmad.profilers.building import PROBE_TIMER, build_table
 from deepmad.profilers.machine import machine_state
 from deepmad.profilers.network_layers import NetworkLayers, predict_layers
 from deepmad.profilers.prediction import Prediction, fit_probes, probe_seconds, usual_level
@@ -91,10 +91,10 @@ def main(
     threads: int = 1,
     resolution: Annotated[int, typer.Option(help="Side of the input; limits on MACs scale with the area.")] = 96,
     networks: Annotated[int, typer.Option(help="How many networks to draw from all spaces together.")] = 100,
-    seconds: Annotated[float, typer.Option(help="Seconds for each of the two measurements of a network.")] = 0.3,
-    seed: Annotated[int, typer.Option(help="Seed of the draw; the tables' is their own.")] = 1,
-    probes: Annotated[int, typer.Option(help="Whole networks in a table at most.")] = 80,
-    short: Annotated[int, typer.Option(help="Short probes in a table.")] = 120,
+    seconds: Annotated[float, typer.Option(help="Seconds for each of the two measurements of a network.")] = 0.6,
+    seed: Annotated[int, typer.Option(help="Seed of the draw; the tables' is their own.")] = 2,
+    probes: Annotated[int, typer.Option(help="Whole networks in a table at most.")] = 100,
+    short: Annotated[int, typer.Option(help="Short probes in a table.")] = 200,
     tables: Annotated[Path, typer.Option(help="Folder of the tables to build or reuse.")] = CACHE,
 ) -> None:
     """Build tables, predict and measure random networks, and report the accuracy."""
@@ -110,7 +110,7 @@ def main(
                 key,
                 found,
                 [*drawn, *others],
-                Timer(seconds, min_repeats=8, warmup_seconds=0.05, max_warmup_seconds=0.3, visits=8),
+                replace(PROBE_TIMER, seconds=seconds),
             )
         library = find_backend(name, precision)
         stem = f"prediction-{library.device().replace(' ', '-')}-{name.replace(':', '-')}"

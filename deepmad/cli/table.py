@@ -104,6 +104,8 @@ def _show(shown: Bar, progress: "Progress") -> None:
     parts = [f"{progress.done} of {progress.total} probes", f"{progress.seconds:.0f} s"]
     if progress.failed:
         parts.insert(1, f"{progress.failed} failed")
+    if progress.again:
+        parts.append(f"{progress.again} slow ones once more")
     if progress.seconds_left is not None:
         parts.append(f"{progress.seconds_left:.0f} s left")
     if progress.within_10_percent is not None:

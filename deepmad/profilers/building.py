@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -24,12 +24,14 @@ from deepmad.profilers.planning import (
     first_probes,
     in_order,
     round_size,
+    slow_probes,
     still_improves,
 )
 from deepmad.profilers.prediction import fit_probes, held_out_errors
 from deepmad.profilers.probes import draw_probes, short_kinds
 from deepmad.profilers.table_files import Key, Row, Series, TableFile, open_table, text
 from deepmad.profilers.timing import Timer
+from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import Space
 
@@ -45,14 +47,16 @@ TIME_LIMIT_SECONDS = 600.0
 class Progress:
     """How far a build is: probes measured or failed, of how many, and how long it takes.
 
-    `seconds` is what this run has used, `seconds_left` is estimated from its pace (None before there is one).
-    `within_10_percent` is the share of whole networks predicted so well from the other probes, as of the last
-    round. `stored` are the architectures that have just been stored, as the file writes them.
+    `again` are the measured ones that took too long and are measured once more. `seconds` is what this run has
+    used, `seconds_left` is estimated from its pace (None before there is one). `within_10_percent` is the share of
+    whole networks predicted so well from the other probes, as of the last round. `stored` are the architectures
+    that have just been stored, as the file writes them.
     """
 
     done: int
     total: int
     failed: int = 0
+    again: int = 0
     seconds: float = 0.0
     seconds_left: float | None = None
     within_10_percent: float | None = None
@@ -81,7 +85,8 @@ def build_table(
     Probes that the file holds already are not measured again, so that an interrupted build goes on where it
     was; several builders of one file take turns. `networks` and `short` say how many whole networks and
     short ones are measured at the most: no new chunk is begun after `time_limit` seconds of work (all runs
-    together), but for one short probe of every kind and a dozen whole networks. A probe that fails is
+    together), but for one short probe of every kind and a dozen whole networks. At the end those that took longer
+    than their fit are measured once more, since other work only adds time. A probe that fails is
     recorded and left out, and measured again only with `retry_failed`. With `isolated` every chunk is
     measured in a process of its own, so that a crash costs one probe.
 
@@ -145,12 +150,15 @@ class _Builder:
     time_limit: float | None
     progress: Callable[[Progress], None] | None
     pace: Pace
+    checked: set[Architecture] = field(default_factory=set)
+    """The slow probes that this run has measured again, whatever came of it."""
 
     def run(self) -> None:
-        """Take turns: measure a chunk of the plan, or plan another round, until all is done or the time is up."""
+        """Take turns until all is done or the time is up: measure the plan, plan a round, measure slow probes again."""
         ended, within_10_percent = False, None
         while not ended:
             stored: tuple[str, ...] = ()
+            slow = list[Row]()
             with self.file.turn():
                 start = time.monotonic()
                 planned = self.records.planned()
@@ -162,9 +170,13 @@ class _Builder:
                 else:
                     rows = self.file.rows(self.key)
                     within_10_percent = _within_10_percent(rows)
-                    ended = not self._plan_round(planned, rows)
+                    if not self._plan_round(planned, rows):
+                        slow = self._slow(rows)
+                        ended = not slow
+                        if slow:
+                            self._check(slow)
                 self.records.add_seconds(time.monotonic() - start)
-            self._tell(stored, within_10_percent, ended=ended)
+            self._tell(stored, within_10_percent, again=len(slow), ended=ended)
 
     def _out_of_time(self, chunk: Sequence[Planned]) -> bool:
         """Return whether the time is up, or will be before the chunk is measured at the pace so far."""
@@ -186,17 +198,36 @@ class _Builder:
 
     def _measure_chunk(self, planned: Sequence[Planned]) -> tuple[str, ...]:
         """Measure and store some probes of one kind; return the architectures of those that have a time."""
-        short, start = planned[0].short, time.monotonic()
-        timer = replace(self.timer, seconds=self.timer.seconds * SHORT_SHARE) if short else self.timer
-        chunk = self.measure([item.architecture for item in planned], short=short, timer=timer)
+        chunk = self._timed([item.architecture for item in planned], short=planned[0].short)
         for row in chunk.rows:
             self.file.add(self.key, row)
         for failed in chunk.failures:
             self.records.add_failure(failed)
+        return tuple(text(row.architecture) for row in chunk.rows)
+
+    def _timed(self, networks: Sequence[Architecture], *, short: bool) -> Chunk:
+        """Return the times of some networks of one kind; keep the pace, and what the GPU did."""
+        start = time.monotonic()
+        timer = replace(self.timer, seconds=self.timer.seconds * SHORT_SHARE) if short else self.timer
+        chunk = self.measure(networks, short=short, timer=timer)
         if chunk.gpu is not None:
             self.records.add_gpu_summary(chunk.rows[0].date, chunk.gpu)
-        self.pace.add(len(planned), time.monotonic() - start, short=short)
-        return tuple(text(row.architecture) for row in chunk.rows)
+        self.pace.add(len(networks), time.monotonic() - start, short=short)
+        return chunk
+
+    def _slow(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the measured probes to measure once more, worst first; none for a table of an older version."""
+        slow = slow_probes(rows, self.timer.visits) if self.settings.rounds else []
+        return [row for row in slow if row.architecture not in self.checked]
+
+    def _check(self, slow: Sequence[Row]) -> None:
+        """Measure the worst of the slow probes once more, those of its kind only, and store all their visits."""
+        short = slow[0].short
+        known = {row.architecture: row for row in [row for row in slow if row.short == short][:CHUNK]}
+        self.checked.update(known)
+        for row in self._timed(list(known), short=short).rows:
+            first = known[row.architecture]
+            self.file.put(self.key, replace(row, visits=first.visits + row.visits, anchor=first.anchor + row.anchor))
 
     def _plan_round(self, planned: Sequence[Planned], rows: Sequence[Row]) -> bool:
         """Store the plan of another round; return whether there is one."""
@@ -213,19 +244,19 @@ class _Builder:
         """Return how many whole networks later rounds may choose."""
         return self.settings.networks - sum(not item.short for item in planned) if self.settings.rounds else 0
 
-    def _tell(self, stored: tuple[str, ...], within_10_percent: float | None, *, ended: bool) -> None:
+    def _tell(self, stored: tuple[str, ...], within_10_percent: float | None, *, again: int, ended: bool) -> None:
         if self.progress is None:
             return
         planned = self.records.planned()
         pending, failed = self._pending(planned), len(self.records.failures())
         done = len(planned) - len(pending)
         short = sum(item.short for item in pending)
-        whole = len(pending) - short + self._to_choose(planned)
-        left = self.pace.seconds_left(whole, short)
+        whole = len(pending) - short + (0 if again else self._to_choose(planned))  # rounds are over by then
+        left = self.pace.seconds_left(whole + again, short)
         if left is not None and self.time_limit is not None:
             left = max(0.0, min(left, self.time_limit - self.records.seconds()))
         total, left = (done, 0.0) if ended else (done + whole + short, left)
-        self.progress(Progress(done, total, failed, self.pace.seconds_so_far, left, within_10_percent, stored))
+        self.progress(Progress(done, total, failed, again, self.pace.seconds_so_far, left, within_10_percent, stored))
 
 
 def _within_10_percent(rows: Sequence[Row]) -> float | None:

@@ -89,8 +89,9 @@ def blocks(channels: Count) -> Count:
 def terms(layer: Layer, basis: Basis) -> Iterator[Term]:
     """Yield the features of one layer, all of them non-negative integers.
 
-    A feature is named `GROUP.WHAT` or `GROUP.WHAT@SIDE`, or `WHAT beyond SIZE` or `WHAT outgrowing SIZE`; every group has `GROUP.layers`, the
-    number of its layers. With arrays, a feature is 0 for those records of the array that are not of its group.
+    A feature is named `GROUP.WHAT` or `GROUP.WHAT@SIDE`, or `WHAT beyond SIZE` or `WHAT outgrowing SIZE`; every group
+    has `GROUP.layers`, the number of its layers. With arrays, a feature is 0 for those records of the array that are
+    not of its group.
     """
     if layer.operation != "conv":
         group = f"{layer.role} {layer.operation}"

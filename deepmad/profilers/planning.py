@@ -1,7 +1,7 @@
 """Planning a table's probes: a first set drawn by seed, then rounds of networks for which the predictor errs.
 
-Every choice depends on the seed, the space and the rows measured so far, and on nothing else: a build that is
-interrupted between two rounds plans the same again.
+At the end those that look disturbed are measured again. Every choice depends on the seed, the space and the rows
+measured so far, and on nothing else: a build that is interrupted between two rounds plans the same again.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 from deepmad.profilers.build_records import Planned
 from deepmad.profilers.features import Basis, terms
-from deepmad.profilers.prediction import Matrix, Vector, held_out_errors
+from deepmad.profilers.prediction import Matrix, Vector, excess, held_out_errors
 from deepmad.profilers.probes import PARAMS_SLACK, Probes, draw_probes, random_network
 from deepmad.profilers.table_files import Row, text
 from deepmad.search_spaces.architectures import Architecture
@@ -32,6 +32,11 @@ MIN_WHOLE = 12
 """Whole networks that are measured however little time there is."""
 MIN_ROWS = 10
 """Whole networks that must be measured before errors choose; with fewer, chance does."""
+
+SLOW = 0.03
+"""A whole network that took so much longer than its fit is measured once more: other work only adds time."""
+SLOW_SHORT = 0.1
+"""The same for a short probe, whose time is fitted less closely."""
 
 
 def first_probes(space: Space, seed: int, networks: int, short: int) -> Probes:
@@ -106,6 +111,21 @@ def choose_networks(rows: Sequence[Row], candidates: Sequence[Architecture], cou
     known, open_ = positions[: len(measured)], positions[len(measured) :]
     expected = _neighbours_errors(known, np.abs(held_out_errors(rows)), open_)
     return [candidates[index] for index in _spread(open_, expected, count)]
+
+
+def slow_probes(rows: Sequence[Row], visits: int) -> list[Row]:
+    """Return the probes that took longer than their fit by too much, worst first, but not those visited twice as often.
+
+    `visits` is how often a probe is visited when it is measured.
+    """
+    if sum(not row.short for row in rows) < MIN_ROWS:
+        return []
+    over = [
+        (float(share), index)
+        for index, (row, share) in enumerate(zip(rows, excess(rows), strict=True))
+        if share > (SLOW_SHORT if row.short else SLOW) and len(row.visits) < 2 * visits
+    ]
+    return [rows[index] for _, index in sorted(over, reverse=True)]
 
 
 def _positions(networks: Sequence[Architecture]) -> Matrix:

@@ -175,6 +175,14 @@ def disturbed(rows: Sequence[Row]) -> list[bool]:
     return [bool(min(row.anchor) > DISTURBED * usual) for row in rows]
 
 
+def excess(rows: Sequence[Row]) -> Vector:
+    """Return (measured - fitted) / fitted of every probe; one far above 0 may have been disturbed throughout."""
+    features, _ = _features(rows, Basis.of([row.architecture for row in rows]))
+    seconds = probe_seconds(rows)
+    found: Vector = seconds / (features @ solve_costs(features, seconds, _weights(rows))) - 1
+    return found
+
+
 def fit_probes(rows: Sequence[Row]) -> Prediction:
     """Return the predictor of the measured probes; the same rows give the same one, to the bit."""
     basis = Basis.of([row.architecture for row in rows])

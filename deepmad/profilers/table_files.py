@@ -230,6 +230,13 @@ class TableFile:
             (self.number(key), *values, row.load_before, row.load_after, row.stolen_share),
         )
 
+    def put(self, key: Key, row: Row) -> None:
+        """Store a probe in place of the one of its architecture; call it within `turn`."""
+        self.connection.execute(
+            "DELETE FROM probes WHERE series = ? AND architecture = ?", (self.number(key), text(row.architecture))
+        )
+        self.add(key, row)
+
     def done(self, key: Key) -> set[str]:
         """Return the architectures of a series that have been measured, as `text` writes them."""
         query = "SELECT architecture FROM probes WHERE series = ?"
