@@ -18,7 +18,9 @@ def call(function: Callable[[T], R], item: T) -> Outcome[R]:
     began = time.perf_counter()
     try:
         value = function(item)
-    except (Exception, SystemExit) as error:  # noqa: BLE001
+    except SystemExit as error:
+        return Failed(f"it called for the program's end ({error})", time.perf_counter() - began)
+    except Exception as error:  # noqa: BLE001 - as said above
         return Failed(first_line(error), time.perf_counter() - began)
     return Done(value, time.perf_counter() - began)
 

@@ -75,7 +75,7 @@ class Processes:
         """Return all messages that are there, waiting for a first one for `seconds`, or until it is time to look."""
         patience = WATCH_SECONDS if seconds is None else min(WATCH_SECONDS, seconds)
         ready = set(wait([worker.connection for worker in workers], patience))
-        # A process that a worker has started may hold the connection of a dead worker open: nothing comes, no end either.
+        # A process that a worker started may hold the connection of a dead worker open, which then tells nothing.
         return {worker: worker.message() for worker in workers if worker.connection in ready or not worker.alive}
 
     def close(self) -> None:

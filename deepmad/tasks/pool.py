@@ -194,7 +194,7 @@ class _Run(Generic[W]):
         while self.waiting and self.crew.idle:
             one = self.waiting.popleft()
             try:
-                item = packed(self.items[one.index], "the item")
+                item = packed(self.items[one.index], "its input")
             except InputError as error:
                 unsent.append((one.index, Failed(str(error), 0.0)))
                 continue

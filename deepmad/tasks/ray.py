@@ -143,7 +143,7 @@ def _check_answers(address: str) -> None:
     if not address.startswith("ray://"):
         return  # host:port or auto of RAY_ADDRESS, which Ray checks itself
     if (found := re.fullmatch(r"ray://([^\s:/]+):(\d{1,5})", address)) is None:
-        raise InputError(f"on: {address!r} is no address; ray://HOST:PORT is one, PORT is 10001 unless chosen otherwise")
+        raise InputError(f"on: {address!r} is no address; choose ray://HOST:PORT (the port is 10001 by default)")
     try:
         socket.create_connection((found[1], int(found[2])), timeout=ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
