@@ -116,7 +116,7 @@ def test_every_call_has_one_outcome(tasks: Tasks) -> None:
 def test_a_hang_is_killed_and_the_others_finish(tasks: Tasks, tmp_path: Path) -> None:
     def hang_at_three(item: int) -> int:
         if item == 3:
-            note(tmp_path / "hangs", os.getpid())
+            (tmp_path / "hangs").write_text(str(os.getpid()), encoding="utf-8")
             time.sleep(HANG_SECONDS)
         return item
 
@@ -200,14 +200,15 @@ def test_a_run_that_is_given_up_leaves_no_call_behind(tasks: Tasks, tmp_path: Pa
     with pytest.raises(InputError, match="not over"):
         tasks.run_in_order(inverse, [1])
     outcomes.close()  # type: ignore[attr-defined]  # a generator's: what a loop does that is left early
-    for pid in noted(tmp_path / "1", tmp_path / "2"):
-        wait_until(lambda pid=pid: not runs(pid))  # type: ignore[misc]
+    pids = noted(tmp_path / "1", tmp_path / "2")
+    wait_until(lambda: not any(map(runs, pids)))
     assert told(tasks.run_in_order(inverse, [1, 2])) == [1.0, 0.5]
 
 
 def test_a_local_call_is_killed_with_what_it_started(tmp_path: Path) -> None:
     def start_and_hang(_: None) -> None:
-        note(tmp_path / "child", subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({HANG_SECONDS})"]).pid)
+        child = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({HANG_SECONDS})"])
+        (tmp_path / "child").write_text(str(child.pid), encoding="utf-8")
         time.sleep(HANG_SECONDS)
 
     with open_tasks("local", workers=2) as two:
@@ -236,8 +237,7 @@ def test_local_workers_end_with_the_program(end: signal.Signals, tmp_path: Path)
     _, errors = program.communicate(timeout=PATIENCE_SECONDS)
     assert program.returncode != 0
     assert (b"KeyboardInterrupt" in errors) == (end == signal.SIGINT)
-    for pid in workers:
-        wait_until(lambda pid=pid: not runs(pid))  # type: ignore[misc]
+    wait_until(lambda: not any(map(runs, workers)))
 
 
 @pytest.mark.parametrize(
