@@ -107,6 +107,7 @@ def _enter(on: str, workers: int | None) -> Callable[[], None]:
     if not address:
         return _start(workers)
     _check_answers(address)
+    _set_environment()
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
@@ -118,7 +119,7 @@ def _start(workers: int | None) -> Callable[[], None]:
     """Start a Ray for this program alone, reached from this machine only; return what ends it."""
     import ray
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    _set_environment()
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # the path of a socket has 107 characters at most
     ray.init(
         "local",
@@ -136,6 +137,13 @@ def _start(workers: int | None) -> Callable[[], None]:
         shutil.rmtree(folder, ignore_errors=True)
 
     return end
+
+
+def _set_environment() -> None:
+    """Tell Ray, where the user does not, what it takes from the environment alone."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Workers see the GPUs, as processes of this machine do; Ray warns of the other setting, which it will give up.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
 def _check_answers(address: str) -> None:
