@@ -57,6 +57,7 @@ class Cluster:
     """
 
     def __init__(self, on: str, workers: int | None) -> None:
+        _set_environment()  # before the import, which reads some of it
         try:
             import ray
         except ImportError as error:
@@ -107,7 +108,6 @@ def _enter(on: str, workers: int | None) -> Callable[[], None]:
     if not address:
         return _start(workers)
     _check_answers(address)
-    _set_environment()
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
@@ -119,7 +119,6 @@ def _start(workers: int | None) -> Callable[[], None]:
     """Start a Ray for this program alone, reached from this machine only; return what ends it."""
     import ray
 
-    _set_environment()
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # the path of a socket has 107 characters at most
     ray.init(
         "local",
