@@ -24,8 +24,10 @@ import os, sys, time
 from pathlib import Path
 from deepmad.tasks import open_tasks
 
+folder = Path(sys.argv[1])
+
 def hang(name):
-    path = Path(sys.argv[1], name)
+    path = folder / name
     path.with_suffix(".new").write_text(str(os.getpid()))
     path.with_suffix(".new").rename(path)
     time.sleep(60)
