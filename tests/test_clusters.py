@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,11 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.tasks import Done, open_tasks
 
 PATIENCE_SECONDS = 60.0
+# Ray leaves it to the garbage collector to close its log files, and its processes to the system.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed file .*ray:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
+]
 
 
 def free_port() -> int:
@@ -34,9 +40,13 @@ def cluster(client_port: int) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     common = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
-    with pytest.MonkeyPatch.context() as patch:
+    # The path of a socket has 107 characters at most, so that tmp_path is too long.
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder,
+    ):
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        head = {"num_cpus": 0, "ray_client_server_port": client_port, **common}
+        head = {"num_cpus": 0, "ray_client_server_port": client_port, "temp_dir": folder, **common}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             for _ in range(2):
