@@ -23,12 +23,14 @@ def plot_predictions(stem: str, rows: Sequence[Mapping[str, Any]]) -> Path:
     for line, (what, label) in enumerate(predictors.items()):
         for column, batch in enumerate(batches):
             panel, here = panels[line][column], [row for row in rows if row["batch"] == batch]
-            ends = np.array([min(row["first_ms"] for row in here) * 0.8, max(row["first_ms"] for row in here) * 1.25])
+            ends = np.array(
+                [min(row["measured_ms"] for row in here) * 0.8, max(row["measured_ms"] for row in here) * 1.25]
+            )
             panel.fill_between(ends, 0.9 * ends, 1.1 * ends, color="#dddddd", label="±10 %")
             panel.plot(ends, ends, color="#666666", linewidth=0.8)
             for space, colour in zip(spaces, COLOURS, strict=False):
                 of = [row for row in here if row["space"] == space]
-                times, found = [row["first_ms"] for row in of], [row[what] for row in of]
+                times, found = [row["measured_ms"] for row in of], [row[what] for row in of]
                 panel.scatter(times, found, s=14, color=colour, label=space, linewidths=0)
             panel.set(xscale="log", yscale="log", xlim=ends, ylim=ends, title=f"{label}, batch {batch}")
             panel.set(xlabel="measured, ms for one batch", ylabel="predicted, ms")

@@ -1,17 +1,18 @@
 """How well latency tables predict whole networks on this machine, beside the noise floor and beside a proxy.
 
-For every batch: builds a table of each space (or goes on with one), draws random members of the spaces that are in no
-table, adds CNNs of timm, predicts all of them, and measures all of them twice, in turns. A network's time is the 10 %
-quantile of its fastest visit: other work on the machine comes in bursts and only adds time; the median of all runs
-stands beside it. The noise floor is the second measurement against the first. The proxy is fitted on the same tables'
-networks, on their multiply-accumulates, parameters and activations alone. Networks of timm belong to no space; one fit
-on all tables predicts them.
+For every batch: draws random members of the spaces, adds CNNs of timm, measures all of them, builds a table of each
+space (or goes on with one), predicts the networks, and measures them twice more. A network's time is the 10 % quantile
+of its fastest visit: other work on the machine comes in bursts and only adds time; the median of all runs stands
+beside it. Predictions are compared with the first measurement after the build. There are two noise floors: the
+measurement before the build against it, so far apart as tables and their use are, and the one right after it. The proxy
+is fitted on the same tables' networks, on their multiply-accumulates, parameters and activations alone. Networks of
+timm belong to no space; one fit on all tables predicts them.
 
     python -m benchmarks.prediction --backend onnxruntime --backend openvino
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,14 +26,14 @@ import typer
 from benchmarks.conditions import write_results
 from benchmarks.drawn import draw
 from benchmarks.plots import plot_predictions
-from deepmad.profilers.backends import Backend, Settings, find_backend
-from deepmad.profilers.build_records import BuildRecords
+from deepmad.profilers.backends import Settings, find_backend
 from deepmad.profilers.building import PROBE_TIMER, build_table
 from deepmad.profilers.machine import machine_state
 from deepmad.profilers.network_layers import NetworkLayers, predict_layers
 from deepmad.profilers.prediction import Prediction, fit_probes, probe_seconds, usual_level
 from deepmad.profilers.proxies import ProxyPrediction, fit_proxy_networks
-from deepmad.profilers.table_files import Key, Row, open_table, text
+from deepmad.profilers.reference import REFERENCE
+from deepmad.profilers.table_files import Key, Row, open_table
 from deepmad.profilers.timing import Timer, Visit, undisturbed
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import Space, load_space
@@ -44,6 +45,8 @@ TIMM = (
 """Well-known CNNs of timm made of the layers that the two default spaces hold: none has squeeze-excitation."""
 CHUNK = 10
 """Networks that are timed in turns with the table's anchor."""
+MEASUREMENTS = ("before", "measured", "again")
+"""Before the tables are built, after that, and right after that."""
 CACHE = Path(platformdirs.user_cache_dir("deepmad", appauthor=False)) / "prediction"
 
 
@@ -74,10 +77,9 @@ class Times:
 
 @dataclass(frozen=True)
 class Table:
-    """What one space's table says: its anchor and rows, its predictor, and the seconds it took to build."""
+    """What one space's table says: its rows, its predictor, and the seconds it took to build."""
 
     space: Space
-    anchor: Architecture
     rows: list[Row]
     prediction: Prediction
     build_seconds: float
@@ -91,7 +93,7 @@ def main(
     threads: int = 1,
     resolution: Annotated[int, typer.Option(help="Side of the input; limits on MACs scale with the area.")] = 96,
     networks: Annotated[int, typer.Option(help="How many networks to draw from all spaces together.")] = 100,
-    seconds: Annotated[float, typer.Option(help="Seconds for each of the two measurements of a network.")] = 0.6,
+    seconds: Annotated[float, typer.Option(help="Seconds for each of the three measurements of a network.")] = 0.6,
     seed: Annotated[int, typer.Option(help="Seed of the draw; the tables' is their own.")] = 3,
     probes: Annotated[int, typer.Option(help="Whole networks in a table at most.")] = 100,
     short: Annotated[int, typer.Option(help="Short probes in a table.")] = 200,
@@ -99,19 +101,15 @@ def main(
 ) -> None:
     """Build tables, predict and measure random networks, and report the accuracy."""
     spaces = [at_resolution(load_space(name), resolution) for name in space or ("r50", "mbv2")]
-    others = from_timm()
+    others, timer = from_timm(), replace(PROBE_TIMER, seconds=seconds)
     for name in backend or ("onnxruntime",):
         rows = []
         for size in batch or (1, 8):
             key = Key(name, precision, size, threads)
+            asked = [*(one for members in spaces for one in drawn(members, networks // len(spaces), seed)), *others]
+            before = measured(key, asked, timer)
             found = [built(members, key, tables, probes, short) for members in spaces]
-            drawn = [one for table in found for one in asked_of(table, networks // len(spaces), seed)]
-            rows += measured_rows(
-                key,
-                found,
-                [*drawn, *others],
-                replace(PROBE_TIMER, seconds=seconds),
-            )
+            rows += told(key, found, asked, [before, measured(key, asked, timer), measured(key, asked, timer)])
         library = find_backend(name, precision)
         stem = f"prediction-{library.device().replace(' ', '-')}-{name.replace(':', '-')}"
         report(rows)
@@ -134,20 +132,17 @@ def built(space: Space, key: Key, folder: Path, probes: int, short: int) -> Tabl
     passed = perf_counter() - began
     with open_table(path) as file:
         rows = file.rows(key)
-        fit, settings = file.fit(key), BuildRecords(file, key).settings()
+        fit = file.fit(key)
     assert fit is not None, "a build ends with a fit"
-    assert settings is not None, "and it stored what it began with"
     print(f"{path.name}: {len(rows)} probes, built or checked in {passed:.0f} s", flush=True)
-    return Table(space, settings.anchor, rows, Prediction.from_dict(fit), passed)
+    return Table(space, rows, Prediction.from_dict(fit), passed)
 
 
-def asked_of(table: Table, count: int, seed: int) -> list[Asked]:
-    """Return random members of a table's space that it does not hold."""
-    name = table.space.name
-    networks = draw(table.space, {text(row.architecture) for row in table.rows}, count, seed)
+def drawn(space: Space, count: int, seed: int) -> list[Asked]:
+    """Return random members of a space."""
     return [
-        Asked(f"{name}-{i}", name, one, NetworkLayers.of(one), one.in_channels, one.resolution)
-        for i, one in enumerate(networks)
+        Asked(f"{space.name}-{i}", space.name, one, NetworkLayers.of(one), one.in_channels, one.resolution)
+        for i, one in enumerate(draw(space, (), count, seed))
     ]
 
 
@@ -186,19 +181,42 @@ def define_torchvision_operators() -> None:
             torch.library.define(f"torchvision::{name}", kind)
 
 
-def measured_rows(key: Key, tables: Sequence[Table], asked: Sequence[Asked], timer: Timer) -> list[dict[str, Any]]:
-    """Return one row a network: predicted, by proxy, and measured twice."""
+def measured(key: Key, asked: Sequence[Asked], timer: Timer) -> list[tuple[Times, float]]:
+    """Return the times of every network, prepared anew, and the seconds of the reference network beside it."""
     library = find_backend(key.backend, key.precision)
-    usual = usual_level(tables[0].rows)
+
+    def prepared(model: Any, batch: int, channels: int, side: int) -> Callable[[], object]:
+        runnable = library.prepare(model, Settings(batch, key.precision, key.threads, channels, side))
+        stack.callback(runnable.close)
+        return runnable.run
+
+    with ExitStack() as stack:
+        reference = prepared(REFERENCE, 1, REFERENCE.in_channels, REFERENCE.resolution)
+        runs = [prepared(one.model, key.batch, one.in_channels, one.resolution) for one in asked]
+        found: list[tuple[Times, float]] = []
+        for start in range(0, len(runs), CHUNK):
+            level, *times = map(Times.of, timer.visit_all([reference, *runs[start : start + CHUNK]]))
+            found += [(one, level.seconds) for one in times]
+    print(f"  measured {len(asked)} networks, load {machine_state().load:.1f}", flush=True)
+    return found
+
+
+def told(
+    key: Key, tables: Sequence[Table], asked: Sequence[Asked], measurements: Sequence[list[tuple[Times, float]]]
+) -> list[dict[str, Any]]:
+    """Return one row a network: predicted, by proxy, and measured three times; raises where a table holds one."""
+    library = find_backend(key.backend, key.precision)
+    held = {row.architecture for table in tables for row in table.rows}
+    assert held.isdisjoint(one.model for one in asked if isinstance(one.model, Architecture)), "a drawn one was a probe"
     predictors = {table.space.name: table.prediction for table in tables}
     proxies = {table.space.name: proxy(table.rows) for table in tables}
     predictors["timm"], proxies["timm"] = fit_probes(joined(tables)), proxy(joined(tables))
     build_seconds = {table.space.name: round(table.build_seconds) for table in tables}
-    predicted = [predict_layers(predictors[one.space], one.layers.layers) for one in asked]
-    first, second = measure_twice(library, key, tables[0].anchor, asked, timer)
     rows = []
-    for one, expected, (times, level), (again, later) in zip(asked, predicted, first, second, strict=True):
+    for one, *times in zip(asked, *measurements, strict=True):
+        expected = predict_layers(predictors[one.space], one.layers.layers)
         low, high = predictors[one.space].interval or (None, None)
+        named = list(zip(MEASUREMENTS, times, strict=True))
         rows.append({
             "model": one.name, "space": one.space, **asdict(key), "resolution": one.resolution,
             "device": library.device(), "version": library.version(),
@@ -207,35 +225,13 @@ def measured_rows(key: Key, tables: Sequence[Table], asked: Sequence[Asked], tim
             "predicted_low_ms": low and milliseconds(low * expected),
             "predicted_high_ms": high and milliseconds(high * expected),
             "proxy_ms": milliseconds(predict_layers(proxies[one.space], one.layers.layers)),
-            "first_ms": milliseconds(times.seconds), "second_ms": milliseconds(again.seconds),
-            "first_median_ms": milliseconds(times.median), "second_median_ms": milliseconds(again.median),
-            "anchor_first": round(level / usual, 3), "anchor_second": round(later / usual, 3),
+            **{f"{name}_ms": milliseconds(found.seconds) for name, (found, _) in named},
+            **{f"{name}_median_ms": milliseconds(found.median) for name, (found, _) in named},
+            **{f"{name}_reference_ms": milliseconds(level) for name, (_, level) in named},
             "table_build_seconds": build_seconds.get(one.space),
             "architecture": json.dumps(one.model.to_dict()) if isinstance(one.model, Architecture) else "",
         })  # fmt: skip
     return rows
-
-
-def measure_twice(
-    library: Backend, key: Key, anchor: Architecture, asked: Sequence[Asked], timer: Timer
-) -> Iterator[list[tuple[Times, float]]]:
-    """Yield two measurements of every network: its times, and the seconds of the anchor beside it."""
-
-    def prepared(model: Any, channels: int, side: int) -> Callable[[], object]:
-        runnable = library.prepare(model, Settings(key.batch, key.precision, key.threads, channels, side))
-        stack.callback(runnable.close)
-        return runnable.run
-
-    with ExitStack() as stack:
-        reference = prepared(anchor, anchor.in_channels, anchor.resolution)
-        runs = [prepared(one.model, one.in_channels, one.resolution) for one in asked]
-        for number in (1, 2):
-            found: list[tuple[Times, float]] = []
-            for start in range(0, len(runs), CHUNK):
-                level, *times = map(Times.of, timer.visit_all([reference, *runs[start : start + CHUNK]]))
-                found += [(one, level.seconds) for one in times]
-            print(f"  measurement {number} of {len(asked)} networks, load {machine_state().load:.1f}", flush=True)
-            yield found
 
 
 def joined(tables: Sequence[Table]) -> list[Row]:
@@ -265,9 +261,9 @@ def report(rows: Sequence[dict[str, Any]]) -> None:
         }
         for name, group in groups.items():
             print(f"{group[0]['backend']}, batch {batch}, {name}: {len(group)} networks")
-            first = np.array([row["first_ms"] for row in group])
-            for what in ("predicted_ms", "proxy_ms", "second_ms"):
-                figures = accuracy(np.array([row[what] for row in group]), first)
+            measured_ms = np.array([row["measured_ms"] for row in group])
+            for what in ("predicted_ms", "proxy_ms", "before_ms", "again_ms"):
+                figures = accuracy(np.array([row[what] for row in group]), measured_ms)
                 print(f"  {what.removesuffix('_ms'):>9}: " + ", ".join(f"{k} {v}" for k, v in figures.items()))
 
 
