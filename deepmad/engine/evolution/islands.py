@@ -141,7 +141,7 @@ def record(island: Island, judge: DebJudge, population: Judged) -> Record:
     """Return a line of the log; the objectives are those of the feasible networks, left out where there are none."""
     feasible = population.values[population.feasible]
     compiled = statistics().compile((feasible,)) if len(feasible) else {}
-    counts = {"generation": island.generation, "networks": judge.networks, "feasible": len(feasible)}
+    counts: Record = {"generation": island.generation, "networks": judge.networks, "feasible": len(feasible)}
     return counts | {name: float(value) for name, value in compiled.items()}
 
 

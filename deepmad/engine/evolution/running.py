@@ -149,13 +149,14 @@ class Run:
         ends = [self._here(island) for island in self.state.islands] if tasks is None else self._away(tasks)
         islands = [island for island, _ in ends]
         lines = [{"island": place, **line} for place, (_, line) in enumerate(ends)]
+        self.state = replace(self.state, islands=tuple(islands), log=(*self.state.log, *lines))
         verdicts = self._looked_closely(islands)
-        self.state = Checkpoint(
-            tuple(migrated(islands, MIGRANTS) if len(islands) > 1 else islands),
-            verdicts,
-            self.race.seconds,
-            self.race.network,
-            (*self.state.log, *lines),
+        self.state = replace(
+            self.state,
+            islands=tuple(migrated(islands, MIGRANTS) if len(islands) > 1 else islands),
+            verdicts=verdicts,
+            seconds=self.race.seconds,
+            best=self.race.network,
         )
         if self.solver.checkpoint is not None:
             self.state.save(self.solver.checkpoint, self.identity)
