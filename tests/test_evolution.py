@@ -314,7 +314,7 @@ def test_a_judge_agrees_with_the_recount_and_heeds_verdicts() -> None:
         ({"migration_every": 0}, "migration_every: 0 is below 1"),
         ({"workers": 0}, "workers: 0 is below 1"),
         ({"seed": -1}, "seed: -1 is negative"),
-        ({"on": "moon"}, "on: 'moon' is unknown; choose from local, ray"),
+        ({"on": "moon"}, "on: 'moon' is no place to run; choose local, ray"),
     ],
 )
 def test_settings_that_make_no_sense_are_told(settings: dict[str, Any], words: str) -> None:

@@ -114,7 +114,7 @@ class Run:
             return
         with ExitStack() as stack:
             tasks: Tasks | None = None
-            if self.solver.processes > 1:
+            if self.solver.processes > 1 or self.solver.on != "local":
                 from deepmad.tasks import open_tasks
 
                 tasks = stack.enter_context(open_tasks(self.solver.on, self.solver.processes))
