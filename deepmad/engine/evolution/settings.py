@@ -20,7 +20,8 @@ class Evolution:
     the same answer twice for a `seed` and number of `islands`, whatever the `workers`. `population` is the number of
     networks born in every generation of an island; every `migration_every` generations the best networks move to the
     next island. `workers` processes, never more than islands, run `on` this machine ("local"; default: its cores) or
-    on a Ray cluster ("ray" or "ray://HOST:PORT"; default: one an island). A run that was cut off goes on from `checkpoint`. Raises `InputError`.
+    on a Ray cluster ("ray" or "ray://HOST:PORT"; default: one an island). A run that was cut off goes on from
+    `checkpoint`. Raises `InputError`.
     """
 
     time_limit: float | None = 60.0
