@@ -60,7 +60,7 @@ def climb(machine: Machine, island: Island, epoch: Epoch) -> tuple[Island, Recor
     )
     if len(island.point) or _settled(island, before, population):
         island = _looked(machine, judge, rng, island, population, optima)
-    island = replace(island, shown=_shown(judge, island, population), generator=rng.bit_generator.state)
+    island = replace(island, shown=_shown(judge, island, population), generator=dict(rng.bit_generator.state))
     return island, record(island, judge, population)
 
 

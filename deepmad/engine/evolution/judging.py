@@ -45,7 +45,7 @@ class Judged:
     @property
     def feasible(self) -> npt.NDArray[np.bool_]:
         """Which networks keep every limit."""
-        return self.excess == 0
+        return np.asarray(self.excess == 0)
 
     def rows(self, chosen: Rows | npt.NDArray[np.bool_]) -> "Judged":
         """Return some of the networks."""
