@@ -1,9 +1,9 @@
 """An island's epoch towards the highest objective: generations, then a descent from the best of its networks.
 
 An island climbs until its generations gain little, descends to the local optimum, those of the most promising depths,
-kernels and blocks around it included, and looks further around that: a population that trades depth for width evolves for an epoch, and its best network of other depths descends in turn.
-Where several looks in a row bring nothing better, the island begins anew, from random networks or from those around
-the optima known so far.
+kernels and blocks around it included, and looks further around that: a population that trades depth for width evolves
+for an epoch, and its best network of other depths descends in turn. Where several looks in a row bring nothing better,
+the island begins anew, from random networks or from those around the optima known so far.
 """
 
 from dataclasses import replace
