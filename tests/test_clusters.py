@@ -87,8 +87,9 @@ def test_a_lost_machine_loses_no_result(cluster: Any, tmp_path: Path, monkeypatc
     assert {index: outcome.value for index, outcome in found if isinstance(outcome, Done)} == {0: 0, 1: 1, 2: 2}
 
 
-def test_an_address_where_no_ray_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["ray://", ""])
+def test_an_address_where_no_ray_answers_is_told(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", exc_type=ImportError)
-    monkeypatch.setenv("RAY_ADDRESS", f"ray://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("RAY_ADDRESS", f"{scheme}127.0.0.1:{free_port()}")
     with pytest.raises(InputError, match="no Ray answers there"):
         open_tasks("ray")

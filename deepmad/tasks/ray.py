@@ -17,7 +17,7 @@ from deepmad.tasks.pool import STARTED, Lost
 OBJECT_STORE_BYTES = 100 * 2**20
 """For the functions, items and values of a few calls at a time; Ray would take a third of the memory."""
 ANSWER_SECONDS = 5.0
-"""Time for a cluster's port to answer; Ray itself would try for a minute."""
+"""Time for a cluster's port to answer; Ray itself would try for more than a minute."""
 
 
 class _Caller:
@@ -105,7 +105,7 @@ def _enter(on: str, workers: int | None) -> Callable[[], None]:
     if on == "ray" and ray.is_initialized():
         return lambda: None  # whoever joined it in this program leaves it
     address = os.environ.get("RAY_ADDRESS", "") if on == "ray" else on
-    if not address:
+    if address in ("", "local"):
         return _start(workers)
     _check_answers(address)
     try:
@@ -146,11 +146,14 @@ def _set_environment() -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Raise `InputError` for an address of no known form, or a client port where nothing answers."""
-    if not address.startswith("ray://"):
-        return  # host:port or auto of RAY_ADDRESS, which Ray checks itself
-    if (found := re.fullmatch(r"ray://([^\s:/]+):(\d{1,5})", address)) is None:
-        raise InputError(f"on: {address!r} is no address; choose ray://HOST:PORT (the port is 10001 by default)")
+    """Raise `InputError` for an address of no known form, or a port where nothing answers."""
+    if address == "auto":  # Ray looks for one on this machine
+        return
+    if (found := re.fullmatch(r"(?:ray://)?([^\s:/]+):(\d{1,5})", address)) is None:
+        raise InputError(
+            f"{address!r} is no address of a Ray; choose ray://HOST:PORT (the port is 10001 by default), or "
+            "HOST:PORT or auto in RAY_ADDRESS"
+        )
     try:
         socket.create_connection((found[1], int(found[2])), timeout=ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
