@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from os import cpu_count
 
+from deepmad.engine.evolution.settings import Evolution
 from deepmad.engine.nearest import Nearest, clash_message, nearest_each
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Race, Report
@@ -72,6 +73,9 @@ class CpSat:
         return SolverInfo("cpsat", version("ortools"), self.seed, self.workers or cpu_count() or 1)
 
 
+Solver = CpSat | Evolution
+
+
 class Interrupted(KeyboardInterrupt):
     """An interrupt during a solve; `solution` is the best so far."""
 
@@ -82,17 +86,22 @@ class Interrupted(KeyboardInterrupt):
 
 def design(
     problem: Problem,
-    solver: CpSat | None = None,
+    solver: Solver | None = None,
     *,
     starts: Sequence[Architecture] = (),
     report: Report | None = None,
 ) -> Solution:
     """Return the network of highest objective, with a proven bound on how far from the optimum it is.
 
+    An `Evolution` proves no bound: its solution is feasible, or unknown where it found no network.
     `starts` are networks to begin from; `report` is told of progress. Never raises for limits that cannot
     be met: the solution's status says so. Raises `Interrupted` (a `KeyboardInterrupt`) with the best so
     far on an interrupt.
     """
+    if isinstance(solver, Evolution):
+        from deepmad.engine.evolution.solving import evolve
+
+        return evolve(problem, solver, starts=starts, report=report)
     solver = solver or CpSat()
     run = _Solve(problem, solver, Race(problem, solver.gap, report, time.monotonic()))
     try:
