@@ -82,19 +82,41 @@ class Interrupted(KeyboardInterrupt):
 
 def design(
     problem: Problem,
-    solver: CpSat | None = None,
+    solver: "Solver | None" = None,
     *,
     starts: Sequence[Architecture] = (),
     report: Report | None = None,
 ) -> Solution:
     """Return the network of highest objective, with a proven bound on how far from the optimum it is.
 
-    `starts` are networks to begin from; `report` is told of progress. Never raises for limits that cannot
-    be met: the solution's status says so. Raises `Interrupted` (a `KeyboardInterrupt`) with the best so
-    far on an interrupt.
+    `solver` is `Auto` by default. `starts` are networks to begin from; `report` is told of progress. Never raises for
+    limits that cannot be met: the solution's status says so. Raises `InputError` where the solver cannot take a limit,
+    and `Interrupted` (a `KeyboardInterrupt`) with the best so far on an interrupt.
     """
-    solver = solver or CpSat()
-    run = _Solve(problem, solver, Race(problem, solver.gap, report, time.monotonic()))
+    if isinstance(solver, CpSat):
+        return design_exactly(problem, solver, starts=starts, report=report)
+    from deepmad.engine.auto import Auto, design_automatically
+
+    return design_automatically(problem, solver or Auto(), starts=starts, report=report)
+
+
+def design_exactly(
+    problem: Problem,
+    solver: CpSat,
+    *,
+    starts: Sequence[Architecture] = (),
+    report: Report | None = None,
+    empty_handed_share: float = 1.0,
+) -> Solution:
+    """Return what search, CP-SAT and branch and price make of the problem; see `design`.
+
+    The solve ends after `empty_handed_share` of the time limit where there is no network by then. Raises `InputError`
+    for a limit that only a function knows.
+    """
+    if problem.black_boxes:
+        names = ", ".join(box.name for box in problem.black_boxes)
+        raise InputError(f"solver: CP-SAT cannot express the limit {names}; choose auto, which adds evolution to it")
+    run = _Solve(problem, solver, Race(problem, solver.gap, report, time.monotonic()), empty_handed_share)
     try:
         with _imports_interrupted():
             if not run.go(starts):
@@ -126,16 +148,18 @@ class _End:
 class _Solve:
     """One solve: its settings and the race between best and bound."""
 
-    def __init__(self, problem: Problem, solver: CpSat, race: Race) -> None:
+    def __init__(self, problem: Problem, solver: CpSat, race: Race, empty_handed_share: float) -> None:
         self.problem, self.solver, self.race = problem, solver, race
         self.workers = solver.info.workers
+        self.empty_handed_share = empty_handed_share
 
     @property
     def left(self) -> float:
         """Seconds left; infinite where a deterministic limit rules."""
         if self.solver.deterministic_limit is not None:
             return math.inf
-        return self.solver.time_limit - self.race.seconds
+        share = self.empty_handed_share if self.race.network is None else 1.0
+        return share * self.solver.time_limit - self.race.seconds
 
     def go(self, starts: Sequence[Architecture]) -> bool:
         """Run until the gap is closed or the time is over; return whether there is no feasible network."""
@@ -242,6 +266,7 @@ class _Solve:
                 "give more time or loosen a limit",
                 self.solver.info,
                 race.seconds,
+                bound=race.bound if math.isfinite(race.bound) else None,
                 limits=self.limits(),
             )
         return found(
@@ -256,6 +281,7 @@ class _Solve:
         from deepmad.engine.cpsat import clashes
 
         self.race.doing = "explaining"
+        self.empty_handed_share = 1.0  # it is known now that no other solver finds one
         self.race.tell()
         least = min(LEAST_EXPLAINING_SECONDS, self.solver.time_limit)
         ends = time.monotonic() + max(self.left if math.isfinite(self.left) else 0.0, least)

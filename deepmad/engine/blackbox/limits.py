@@ -5,9 +5,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from numbers import Real
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from deepmad.search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from deepmad.search_spaces.architectures import Architecture
 
 Takes = Literal["architecture", "module"]
 CALL_SECONDS = 60.0
@@ -22,7 +25,8 @@ class BlackBox:
     weights); by default what its first parameter is annotated with, an architecture where that says nothing. Where
     the limit is 0, it may also return True (kept) or False. It is called in other processes, once a network, and
     killed after `seconds`: an exception, an end by the clock, NaN, infinity or anything that is no number rules that
-    network out and nothing else. `name` is what the solution calls the limit, by default the function's name.
+    network out and nothing else. `at_once` calls may run at a time; what is timed has to run alone. `name` is what the
+    solution calls the limit, by default the function's name.
     Raises `InputError` for a function, limit or time that cannot be used.
     """
 
@@ -31,6 +35,7 @@ class BlackBox:
     name: str = ""
     seconds: float = CALL_SECONDS
     takes: Takes | None = None
+    at_once: int = 1
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -43,6 +48,8 @@ class BlackBox:
             raise InputError(f"{name}: {self.seconds} is no positive number of seconds for a call")
         if self.takes is None:
             object.__setattr__(self, "takes", takes_of(self.function))
+        if self.at_once < 1:
+            raise InputError(f"{name}: {self.at_once} calls at once are below 1")
         if self.takes not in ("architecture", "module"):
             raise InputError(f"{name}: takes is {self.takes!r}; choose architecture or module")
 
@@ -76,6 +83,16 @@ def black_boxes(extra: Sequence[BlackBox | Callable[..., object]], taken: Collec
             raise InputError(f"extra: two limits are called {box.name}; tell them apart with BlackBox(..., name=...)")
         seen.add(box.name)
     return boxes
+
+
+def answer(item: "tuple[BlackBox, Architecture]") -> float:
+    """Return what a black box's function says of a network. Raises whatever it raises, `ValueError` for no number."""
+    box, network = item
+    if box.takes == "module":
+        from deepmad.search_spaces.torch_builder import build
+
+        return box.number(box.function(build(network)))
+    return box.number(box.function(network))
 
 
 def _plain(answer: object) -> object:
