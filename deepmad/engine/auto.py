@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from deepmad.engine.evolution import Evolution, evolve
+from deepmad.engine.evolution.settings import Evolution
+from deepmad.engine.evolution.solving import evolve
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Report
 from deepmad.engine.solutions import Solution, SolverInfo, Status, found
