@@ -224,11 +224,13 @@ class _Run:
 
     def why(self) -> str:
         """Return in words which solver answered, and why."""
-        names = " and ".join(box.name for box in self.problem.black_boxes)
-        if self.evolution is None:
-            return f"it is the best one without the limit on {names}, and keeps that too"
-        bound = ", its bound holds without it" if math.isfinite(self.bound) else ""
-        return f"found by evolution, since CP-SAT cannot express the limit on {names}{bound}"
+        names, best = " and ".join(box.name for box in self.problem.black_boxes), self.screen.best
+        first = None if self.exact is None else self.exact.architecture
+        if best is not None and first is not None and text(best) == text(first):
+            return f"CP-SAT, which cannot express {names}, found it without; a call shows that it keeps that too"
+        how = "a search" if self.evolution is None else "evolution"
+        bound = "; its bound without holds" if math.isfinite(self.bound) else ""
+        return f"{how} answered, since CP-SAT cannot express {names}{bound}"
 
     def without_network(self, info: SolverInfo, interrupted: bool) -> Solution:
         """Return the solution where no network that keeps all limits was found."""
