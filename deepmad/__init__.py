@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deepmad.engine.alternatives import with_alternatives
     from deepmad.engine.budgets import Budget
+    from deepmad.engine.evolution.fronts import Front, pareto_front
+    from deepmad.engine.evolution.settings import Evolution
     from deepmad.engine.explanation import explain
     from deepmad.engine.loop import design_measured
     from deepmad.engine.problems import Problem
@@ -32,6 +34,8 @@ _HOMES = {
     "Budget": "deepmad.engine.budgets",
     "CpSat": "deepmad.engine.solvers",
     "DeviceError": "deepmad.profilers.errors",
+    "Evolution": "deepmad.engine.evolution.settings",
+    "Front": "deepmad.engine.evolution.fronts",
     "InputError": "deepmad.search_spaces.errors",
     "Interrupted": "deepmad.engine.solvers",
     "LatencyTable": "deepmad.profilers.tables",
@@ -50,6 +54,7 @@ _HOMES = {
     "design": "deepmad.engine.solvers",
     "design_measured": "deepmad.engine.loop",
     "measure": "deepmad.profilers.measurements",
+    "pareto_front": "deepmad.engine.evolution.fronts",
     "presets": "deepmad.search_spaces.spaces",
     "space": "deepmad.search_spaces.spaces:load_space",
 }
@@ -67,10 +72,13 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "Budget",
     "Problem",
     "CpSat",
+    "Evolution",
     "design",
     "design_measured",
     "explain",
     "with_alternatives",
+    "pareto_front",
+    "Front",
     "Solution",
     "Status",
     "Interrupted",

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from deepmad.engine.budgets import FIELDS, Budget
 from deepmad.engine.problems import Problem
+from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import Kind
 
 KINDS: dict[str, Kind] = {
@@ -35,3 +36,10 @@ def with_limit(problem: Problem, name: str, value: float) -> Problem:
     field, *others = FIELDS[name]
     budget: Budget = replace(problem.budget, **{field: value}, **dict.fromkeys(others))
     return replace(problem, budget=budget)
+
+
+def require_counted(problem: Problem, what: str) -> None:
+    """Raise `InputError` where a limit is a function, which `what` cannot take."""
+    if problem.black_boxes:
+        names = " and ".join(box.name for box in problem.black_boxes)
+        raise InputError(f"{what} cannot take a limit that is a function ({names}); leave one of them out")

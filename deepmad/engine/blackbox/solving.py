@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deepmad.engine.alternatives import with_alternatives
-from deepmad.engine.auto import Auto
 from deepmad.engine.blackbox.calls import Calls, Screen, text
 from deepmad.engine.blackbox.guide import Guess, guess, guided
 from deepmad.engine.evolution.settings import Evolution
@@ -20,7 +19,7 @@ from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Progress, Report
 from deepmad.engine.search import search
 from deepmad.engine.solutions import LimitUse, Solution, SolverInfo, Status, found, relative_gap
-from deepmad.engine.solvers import Interrupted, design_exactly
+from deepmad.engine.solvers import Auto, Interrupted, design_exactly
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.tasks import open_tasks
