@@ -182,10 +182,10 @@ class _Run:
         evolve(problem, settings, starts=starts, report=self.told, screen=self.judged)
 
     def judged(self, networks: Sequence[Architecture]) -> list[float]:
-        """Return how far networks are above the limits; one that would not be the best is not worth a call."""
+        """Return how far networks are above the limits; an unknown one that would not be the best is not worth a call."""
         best = self.screen.best
         floor = -math.inf if best is None else self.problem.value(best)
-        worth = [network for network in networks if self.problem.value(network) > floor]
+        worth = [one for one in networks if text(one) in self.screen.seen or self.problem.value(one) > floor]
         excess = dict(zip(map(text, worth), self.screen(worth), strict=True))
         self.tell("calling functions")
         return [excess.get(text(network), math.inf) for network in networks]
