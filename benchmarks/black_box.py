@@ -31,6 +31,7 @@ from deepmad.profilers.measurements import STANDARD, Measurement, Request, measu
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import load_space
 
+SPACES = "examples/small.yaml@32,r18@64"
 FACTORS = (0.7, 0.5, 0.3)
 MOODY_FACTOR = 0.5
 FRESH = 3
@@ -58,7 +59,7 @@ class Seconds:
 
 
 def main(
-    spaces: Annotated[str, typer.Option(help="Spaces, each with the side of its input.")] = "examples/small.yaml@32,r18@64",
+    spaces: Annotated[str, typer.Option(help="Spaces, each with the side of its input.")] = SPACES,
     time_limit: Annotated[float, typer.Option(help="Seconds of one design, everything included.")] = 90.0,
     seed: int = 0,
 ) -> None:

@@ -30,8 +30,9 @@ ALTERNATIVES, ALTERNATIVES_GAP, ALTERNATIVES_SHARE = 5, 0.1, 0.1
 """Networks called for where CP-SAT's breaks a limit, how far below it they may be, and the share of the time left."""
 AIMS, AIMING_SHARE = 12, 0.5
 """Networks that guesses aim at, and their share of the time left."""
-AIM, ENOUGH = 0.98, 0.955
-"""Where in a black-box limit a guess aims, and the share of one from which on a kept network is no longer improved so."""
+AIM, LOWER, ENOUGH = 0.98, 0.97, 0.955
+"""Where in a black-box limit a guess aims, how much lower where that leads to a network known to break one, and the
+share of a limit from which on a network that keeps it is no longer improved so."""
 SEARCH_SECONDS, SEARCH_SHARE = 3.0, 0.05
 """Seconds of a search for such a network at most, and its share of the time limit."""
 LEAST_SLACK, MOST_SLACK = 1.05, 1.5
@@ -136,13 +137,19 @@ class _Run:
 
     def aim(self) -> None:
         """Call for the best networks that are guessed to keep the limits, guessing better with every call."""
-        until = self.seconds + AIMING_SHARE * self.left
+        until, aim = self.seconds + AIMING_SHARE * self.left, AIM
         for _ in range(AIMS):
-            network = self.searched(guided(self.problem, self.guesses(AIM)))
-            if network is None or text(network) in self.screen.seen or self.seconds > until:
+            guesses = self.guesses(aim)
+            network = self.searched(guided(self.problem, guesses))
+            if network is None or self.seconds > until:
                 return
-            self.call_for([network])
-            if self.closed or self.used_up(network):
+            if text(network) not in self.screen.seen:
+                self.call_for([network])
+                if self.closed or self.used_up(network):
+                    return
+            elif guesses and not self.kept(network):
+                aim *= LOWER
+            else:
                 return
 
     def searched(self, problem: Problem) -> Architecture | None:
@@ -162,12 +169,15 @@ class _Run:
         """Return the networks for which a function returned a number, with that number."""
         return [(network, called[name]) for network, called in self.screen.seen.values() if name in called]
 
+    def kept(self, network: Architecture) -> bool:
+        """Whether a network that was called for keeps all limits."""
+        return not self.problem.broken(network, self.screen.seen[text(network)][1])
+
     def used_up(self, network: Architecture) -> bool:
         """Whether a network keeps all limits and nearly reaches that of a function."""
-        _, called = self.screen.seen[text(network)]
-        if self.problem.broken(network, called):
-            return False
-        return any(box.limit > 0 and called[box.name] >= ENOUGH * box.limit for box in self.problem.black_boxes)
+        called = self.screen.seen[text(network)][1]
+        near = (box.limit > 0 and called[box.name] >= ENOUGH * box.limit for box in self.problem.black_boxes)
+        return self.kept(network) and any(near)
 
     def evolve(self) -> None:
         """Give the time left to evolution, from all networks called for, among those not guessed far above a limit."""
@@ -182,7 +192,7 @@ class _Run:
         evolve(problem, settings, starts=starts, report=self.told, screen=self.judged)
 
     def judged(self, networks: Sequence[Architecture]) -> list[float]:
-        """Return how far networks are above the limits; an unknown one that would not be the best is not worth a call."""
+        """Return how far networks are above the limits; a new one that would not be the best is not worth a call."""
         best = self.screen.best
         floor = -math.inf if best is None else self.problem.value(best)
         worth = [one for one in networks if text(one) in self.screen.seen or self.problem.value(one) > floor]
@@ -200,9 +210,8 @@ class _Run:
             return
         least = min(bound, self.bound)
         best = None if self.screen.best is None else self.problem.value(self.screen.best)
-        gap = math.inf if best is None else relative_gap(best, least)
-        told = [value if math.isfinite(value) else None for value in (least, gap)]
-        self.report(Progress(best, *told, self.seconds, doing))
+        gap = None if best is None or math.isinf(least) else relative_gap(best, least)
+        self.report(Progress(best, None if math.isinf(least) else least, gap, self.seconds, doing))
 
     def solution(self, *, interrupted: bool = False) -> Solution:
         """Return the solution around the best network that keeps all limits, with what became of the calls."""
