@@ -66,10 +66,11 @@ def guess(problem: Problem, box: BlackBox, observed: Sequence[tuple[Architecture
     blank = Guess(problem.batch, problem.precision, ())
     targets = np.array([used / box.limit * _seconds(problem) * 1e9 for _, used in observed])
     totals = np.array([_totals(network, blank) for network, _ in observed])
-    spread = (totals / targets[:, None]).mean(axis=0)
-    weight = np.sqrt(PRIOR)
-    rows = np.concatenate([totals / targets[:, None], weight * np.diag(spread)])
-    prices, _ = nnls(rows, np.concatenate([np.ones(len(targets)), np.full(len(spread), weight / len(spread))]))
+    usual = (totals / targets[:, None]).mean(axis=0)  # in this unit, each feature alone has the price 1
+    count, weight = len(usual), np.sqrt(PRIOR)
+    rows = np.concatenate([totals / targets[:, None] / usual, weight * np.eye(count)])
+    shares, _ = nnls(rows, np.concatenate([np.ones(len(targets)), np.full(count, weight / count)]))
+    prices = shares / usual
     predicted = totals @ prices
     error = float(np.mean(np.abs(predicted / targets - 1)))
     return replace(blank, prices=tuple(float(price) for price in prices * targets[-1] / predicted[-1]), error=error)
