@@ -18,7 +18,7 @@ import pytest
 
 from deepmad.engine.budgets import Budget
 from deepmad.engine.evolution.islands import Machine
-from deepmad.engine.evolution.judging import DebJudge, Judged, Verdicts
+from deepmad.engine.evolution.judging import Judged, Verdicts
 from deepmad.engine.evolution.settings import Evolution
 from deepmad.engine.evolution.solving import evolve
 from deepmad.engine.problems import Problem
@@ -280,10 +280,6 @@ def test_the_order_follows_debs_rules() -> None:
             assert judged.feasible[better] or not judged.feasible[worse]
 
 
-def judge_of(problem: Problem, verdicts: Verdicts) -> DebJudge:
-    return Machine(problem, 0).judge(verdicts, None)
-
-
 def test_a_judge_agrees_with_the_recount_and_heeds_verdicts() -> None:
     problem = small(latency=0.0003, memory=60e3)
     machine = Machine(problem, 0)
@@ -298,7 +294,7 @@ def test_a_judge_agrees_with_the_recount_and_heeds_verdicts() -> None:
         assert judged.feasible[row] == (problem.broken(network) == [])
     row = int(np.flatnonzero(judged.feasible)[0])
     verdicts = Verdicts.none(len(coding.sizes)).with_one(judged.genomes[row], 0.5)
-    again = judge_of(problem, verdicts).judged(judged.genomes)
+    again = machine.judge(verdicts, None).judged(judged.genomes)
     same = (judged.genomes == judged.genomes[row]).all(axis=1)
     assert (again.excess == judged.excess + 0.5 * same).all()
 

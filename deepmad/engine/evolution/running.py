@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +19,7 @@ from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Race, Report
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.files import check_writable
-
-if TYPE_CHECKING:
-    from deepmad.tasks import Tasks
+from deepmad.tasks import Done, Tasks, open_tasks
 
 MIGRANTS = 2
 """Optima of an island that the next one comes to know after an epoch."""
@@ -115,8 +112,6 @@ class Run:
         with ExitStack() as stack:
             tasks: Tasks | None = None
             if self.solver.processes > 1 or self.solver.on != "local":
-                from deepmad.tasks import open_tasks
-
                 tasks = stack.enter_context(open_tasks(self.solver.on, self.solver.processes))
             while not self.over:
                 self.race.doing = f"evolving, generation {self.state.generation:,}"
@@ -141,7 +136,7 @@ class Run:
         islands = [Island(none, optima, none, none, dict(np.random.default_rng(one).bit_generator.state)) for one in seeds]
         return Checkpoint(tuple(islands), Verdicts.none(genes))
 
-    def _epoch(self, tasks: "Tasks | None") -> None:
+    def _epoch(self, tasks: Tasks | None) -> None:
         """Let every island evolve for an epoch, look closely at the best, exchange, and write the checkpoint."""
         ends = [self._here(island) for island in self.state.islands] if tasks is None else self._away(tasks)
         islands = [island for island, _ in ends]
@@ -169,10 +164,8 @@ class Run:
         """Return an island after its epoch in this process."""
         return evolved(self.machine, island, self._to_come())
 
-    def _away(self, tasks: "Tasks") -> list[tuple[Island, Record]]:
+    def _away(self, tasks: Tasks) -> list[tuple[Island, Record]]:
         """Return the islands after an epoch in other processes; one whose process was lost evolves here."""
-        from deepmad.tasks import Done
-
         seed, against = self.solver.seed, self.machine.against
         key = f"{self.identity['problem']} {seed} {against}"
         islands, epoch = self.state.islands, self._to_come()
@@ -193,6 +186,7 @@ class Run:
                 verdicts = verdicts.with_one(shown.genomes[row], math.inf)
             elif self.screen is None:
                 self.race.offer(network)
+                break  # the others are not better
             elif len(waiting) < SCREENED:
                 waiting.append((row, network))
         if self.screen is not None and waiting:
