@@ -100,9 +100,7 @@ class Auto:
     def exact(self, share: float = 1.0) -> CpSat:
         """Return the settings of CP-SAT with a share of the time, or of the deterministic work."""
         work = self.deterministic_limit
-        return CpSat(
-            share * self.time_limit, self.gap, self.workers, self.seed, None if work is None else share * work
-        )
+        return CpSat(share * self.time_limit, self.gap, self.workers, self.seed, None if work is None else share * work)
 
     def evolution(self, seconds: float) -> Evolution:
         """Return the settings of evolution with so many seconds, or with generations under a deterministic limit."""
