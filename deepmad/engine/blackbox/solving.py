@@ -27,7 +27,8 @@ from deepmad.tasks import open_tasks
 EXACT_SHARE = 0.3
 """CP-SAT's share of the time, for the problem without black boxes."""
 ALTERNATIVES, ALTERNATIVES_GAP, ALTERNATIVES_SHARE = 5, 0.1, 0.1
-"""Networks called for where CP-SAT's breaks a limit, how far below it they may be, and the share of the time left."""
+"""Networks called for where CP-SAT's breaks a limit, how far below it they may be (and it above the limit, where there
+is a guess to aim with instead), and the share of the time left."""
 AIMS, AIMING_SHARE = 12, 0.5
 """Networks that guesses aim at, and their share of the time left."""
 AIM, LOWER, ENOUGH = 0.98, 0.97, 0.955
@@ -121,17 +122,19 @@ class _Run:
         self.exact = design_exactly(self.relaxed, exact, starts=starts, report=self.told)
         if self.exact.architecture is None:
             return
-        self.call_for([self.exact.architecture])
-        if self.screen.best is None and self.limit is not None and self.left > 0:
+        (excess,) = self.call_for([self.exact.architecture])
+        promising = excess <= ALTERNATIVES_GAP or not self.guesses(AIM)
+        if self.screen.best is None and promising and self.limit is not None and self.left > 0:
             near = replace(exact, gap=ALTERNATIVES_GAP)
             seconds = ALTERNATIVES_SHARE * self.left
             others = with_alternatives(self.relaxed, self.exact, ALTERNATIVES, near, seconds=seconds).alternatives
             self.call_for([other.architecture for other in others or ()])
 
-    def call_for(self, networks: Sequence[Architecture]) -> None:
-        """Call the functions for networks."""
-        self.screen(networks)
+    def call_for(self, networks: Sequence[Architecture]) -> list[float]:
+        """Call the functions for networks; return how far each is above the limits."""
+        excess = self.screen(networks)
         self.tell("calling functions")
+        return excess
 
     def aim(self) -> None:
         """Call for the best networks that are guessed to keep the limits, guessing better with every call."""
@@ -194,8 +197,7 @@ class _Run:
         best = self.screen.best
         floor = -math.inf if best is None else self.problem.value(best)
         worth = [one for one in networks if text(one) in self.screen.seen or self.problem.value(one) > floor]
-        excess = dict(zip(map(text, worth), self.screen(worth), strict=True))
-        self.tell("calling functions")
+        excess = dict(zip(map(text, worth), self.call_for(worth), strict=True))
         return [excess.get(text(network), math.inf) for network in networks]
 
     def told(self, progress: Progress) -> None:
