@@ -124,7 +124,8 @@ class _Run:
             return
         (excess,) = self.call_for([self.exact.architecture])
         promising = excess <= ALTERNATIVES_GAP or not self.guesses(AIM)
-        if self.screen.best is None and promising and self.limit is not None and self.left > 0:
+        timed = self.limit is not None and self.left > 0
+        if self.screen.best is None and promising and timed and self.relaxed.small:  # in large spaces it takes long
             near = replace(exact, gap=ALTERNATIVES_GAP)
             seconds = ALTERNATIVES_SHARE * self.left
             others = with_alternatives(self.relaxed, self.exact, ALTERNATIVES, near, seconds=seconds).alternatives
