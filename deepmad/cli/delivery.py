@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from deepmad.engine.problems import Problem
     from deepmad.engine.progress import Progress, Report
     from deepmad.engine.solutions import Measured, Round, Solution
-    from deepmad.engine.solvers import CpSat, Solver
+    from deepmad.engine.solvers import Auto, CpSat, Solver
     from deepmad.profilers.measurements import Measurement
     from deepmad.profilers.tables import LatencyTable
     from deepmad.search_spaces.architectures import Architecture
@@ -100,16 +100,16 @@ def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution"
             share = ALTERNATIVES_SHARE if wishes.explain else 1.0
             seconds = min(share * (ends - time.monotonic()), ALTERNATIVES_SECONDS)
             shown.update(time.monotonic() - began, f"{wishes.top} networks that differ")
-            solution = with_alternatives(problem, solution, wishes.top, settings, seconds=seconds)
+            solution = with_alternatives(problem, solution, wishes.top, _exact(settings), seconds=seconds)
         if wishes.explain:
-            rest = _shared(settings, 1 - wishes.main_share)
+            rest = _exact(_shared(settings, 1 - wishes.main_share))
             left = ends - time.monotonic()
             report = _report(shown, time.monotonic() - began)
             solution = explain(problem, solution, rest, seconds=left, report=report)
     return solution
 
 
-def _shared(settings: "CpSat", share: float) -> "CpSat":
+def _shared(settings: "Auto | CpSat", share: float) -> "Auto | CpSat":
     """Return the settings with a share of the time, or of the deterministic work."""
     work = settings.deterministic_limit
     return replace(
@@ -117,6 +117,13 @@ def _shared(settings: "CpSat", share: float) -> "CpSat":
         time_limit=share * settings.time_limit,
         deterministic_limit=None if work is None else share * work,
     )
+
+
+def _exact(settings: "Auto | CpSat") -> "CpSat":
+    """Return the settings of the exact solver, which has a say in all but the main solve."""
+    from deepmad.engine.solvers import Auto
+
+    return settings.exact() if isinstance(settings, Auto) else settings
 
 
 def _designed(problem: "Problem", settings: "Solver", wishes: Wishes, report: "Report") -> "Solution":
