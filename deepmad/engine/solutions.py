@@ -133,6 +133,38 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class RowRecord:
+    """What is known of a row: one block kind and one stride a stage.
+
+    `objective` is that of the best network met there, `found_by` what met it: "evolution", "cpsat", or "start" where it
+    was given; None where none was met. No network of the row is better than `bound` (None: not known; a network
+    already known, of another row, may be what it says). `dropped`: the bound left nothing above the network delivered
+    but the gap asked for. `seconds` were spent on the row alone.
+    """
+
+    blocks: tuple[str, ...]
+    strides: tuple[int, ...]
+    found_by: str | None
+    objective: float | None
+    bound: float | None
+    dropped: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """How many rows were dropped by their bounds, are open, and were not looked at; the delivered one is none of them.
+
+    A row that was not looked at still has the bound of all rows together.
+    """
+
+    total: int
+    dropped: int
+    open: int
+    not_looked_at: int
+
+
+@dataclass(frozen=True)
 class Solution:
     """The answer to a problem.
 
@@ -142,7 +174,8 @@ class Solution:
     kept. `predicted` is that of the slowest device, `predicted_by_device` all of them where there are several.
     `rounds` are those of the measured loop: with several, bound and gap are those of the program of the round that
     found the network, whose latency limit was the target corrected by the measurement before.
-    `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs. What
+    `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs. `rows` tells
+    of rows of block kinds and strides, best first, where the solver decided between them, `row_counts` of all. What
     does not apply is None.
     """
 
@@ -163,6 +196,8 @@ class Solution:
     alternatives: tuple[Alternative, ...] | None = None
     explanation: dict[str, Sensitivity] | None = None
     rounds: tuple[Round, ...] | None = None
+    rows: tuple[RowRecord, ...] | None = None
+    row_counts: RowCounts | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution file's document."""
@@ -215,6 +250,8 @@ class Solution:
             alternatives=None,
             explanation=None,
             rounds=None,
+            rows=None,
+            row_counts=None,
         )
 
 

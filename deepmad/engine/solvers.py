@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from os import cpu_count
+from typing import TYPE_CHECKING
 
 from deepmad.engine.nearest import Nearest, clash_message, nearest_each
 from deepmad.engine.problems import Problem
@@ -20,6 +21,9 @@ from deepmad.engine.progress import Race, Report
 from deepmad.engine.solutions import LimitUse, Solution, SolverInfo, Status, found
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from deepmad.engine.rows import Rows
 
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
@@ -82,18 +86,24 @@ class Interrupted(KeyboardInterrupt):
 
 def design(
     problem: Problem,
-    solver: CpSat | None = None,
+    solver: "CpSat | Rows | None" = None,
     *,
     starts: Sequence[Architecture] = (),
     report: Report | None = None,
 ) -> Solution:
     """Return the network of highest objective, with a proven bound on how far from the optimum it is.
 
-    `starts` are networks to begin from; `report` is told of progress. Never raises for limits that cannot
+    Where strides are a choice, and with `Rows` as the solver, `design_rows` decides between the rows of block kinds and
+    strides. `starts` are networks to begin from; `report` is told of progress. Never raises for limits that cannot
     be met: the solution's status says so. Raises `Interrupted` (a `KeyboardInterrupt`) with the best so
     far on an interrupt.
     """
     solver = solver or CpSat()
+    if not isinstance(solver, CpSat) or not problem.space.strides_fixed:
+        from deepmad.engine.rows import Rows, design_rows
+
+        settings = Rows.of(solver) if isinstance(solver, CpSat) else solver
+        return design_rows(problem, settings, starts=starts, report=report)
     run = _Solve(problem, solver, Race(problem, solver.gap, report, time.monotonic()))
     try:
         with _imports_interrupted():

@@ -38,8 +38,9 @@ def kinds_of(space: Space) -> Kinds:
 
 def layouts(space: Space) -> Iterator[Layout]:
     """Yield the strides that fit the resolution and whose number of scales fits the space's alpha."""
+    counts = space.scale_counts
     for strides in product(*(stage.strides for stage in space.stages)):
-        if 1 + strides.count(2) in space.scale_counts:
+        if 1 + strides.count(2) in counts:
             yield strides
 
 
@@ -78,9 +79,9 @@ def restricted(space: Space, row: Row) -> Space:
     return narrowed(space, row.strides, tuple((block,) for block in row.blocks))
 
 
-def laid_out(space: Space, network: Architecture) -> Space:
-    """Return the part of a space whose strides are those of `network`. Raises `InputError` as `narrowed` does."""
-    return narrowed(space, row_of(network).strides, kinds_of(space))
+def with_strides(space: Space, strides: Layout) -> Space:
+    """Return the part of a space with these strides. Raises `InputError` as `narrowed` does."""
+    return narrowed(space, strides, kinds_of(space))
 
 
 def _check_offered(where: str, chosen: Sequence[object], offered: Sequence[object]) -> None:

@@ -1,0 +1,109 @@
+"""Exploring rows: an evolution that keeps many rows alive, and remembers the best network of each that it met."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from deepmad.engine.population.evaluation import Evaluation, Evaluator
+from deepmad.engine.population.genomes import Coding, Genomes
+from deepmad.engine.population.tables import Floats
+from deepmad.engine.problems import Problem
+from deepmad.engine.search.repair import Repair
+from deepmad.engine.search.trials import ROUNDING, Best, Trials, joined
+from deepmad.engine.search.variation import children, random_genomes
+from deepmad.search_spaces.architectures import Architecture
+
+POPULATION, FIRST, ELITE = 800, 3200, 400
+"""Networks born in a generation, in the first one, and those that survive."""
+SHARE = 8
+"""Networks of one row that survive while there are other rows."""
+STIRRED = 0.25
+"""Part of the newborn that get another block kind in a stage: near choices of a gene mean nothing among kinds."""
+PATIENCE, STEEPEST = 10, 1e6
+"""Generations without a feasible network after which infeasibility costs twice as much, up to the latter."""
+KEPT = 50
+"""Rows told, the best ones."""
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What to explore: a problem with one stride a stage; how long: `seconds`, or `generations` where that is None."""
+
+    problem: Problem
+    seed: int
+    seconds: float | None
+    generations: int
+    starts: tuple[Architecture, ...] = ()
+
+
+def explore(wish: Exploration) -> list[Architecture]:
+    """Return the best network met of every row met, best first, none twice of a row and `KEPT` at most.
+
+    Deterministic for a seed where the seconds are None.
+    """
+    end = None if wish.seconds is None else time.monotonic() + wish.seconds
+    evaluator = Evaluator(wish.problem)
+    coding, rng = evaluator.coding, np.random.default_rng(wish.seed)
+    repair = Repair(coding)
+    if not repair.possible:
+        return []
+    archive = _RowArchive(evaluator)
+    trials = Trials(wish.problem, evaluator, repair, Best(), end, scorer=archive)
+    given = [coding.nearest(network)[None] for network in wish.starts]
+    elite = trials(np.concatenate([*given, random_genomes(coding, rng, FIRST)]))
+    generation, blocks = 0, coding.genes("block")
+    while not trials.over and (end is not None or generation < wish.generations):
+        elite = elite.survivors(ELITE, blocks, SHARE)
+        generation += 1
+        if generation % PATIENCE == 0 and not elite.feasible[0] and trials.penalty < STEEPEST:
+            trials.penalty *= 2
+            elite = trials(elite.genomes)
+        born = _stirred(coding, rng, children(coding, rng, elite.genomes, POPULATION))
+        elite = joined(elite, trials(born))
+    return [network for network in archive.networks(KEPT) if not wish.problem.broken(network)]
+
+
+def _stirred(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genomes:
+    """Return `genomes`, shape (networks, genes), some with a random block kind in one stage."""
+    rows = np.flatnonzero(rng.random(len(genomes)) < STIRRED)
+    genes = rng.choice(coding.genes("block"), len(rows))
+    genomes[rows, genes] = rng.integers(0, coding.sizes[genes])
+    return genomes
+
+
+class _RowArchive:
+    """Scores networks as the problem does, and keeps the best feasible one of every row, best first."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._genomes: Genomes = np.empty((0, len(evaluator.coding.sizes)), dtype=np.intp)
+        self._values: Floats = np.empty(0)
+
+    def evaluate(self, genomes: Genomes) -> Evaluation:
+        """Return what the networks of `genomes`, shape (networks, genes), are worth."""
+        evaluation = self._evaluator.evaluate(genomes)
+        kept = np.flatnonzero(evaluation.excess <= ROUNDING)
+        if len(kept):
+            self._keep(genomes[kept], evaluation.values[kept])
+        return evaluation
+
+    def _keep(self, genomes: Genomes, values: Floats) -> None:
+        genomes, values = np.concatenate([self._genomes, genomes]), np.concatenate([self._values, values])
+        order = np.argsort(-values, kind="stable")
+        _, first = np.unique(self._row_numbers(genomes[order]), return_index=True)
+        chosen = order[np.sort(first)]
+        self._genomes, self._values = genomes[chosen], values[chosen]
+
+    def _row_numbers(self, genomes: Genomes) -> npt.NDArray[np.intp]:
+        """Return a number for each network, (networks,), that is the same where the block kinds are."""
+        numbers: npt.NDArray[np.intp] = np.zeros(len(genomes), dtype=np.intp)
+        coding = self._evaluator.coding
+        for gene in coding.genes("block"):
+            numbers = numbers * coding.sizes[gene] + genomes[:, gene]
+        return numbers
+
+    def networks(self, count: int) -> list[Architecture]:
+        """Return the best networks, best first, one a row."""
+        return [self._evaluator.coding.architecture(genome) for genome in self._genomes[:count]]

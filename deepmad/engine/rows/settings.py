@@ -1,0 +1,43 @@
+"""Settings of the solver that decides which block kind and which stride stands in each stage."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from deepmad.engine.solutions import SolverInfo
+from deepmad.engine.solvers import CpSat
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Settings of the solver of mixed rows: evolution looks for good rows, the exact solver settles them.
+
+    `time_limit` is in wall-clock seconds, everything included; `deterministic_limit`, in the exact solver's units of
+    work, replaces it and, with one worker, gives the same answer twice for a `seed`. `gap` is the relative gap, over
+    all rows, at which the solve ends. `workers` processes take a piece of work each, on this machine ("local"; its
+    cores by default) or on a cluster ("ray"). Raises `InputError`.
+    """
+
+    time_limit: float = 60.0
+    gap: float = 0.01
+    workers: int | None = None
+    seed: int = 0
+    deterministic_limit: float | None = None
+    on: str = "local"
+
+    def __post_init__(self) -> None:
+        _ = self.exact  # its settings are checked there, once for all solvers
+
+    @staticmethod
+    def of(solver: CpSat) -> "Rows":
+        """Return the settings that give every row together what `solver` gives one problem."""
+        return Rows(solver.time_limit, solver.gap, solver.workers, solver.seed, solver.deterministic_limit)
+
+    @property
+    def exact(self) -> CpSat:
+        """The same settings for the exact solver."""
+        return CpSat(self.time_limit, self.gap, self.workers, self.seed, self.deterministic_limit)
+
+    @property
+    def info(self) -> SolverInfo:
+        """What the solution file says of the solver."""
+        return SolverInfo("rows", version("ortools"), self.seed, self.exact.info.workers)
