@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from deepmad.engine.explanation import explain
     from deepmad.engine.loop import design_measured
     from deepmad.engine.problems import Problem
+    from deepmad.engine.rows import Rows
     from deepmad.engine.solutions import Solution, Status
     from deepmad.engine.solvers import CpSat, Interrupted, design
     from deepmad.profilers.errors import DeviceError
@@ -37,6 +38,7 @@ _HOMES = {
     "LatencyTable": "deepmad.profilers.tables",
     "Measurement": "deepmad.profilers.measurements",
     "Problem": "deepmad.engine.problems",
+    "Rows": "deepmad.engine.rows",
     "Solution": "deepmad.engine.solutions",
     "Space": "deepmad.search_spaces.spaces",
     "Stage": "deepmad.search_spaces.architectures",
@@ -67,6 +69,7 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "Budget",
     "Problem",
     "CpSat",
+    "Rows",
     "design",
     "design_measured",
     "explain",

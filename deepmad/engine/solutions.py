@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from deepmad.engine.problems import Problem
-from deepmad.search_spaces.architectures import Architecture, numbered, split_rank
+from deepmad.search_spaces.architectures import Architecture, Stride, numbered, split_rank
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.units import human
@@ -143,7 +143,7 @@ class RowRecord:
     """
 
     blocks: tuple[str, ...]
-    strides: tuple[int, ...]
+    strides: tuple[Stride, ...]
     found_by: str | None
     objective: float | None
     bound: float | None
