@@ -85,7 +85,7 @@ $(VENV)/.design: pyproject.toml $(VENV)/constraints.txt
 
 $(VENV)/.test: $(VENV)/.design
 	@echo "== what the tests need"
-	$(PIP) install --progress-bar on -c $(VENV)/constraints.txt -e '.[dev,timm,benchmarks,openvino,tensorrt-rtx]'
+	$(PIP) install --progress-bar on -c $(VENV)/constraints.txt -e '.[dev,timm,benchmarks,openvino,tensorrt-rtx,ray]'
 	@touch $@
 
 $(VENV)/.gpu: $(VENV)/.design

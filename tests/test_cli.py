@@ -237,7 +237,7 @@ def test_a_crash_costs_one_row_where_measuring_is_isolated(
     assert run(["measure", "mine:crash", "mine:net", *arguments]) == 3
     output = capsys.readouterr()
     crashed, measured = json.loads(output.out)
-    assert crashed["failed"] == "its process was killed by SIGABRT"
+    assert crashed["failed"] == "its process died: killed by SIGABRT"
     assert measured["latency_seconds"] > 0
     assert "SIGABRT" in output.err
 

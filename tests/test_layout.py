@@ -11,29 +11,37 @@ from tests.catalogue import ROOT
 
 PACKAGE = ROOT / "deepmad"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+AT_ROOT = ("search_spaces", "engine", "profilers")
 MAY_IMPORT = {
+    "tasks": {"tasks", "search_spaces"},
     "search_spaces": {"search_spaces"},
-    "engine": {"engine", "search_spaces"},
-    "profilers": {"profilers", "search_spaces"},
+    "engine": {"engine", "search_spaces", "tasks"},
+    "profilers": {"profilers", "search_spaces", "tasks"},
 }
 
 
-def imported_parts(path: Path) -> set[str]:
-    """Return the parts of deepmad that a file imports anywhere, functions and type checking included."""
+def imported_modules(path: Path) -> set[str]:
+    """Return the modules of deepmad that a file imports anywhere, functions and type checking included."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names = [node.module or ""]
-        found |= {name.split(".")[1] for name in names if name.startswith("deepmad.")}
+        found |= {name for name in names if name.startswith("deepmad.")}
     return found
 
 
 @pytest.mark.parametrize("part", MAY_IMPORT)
 def test_imports_only_point_downwards(part: str) -> None:
     for path in (PACKAGE / part).rglob("*.py"):
-        assert imported_parts(path) <= MAY_IMPORT[part], path
+        assert {name.split(".")[1] for name in imported_modules(path)} <= MAY_IMPORT[part], path
+
+
+def test_tasks_know_nothing_of_networks() -> None:
+    for path in (PACKAGE / "tasks").rglob("*.py"):
+        others = {name for name in imported_modules(path) if not name.startswith("deepmad.tasks")}
+        assert others <= {"deepmad.search_spaces.errors"}, path
 
 
 def test_files_stay_short() -> None:
@@ -43,7 +51,7 @@ def test_files_stay_short() -> None:
 
 
 def test_the_parts_stand_at_the_root() -> None:
-    for part in MAY_IMPORT:
+    for part in AT_ROOT:
         link = ROOT / part
         assert link.is_symlink()
         assert not link.readlink().is_absolute()

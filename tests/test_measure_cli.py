@@ -220,7 +220,7 @@ def test_where_measuring_is_isolated_the_others_are_kept(
     monkeypatch.chdir(tmp_path)
     assert run(["measure", "mine:crash", files[0], "nowhere", *BRIEF, "--isolated", "-o", "times.csv"]) == 3
     output = capsys.readouterr()
-    assert "warning: mine:crash (onnxruntime, fp32): failed: its process was killed by SIGABRT" in output.err
+    assert "warning: mine:crash (onnxruntime, fp32): failed: its process died: killed by SIGABRT" in output.err
     assert "warning: nowhere (onnxruntime, fp32): failed: model: 'nowhere' is no file" in output.err
     assert "net.json" in output.out
     with Path("times.csv").open(encoding="utf-8", newline="") as stream:

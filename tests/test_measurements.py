@@ -134,8 +134,8 @@ def test_each_may_be_measured_in_a_process_of_its_own(tmp_path: Path, monkeypatc
     assert len(measured.times) >= 2
     reasons = [one.reason for one in (aborted, exited, misused) if isinstance(one, Failure)]
     assert reasons == [
-        "its process was killed by SIGABRT",
-        "its process ended with code 7",
+        "its process died: killed by SIGABRT",
+        "its process died: exit code 7",
         "batch: 0 is no positive number",
     ]
 

@@ -295,7 +295,7 @@ def test_apart_a_crash_costs_one_probe(tmp_path: Path, monkeypatch: pytest.Monke
     chunk = measure_chunk_apart(KEY, anchor, [good, crashing], short=False, timer=QUICK)
     assert [row.architecture for row in chunk.rows] == [good]
     (failed,) = chunk.failures
-    assert (failed.architecture, failed.reason) == (crashing, "its process was killed by SIGABRT")
+    assert (failed.architecture, failed.reason) == (crashing, "its process died: killed by SIGABRT")
     with pytest.raises(DeviceError, match=r"beside.*SIGABRT"):
         measure_chunk_apart(KEY, crashing, [good], short=False, timer=QUICK)
 

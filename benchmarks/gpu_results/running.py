@@ -9,8 +9,8 @@ from benchmarks.conditions import write_csv
 from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import State
 from benchmarks.gpu_results.steps import Step, act, plan
-from deepmad.profilers.backends.role import first_line
 from deepmad.profilers.isolation import Broken, call_apart
+from deepmad.search_spaces.errors import first_line
 
 GRACE_SECONDS = 25.0
 """What a step may run past the end of its piece before it is killed."""

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deepmad.profilers.backends import Backend, Settings, find_backend
-from deepmad.profilers.backends.role import first_line
 from deepmad.profilers.build_records import FailedProbe
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.machine import machine_state
@@ -15,6 +14,7 @@ from deepmad.profilers.table_files import Key, Row
 from deepmad.profilers.telemetry import GpuWatch
 from deepmad.profilers.timing import Timer, undisturbed
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import first_line
 
 Run = Callable[[], object]
 

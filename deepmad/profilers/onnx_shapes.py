@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from deepmad.profilers.backends.role import first_line
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import onnx

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from deepmad.profilers.backends.role import first_line, package_files
+from deepmad.profilers.backends.role import package_files
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.telemetry import visible_gpu_name
+from deepmad.search_spaces.errors import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor

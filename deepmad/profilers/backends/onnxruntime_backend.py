@@ -16,13 +16,12 @@ from deepmad.profilers.backends.role import (
     Runnable,
     Settings,
     cpu_name,
-    first_line,
     installed_version,
     package_files,
 )
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from torch import nn

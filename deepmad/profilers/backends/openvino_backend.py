@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepmad.profilers.backends.role import Backend, Settings, cpu_name, first_line, installed_version
+from deepmad.profilers.backends.role import Backend, Settings, cpu_name, installed_version
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from torch import nn

@@ -105,8 +105,3 @@ def installed_version(*distributions: str) -> str:
         except metadata.PackageNotFoundError:
             continue
     return "unknown"
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, or its class where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

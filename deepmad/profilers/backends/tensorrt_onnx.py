@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepmad.profilers.backends.cuda import CudaRun, gpu_name, new_stream, rotated_inputs, torch_cuda_missing
-from deepmad.profilers.backends.role import Backend, Settings, first_line
+from deepmad.profilers.backends.role import Backend, Settings
 from deepmad.profilers.backends.tensorrt_engines import (
     build_engine,
     load_engine,
@@ -16,6 +16,7 @@ from deepmad.profilers.backends.tensorrt_engines import (
 )
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

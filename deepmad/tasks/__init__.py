@@ -1,0 +1,33 @@
+"""Many independent calls, on processes of this machine or on a Ray cluster."""
+
+from os import cpu_count
+
+from deepmad.search_spaces.errors import InputError
+from deepmad.tasks.role import Done, Failed, Outcome, Tasks
+
+__all__ = ["Done", "Failed", "Outcome", "Tasks", "open_tasks"]
+
+
+def open_tasks(on: str = "local", workers: int | None = None) -> Tasks:
+    """Return what does many independent calls, `workers` at a time; close it, or use it as a context manager.
+
+    `on` is "local", processes of this machine (one worker without a time limit runs in this very process); "ray", the
+    Ray that this program has joined or RAY_ADDRESS names, else one of its own on this machine; or "ray://HOST:PORT",
+    the client port of a Ray cluster. `workers` defaults to the cores there.
+
+    Raises `InputError` for another place, one that does not answer, and where Ray is not installed.
+    """
+    from deepmad.tasks.pool import Pool
+
+    if workers is not None and workers < 1:
+        raise InputError(f"workers: {workers} is below 1")
+    if on == "local":
+        from deepmad.tasks.local import Processes
+
+        return Pool(Processes(), workers or cpu_count() or 1, here=True)
+    if on == "ray" or on.startswith("ray://"):
+        from deepmad.tasks.ray import Cluster
+
+        cluster = Cluster(on, workers)
+        return Pool(cluster, workers or cluster.cores)
+    raise InputError(f"on: {on!r} is no place to run; choose local, ray or ray://HOST:PORT")

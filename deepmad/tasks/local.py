@@ -1,0 +1,106 @@
+"""Workers on this machine: a process each, which the others outlive."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, Pipe, wait
+from threading import Thread
+
+from loky.backend import get_context
+
+from deepmad.tasks.calls import call_packed
+from deepmad.tasks.pool import STARTED, Lost
+
+WATCH_SECONDS = 1.0
+"""How often a worker looks whether the process that started it still lives, and the other way round."""
+
+
+class ProcessWorker:
+    """A process that does one call at a time.
+
+    It starts afresh: it shares no CUDA context and no library's state with this one or another. It ends where this
+    process does, however that ends.
+    """
+
+    def __init__(self) -> None:
+        self.connection, theirs = Pipe()
+        # A process of loky takes functions and modules of the caller's script, and does not run that script again.
+        self._process = get_context("loky").Process(target=_serve, args=(theirs, os.getpid()))
+        self._process.start()
+        theirs.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process.exitcode is None
+
+    def begin(self, function: bytes, item: bytes) -> None:
+        """Let it do a packed call."""
+        with suppress(OSError):  # it has died meanwhile, as `message` tells
+            self.connection.send_bytes(function)
+            self.connection.send_bytes(item)
+
+    def message(self) -> bytes | Lost:
+        """Return the message that is there, or how a worker ended that leaves none."""
+        with suppress(EOFError, OSError):
+            if self.connection.poll():
+                return self.connection.recv_bytes()
+        self.end()
+        return Lost(_end(self._process.exitcode))
+
+    def end(self) -> None:
+        """Kill it, with the processes that it started."""
+        if self.connection.closed:
+            return
+        pid = self._process.pid
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has no group of its own yet, or has ended
+            if self.alive:
+                os.kill(pid, signal.SIGKILL)
+        self._process.join()
+        self.connection.close()
+
+
+class Processes:
+    """This machine as a place of workers."""
+
+    def start(self) -> ProcessWorker:
+        """Return a worker that is being started."""
+        return ProcessWorker()
+
+    def wait(self, workers: Sequence[ProcessWorker], seconds: float | None) -> dict[ProcessWorker, bytes | Lost]:
+        """Return all messages that are there, waiting for a first one for `seconds`, or until it is time to look."""
+        patience = WATCH_SECONDS if seconds is None else min(WATCH_SECONDS, seconds)
+        ready = set(wait([worker.connection for worker in workers], patience))
+        # A process that a worker started may hold the connection of a dead worker open, which then tells nothing.
+        return {worker: worker.message() for worker in workers if worker.connection in ready or not worker.alive}
+
+    def close(self) -> None:
+        """Leave the place: nothing is held but the workers."""
+
+
+def _serve(connection: Connection, parent: int) -> None:
+    """Do the calls that come, one after the other, until the other end is closed: what a worker does."""
+    os.setpgid(0, 0)  # a group to be killed as a whole, and which a terminal does not interrupt
+    Thread(target=_end_with, args=(parent,), name="end-with-parent", daemon=True).start()
+    with suppress(EOFError, OSError):
+        connection.send_bytes(STARTED)
+        while True:
+            connection.send_bytes(call_packed(connection.recv_bytes(), connection.recv_bytes()))
+
+
+def _end_with(parent: int) -> None:
+    """End this process and its group as soon as its parent is gone: nobody waits for its result any more."""
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _end(exit_code: int | None) -> str:
+    """Return in words how a process ended."""
+    if exit_code is not None and exit_code < 0:
+        return f"killed by {signal.Signals(-exit_code).name}"
+    return f"exit code {exit_code}"

@@ -1,0 +1,159 @@
+"""Workers on a Ray cluster: actors, each a process of its own on a machine that has a core free."""
+
+import logging
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deepmad.search_spaces.errors import InputError, first_line
+from deepmad.tasks.calls import call_packed
+from deepmad.tasks.pool import STARTED, Lost
+
+OBJECT_STORE_BYTES = 100 * 2**20
+"""For the functions, items and values of a few calls at a time; Ray would take a third of the memory."""
+ANSWER_SECONDS = 5.0
+"""Time for a cluster's port to answer; Ray itself would try for a minute."""
+
+
+class _Caller:
+    """What an actor does."""
+
+    def start(self) -> bytes:
+        """Answer as soon as the actor runs."""
+        return STARTED
+
+    def call(self, function: bytes, item: bytes) -> bytes:
+        """Do a packed call."""
+        return call_packed(function, item)
+
+
+@dataclass(eq=False)
+class ActorWorker:
+    """An actor that does one call at a time, and the reference to the message it owes."""
+
+    actor: Any
+    message: Any
+
+    def begin(self, function: bytes, item: bytes) -> None:
+        """Let it do a packed call."""
+        self.message = self.actor.call.remote(function, item)
+
+    def end(self) -> None:
+        """Kill it; Ray finds it dead or alive."""
+        import ray
+
+        ray.kill(self.actor)
+
+
+class Cluster:
+    """A Ray as a place of workers; `cores` is how many it has.
+
+    Raises `InputError` where Ray is not installed, or none answers at the address.
+    """
+
+    def __init__(self, on: str, workers: int | None) -> None:
+        _set_environment()  # before the import, which reads some of it
+        try:
+            import ray
+        except ImportError as error:
+            raise InputError(f"on: {on} needs Ray, which is not installed: pip install 'deepmad[ray]'") from error
+
+        self._leave = _enter(on, workers)
+        self.cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        # Calls whose actor is lost are run again by the pool, which counts how often, and not by Ray.
+        self._callers = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Caller)
+
+    def start(self) -> ActorWorker:
+        """Return a worker that is being started: where and when, says Ray."""
+        actor = self._callers.remote()
+        return ActorWorker(actor, actor.start.remote())
+
+    def wait(self, workers: Sequence[ActorWorker], seconds: float | None) -> dict[ActorWorker, bytes | Lost]:
+        """Return all messages that are there, waiting for a first one for `seconds`."""
+        import ray
+
+        owed = {worker.message: worker for worker in workers}
+        ray.wait(list(owed), num_returns=1, timeout=seconds)
+        ready, _ = ray.wait(list(owed), num_returns=len(owed), timeout=0)
+        return {owed[message]: _received(message) for message in ready}
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        self._leave()
+
+
+def _received(message: Any) -> bytes | Lost:
+    """Return a message that is there, or how the actor was lost that owed it."""
+    import ray
+
+    try:
+        content: bytes = ray.get(message)
+    except ray.exceptions.RayError as error:
+        return Lost(first_line(error))
+    return content
+
+
+def _enter(on: str, workers: int | None) -> Callable[[], None]:
+    """Join a Ray or start one; return what leaves it again."""
+    import ray
+
+    if on == "ray" and ray.is_initialized():
+        return lambda: None  # whoever joined it in this program leaves it
+    address = os.environ.get("RAY_ADDRESS", "") if on == "ray" else on
+    if not address:
+        return _start(workers)
+    _check_answers(address)
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
+        raise InputError(f"{address}: cannot join the Ray there ({first_line(error)}); see docs/machines.md") from error
+    return ray.shutdown
+
+
+def _start(workers: int | None) -> Callable[[], None]:
+    """Start a Ray for this program alone, reached from this machine only; return what ends it."""
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # the path of a socket has 107 characters at most
+    ray.init(
+        "local",
+        num_cpus=workers,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        log_to_driver=False,  # standard output belongs to the caller
+        logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=folder,
+    )
+
+    def end() -> None:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    return end
+
+
+def _set_environment() -> None:
+    """Tell Ray, where the user does not, what it takes from the environment alone."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Workers see the GPUs, as processes of this machine do; Ray warns of the other setting, which it will give up.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+def _check_answers(address: str) -> None:
+    """Raise `InputError` for an address of no known form, or a client port where nothing answers."""
+    if not address.startswith("ray://"):
+        return  # host:port or auto of RAY_ADDRESS, which Ray checks itself
+    if (found := re.fullmatch(r"ray://([^\s:/]+):(\d{1,5})", address)) is None:
+        raise InputError(f"on: {address!r} is no address; choose ray://HOST:PORT (the port is 10001 by default)")
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"{address}: no Ray answers there ({first_line(error)}); start one with ray start --head, or run on local"
+        ) from error
