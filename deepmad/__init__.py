@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deepmad.engine.alternatives import with_alternatives
     from deepmad.engine.budgets import Budget
+    from deepmad.engine.evolution.fronts import Front, pareto_front
+    from deepmad.engine.evolution.settings import Evolution
     from deepmad.engine.explanation import explain
     from deepmad.engine.loop import design_measured
     from deepmad.engine.problems import Problem
-    from deepmad.engine.rows import Rows
+    from deepmad.engine.rows.settings import Rows
     from deepmad.engine.solutions import Solution, Status
     from deepmad.engine.solvers import CpSat, Interrupted, design
     from deepmad.profilers.errors import DeviceError
@@ -33,12 +35,14 @@ _HOMES = {
     "Budget": "deepmad.engine.budgets",
     "CpSat": "deepmad.engine.solvers",
     "DeviceError": "deepmad.profilers.errors",
+    "Evolution": "deepmad.engine.evolution.settings",
+    "Front": "deepmad.engine.evolution.fronts",
     "InputError": "deepmad.search_spaces.errors",
     "Interrupted": "deepmad.engine.solvers",
     "LatencyTable": "deepmad.profilers.tables",
     "Measurement": "deepmad.profilers.measurements",
     "Problem": "deepmad.engine.problems",
-    "Rows": "deepmad.engine.rows",
+    "Rows": "deepmad.engine.rows.settings",
     "Solution": "deepmad.engine.solutions",
     "Space": "deepmad.search_spaces.spaces",
     "Stage": "deepmad.search_spaces.architectures",
@@ -52,6 +56,7 @@ _HOMES = {
     "design": "deepmad.engine.solvers",
     "design_measured": "deepmad.engine.loop",
     "measure": "deepmad.profilers.measurements",
+    "pareto_front": "deepmad.engine.evolution.fronts",
     "presets": "deepmad.search_spaces.spaces",
     "space": "deepmad.search_spaces.spaces:load_space",
 }
@@ -70,10 +75,13 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "Problem",
     "CpSat",
     "Rows",
+    "Evolution",
     "design",
     "design_measured",
     "explain",
     "with_alternatives",
+    "pareto_front",
+    "Front",
     "Solution",
     "Status",
     "Interrupted",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from deepmad.engine.problems import Problem
     from deepmad.engine.progress import Progress, Report
     from deepmad.engine.solutions import Measured, Round, Solution
-    from deepmad.engine.solvers import CpSat
+    from deepmad.engine.solvers import CpSat, Solver
     from deepmad.profilers.measurements import Measurement
     from deepmad.profilers.tables import LatencyTable
     from deepmad.search_spaces.architectures import Architecture
@@ -45,7 +45,7 @@ class Wishes:
 
 def deliver(
     problem: "Problem",
-    settings: "CpSat",
+    settings: "Solver",
     wishes: Wishes,
     *,
     tables: "Sequence[LatencyTable]" = (),
@@ -82,11 +82,15 @@ def deliver(
     return DONE
 
 
-def _solve(problem: "Problem", settings: "CpSat", wishes: Wishes) -> "Solution":
+def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution":
     """Return the solution with everything wished for, all of it within the time limit."""
     from deepmad.engine.alternatives import with_alternatives
+    from deepmad.engine.evolution.settings import Evolution
     from deepmad.engine.explanation import explain
 
+    if isinstance(settings, Evolution):  # nothing more can be wished for: that takes a bound
+        with bar("designing", settings.time_limit or 0.0) as shown:
+            return _designed(problem, settings, wishes, _report(shown))
     began = time.monotonic()
     with bar("designing", settings.time_limit) as shown:
         solution = _designed(problem, _shared(settings, wishes.main_share), wishes, _report(shown))
@@ -115,7 +119,7 @@ def _shared(settings: "CpSat", share: float) -> "CpSat":
     )
 
 
-def _designed(problem: "Problem", settings: "CpSat", wishes: Wishes, report: "Report") -> "Solution":
+def _designed(problem: "Problem", settings: "Solver", wishes: Wishes, report: "Report") -> "Solution":
     """Return the solution, through the measured loop where there is a target to measure against."""
     from deepmad.engine.loop import design_measured
     from deepmad.engine.solvers import Interrupted, design

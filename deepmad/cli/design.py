@@ -1,11 +1,12 @@
 """`deepmad design`: the network of highest objective within a budget."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from deepmad.cli.delivery import Wishes, deliver, measurer
+from deepmad.cli.fronts import deliver_front
 from deepmad.cli.options import (
     Json,
     TableBackend,
@@ -17,9 +18,11 @@ from deepmad.cli.options import (
 )
 from deepmad.cli.output import warn
 from deepmad.cli.tables import Asked, load_tables
+from deepmad.search_spaces.errors import InputError
 
 if TYPE_CHECKING:
     from deepmad.engine.budgets import Budget
+    from deepmad.engine.solvers import CpSat, Solver
     from deepmad.search_spaces.spaces import Space
 
 _Text = str | None
@@ -59,7 +62,9 @@ def design(
             "A stem narrower than that keeps the multiples of its largest width."
         ),
     ] = None,
-    solver: Annotated[Literal["auto", "cpsat"], typer.Option(help="Which solver.")] = "auto",
+    solver: Annotated[
+        Literal["auto", "cpsat", "evolution"], typer.Option(help="Which solver; evolution proves no bound.")
+    ] = "auto",
     gap: Annotated[float, typer.Option(help="Relative gap at which to stop, 0.01 is 1 %.", min=0)] = 0.01,
     time_limit: Annotated[str, typer.Option(help="Time of one solve, everything included, e.g. 60 or 90s.")] = "60",
     deterministic_limit: Annotated[
@@ -67,6 +72,20 @@ def design(
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Cores (default: all).", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.", min=0)] = 0,
+    generations: Annotated[
+        int | None, typer.Option(help="Evolution: generations instead of time, for the same answer twice.", min=1)
+    ] = None,
+    population: Annotated[
+        int | None, typer.Option(help="Evolution: networks born in a generation of an island (800).", min=8)
+    ] = None,
+    islands: Annotated[int | None, typer.Option(help="Evolution: populations side by side (2).", min=1)] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Evolution: file to go on from, and to keep for going on after a kill.")
+    ] = None,
+    front: Annotated[
+        Literal["latency", "macs", "params", "memory"] | None,
+        typer.Option(help="Find the networks that trade the objective for this cost (evolution); -o takes a .csv file."),
+    ] = None,
     top: Annotated[
         int, typer.Option(help="Networks in all, within the gap of the best, that differ in two stages.", min=1)
     ] = 1,
@@ -85,7 +104,6 @@ def design(
 
     Example: deepmad design r18 --throughput 50/s
     """
-    del solver  # auto is cpsat: the program can express every limit there is an option for
     from deepmad.engine.problems import Problem
     from deepmad.engine.solvers import CpSat
     from deepmad.profilers.backends import find_backend
@@ -100,16 +118,52 @@ def design(
     asked = Asked(backend, precision, batch, threads)
     if measure and backend is not None:
         find_backend(backend, precision or "fp32")
-    needs_tables = table or budget.latency_seconds(1) is not None
+    needs_tables = table or front == "latency" or budget.latency_seconds(1) is not None
     tables = load_tables(table or [], space, chosen.name, asked) if needs_tables else ()
     conditions = asked.completed(tables)
     problem = Problem(
         chosen, budget, tables or None, objective, classes, resolution, conditions.batch, conditions.precision
     )
-    settings = CpSat(quantity(time_limit, "seconds", "--time-limit"), gap, workers, seed, deterministic_limit)
+    seconds = quantity(time_limit, "seconds", "--time-limit")
+    evolving = {"generations": generations, "population": population, "islands": islands, "checkpoint": checkpoint}
+    settings = _solver(solver, CpSat(seconds, gap, workers, seed, deterministic_limit), evolving, front)
+    _check_wishes(settings, front, measure, explain or top > 1)
+    if front is not None:
+        return deliver_front(problem, settings, front, output, json)
     measuring = measurer(conditions, len(tables)) if measure else None
     wishes = Wishes(measuring, rounds, top, explain)
     return deliver(problem, settings, wishes, tables=tables, output=output, json=json)
+
+
+def _solver(name: str, exact: "CpSat", evolving: dict[str, Any], front: _Text) -> "Solver":
+    """Return the settings of the solver asked for; `evolving` are those that only an evolution has.
+
+    Raises `InputError` where one of them is given to another solver.
+    """
+    from deepmad.engine.evolution.settings import Evolution
+
+    if name == "cpsat" and front is not None:
+        raise InputError("--front: it needs --solver evolution")
+    given = {option: value for option, value in evolving.items() if value is not None}
+    if name == "evolution" or front is not None:
+        if exact.deterministic_limit is not None:
+            raise InputError("--deterministic-limit: it counts the work of cpsat; evolution has --generations")
+        return Evolution(exact.time_limit, seed=exact.seed, workers=exact.workers, **given)
+    for option in given:
+        raise InputError(f"--{option}: it needs --solver evolution")
+    return exact  # auto: the exact program can express every limit there is an option for
+
+
+def _check_wishes(settings: "Solver", front: _Text, measure: bool, more: bool) -> None:
+    """Raise `InputError` for what cannot be had together; `more` are networks or explanations beside the best one."""
+    from deepmad.engine.evolution.settings import Evolution
+
+    if front is not None and (measure or more):
+        raise InputError("--front: it gives many networks; leave --measure, --explain and --top out")
+    if isinstance(settings, Evolution) and more:
+        raise InputError("--solver evolution: --explain and --top need a bound, which only cpsat has")
+    if isinstance(settings, Evolution) and measure and settings.checkpoint is not None:
+        raise InputError("--checkpoint: every round of --measure is another problem; leave one of them out")
 
 
 def _budget(

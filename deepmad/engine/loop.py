@@ -13,7 +13,7 @@ from deepmad.engine.nearest import Nearest, nearest
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Report
 from deepmad.engine.solutions import LimitUse, Measured, Round, Solution, Status, found
-from deepmad.engine.solvers import CpSat, Interrupted, design
+from deepmad.engine.solvers import Interrupted, Solver, design
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
@@ -37,7 +37,7 @@ class _Loop:
     """What stays the same from round to round; `target` is in seconds for one batch."""
 
     problem: Problem
-    solver: CpSat
+    solver: Solver
     measure: Measure
     target: float
     report: Report | None
@@ -45,7 +45,7 @@ class _Loop:
 
 def design_measured(
     problem: Problem,
-    solver: CpSat,
+    solver: Solver,
     measure: Measure,
     *,
     rounds: int = 6,
@@ -137,7 +137,7 @@ def _fastest(loop: _Loop, solution: Solution) -> Nearest | None:
         return nearest(
             loop.problem,
             "latency_seconds",
-            seconds=max(loop.solver.time_limit, LEAST_SECONDS),
+            seconds=max(loop.solver.time_limit or 0.0, LEAST_SECONDS),
             workers=loop.solver.info.workers,
             seed=loop.solver.seed,
         )

@@ -13,17 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from os import cpu_count
-from typing import TYPE_CHECKING
 
+from deepmad.engine.evolution.settings import Evolution
 from deepmad.engine.nearest import Nearest, clash_message, nearest_each
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Race, Report
+from deepmad.engine.rows.settings import Rows
 from deepmad.engine.solutions import LimitUse, Solution, SolverInfo, Status, found
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 
-if TYPE_CHECKING:
-    from deepmad.engine.rows import Rows
 
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
@@ -76,6 +75,9 @@ class CpSat:
         return SolverInfo("cpsat", version("ortools"), self.seed, self.workers or cpu_count() or 1)
 
 
+Solver = CpSat | Evolution | Rows
+
+
 class Interrupted(KeyboardInterrupt):
     """An interrupt during a solve; `solution` is the best so far."""
 
@@ -86,7 +88,7 @@ class Interrupted(KeyboardInterrupt):
 
 def design(
     problem: Problem,
-    solver: "CpSat | Rows | None" = None,
+    solver: Solver | None = None,
     *,
     starts: Sequence[Architecture] = (),
     report: Report | None = None,
@@ -94,16 +96,20 @@ def design(
     """Return the network of highest objective, with a proven bound on how far from the optimum it is.
 
     Where strides are a choice, and with `Rows` as the solver, `design_rows` decides between the rows of block kinds and
-    strides. `starts` are networks to begin from; `report` is told of progress. Never raises for limits that cannot
+    strides. An `Evolution` proves no bound: its solution is feasible, or unknown where it found no network.
+    `starts` are networks to begin from; `report` is told of progress. Never raises for limits that cannot
     be met: the solution's status says so. Raises `Interrupted` (a `KeyboardInterrupt`) with the best so
     far on an interrupt.
     """
-    solver = solver or CpSat()
-    if not isinstance(solver, CpSat) or not problem.space.strides_fixed:
-        from deepmad.engine.rows import Rows, design_rows
+    if isinstance(solver, Rows) or not problem.space.strides_fixed:
+        from deepmad.engine.rows.loop import design_rows
 
-        settings = Rows.of(solver) if isinstance(solver, CpSat) else solver
-        return design_rows(problem, settings, starts=starts, report=report)
+        return design_rows(problem, Rows.of(solver or CpSat()), starts=starts, report=report)
+    if isinstance(solver, Evolution):
+        from deepmad.engine.evolution.solving import evolve
+
+        return evolve(problem, solver, starts=starts, report=report)
+    solver = solver or CpSat()
     run = _Solve(problem, solver, Race(problem, solver.gap, report, time.monotonic()))
     try:
         with _imports_interrupted():

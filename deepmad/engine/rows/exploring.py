@@ -1,11 +1,12 @@
 """Exploring rows: an evolution that keeps many rows alive, and remembers the best network of each that it met."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from deepmad.engine.evolution.settings import Evolution
 from deepmad.engine.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.population.genomes import Coding, Genomes
 from deepmad.engine.population.tables import Floats
@@ -29,13 +30,17 @@ KEPT = 50
 
 @dataclass(frozen=True)
 class Exploration:
-    """What to explore: a problem with one stride a stage; how long: `seconds`, or `generations` where that is None."""
+    """What to explore: a problem with one stride a stage; how long: `seconds`, or `generations` where that is None.
+
+    `evolution` explores in the place of the one in here, for as long or for its own number of generations.
+    """
 
     problem: Problem
     seed: int
     seconds: float | None
     generations: int
     starts: tuple[Architecture, ...] = ()
+    evolution: Evolution | None = None
 
 
 def explore(wish: Exploration) -> list[Architecture]:
@@ -43,6 +48,8 @@ def explore(wish: Exploration) -> list[Architecture]:
 
     Deterministic for a seed where the seconds are None.
     """
+    if wish.evolution is not None:
+        return _evolved(wish, wish.evolution)
     end = None if wish.seconds is None else time.monotonic() + wish.seconds
     evaluator = Evaluator(wish.problem)
     coding, rng = evaluator.coding, np.random.default_rng(wish.seed)
@@ -63,6 +70,16 @@ def explore(wish: Exploration) -> list[Architecture]:
         born = _stirred(coding, rng, children(coding, rng, elite.genomes, POPULATION))
         elite = joined(elite, trials(born))
     return [network for network in archive.networks(KEPT) if not wish.problem.broken(network)]
+
+
+def _evolved(wish: Exploration, evolution: Evolution) -> list[Architecture]:
+    """Return the best network that an evolution met, in a list of its own."""
+    from deepmad.engine.evolution.solving import evolve
+
+    seconds = None if evolution.generations is not None else wish.seconds or evolution.time_limit
+    solver = replace(evolution, time_limit=seconds, seed=wish.seed, workers=1, on="local")
+    network = evolve(wish.problem, solver, starts=wish.starts).architecture
+    return [] if network is None else [network]
 
 
 def _stirred(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genomes:

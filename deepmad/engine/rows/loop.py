@@ -26,7 +26,9 @@ from deepmad.search_spaces.rows import row_of
 from deepmad.tasks import Failed, Outcome, Tasks, open_tasks
 
 EXPLORED_SHARE, LEAST_EXPLORED_SECONDS, MOST_EXPLORED_SECONDS = 0.2, 0.3, 10.0
-"""Evolution's share of the time, and its seconds a layout at least and at most."""
+"""The share of the time for exploring rows, and its seconds a layout at least and at most."""
+EVOLVED_SHARE = 0.6
+"""The same share where an evolution is asked for."""
 GENERATIONS = 30
 """Generations a layout under a limit in units of work."""
 FAMILY_SECONDS, ROW_SECONDS, SOLVE_SECONDS = 5.0, 2.0, 4.0
@@ -115,9 +117,11 @@ class _Loop:
         self.race.doing = "exploring rows"
         nodes, seconds = self.waiting, None
         if self.limit is None:
-            share = EXPLORED_SHARE * max(self.left, 0.0) * self.workers
+            part = EXPLORED_SHARE if self.settings.evolution is None else EVOLVED_SHARE
+            share = part * max(self.left, 0.0) * self.workers
             nodes = nodes[:: math.ceil(len(nodes) * LEAST_EXPLORED_SECONDS / max(share, LEAST_EXPLORED_SECONDS))]
-            seconds = min(max(share / len(nodes), LEAST_EXPLORED_SECONDS), MOST_EXPLORED_SECONDS)
+            most = MOST_EXPLORED_SECONDS if self.settings.evolution is None else math.inf
+            seconds = min(max(share / len(nodes), LEAST_EXPLORED_SECONDS), most)
         wishes = [self.exploration(node, place, seconds) for place, node in enumerate(nodes)]
         for _, outcome in tasks.run(explore, wishes):
             if isinstance(outcome, Failed):
@@ -129,7 +133,7 @@ class _Loop:
     def exploration(self, node: Node, place: int, seconds: float | None) -> Exploration:
         """Return what to explore in a layout."""
         problem, seed = node.family.part_of(self.problem), self.settings.seed + place
-        return Exploration(problem, seed, seconds, GENERATIONS, self.starts(node))
+        return Exploration(problem, seed, seconds, GENERATIONS, self.starts(node), self.settings.evolution)
 
     def starts(self, node: Node) -> tuple[Architecture, ...]:
         """Return the best network met of a family, where there is one."""

@@ -2,9 +2,17 @@
 
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
+from deepmad.engine.evolution.settings import Evolution
 from deepmad.engine.solutions import SolverInfo
-from deepmad.engine.solvers import CpSat
+from deepmad.search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from deepmad.engine.solvers import CpSat, Solver
+
+EVOLVED_UNITS = 1.0
+"""Units of work for bounds after an evolution that is limited in generations."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +22,8 @@ class Rows:
     `time_limit` is in wall-clock seconds, everything included; `deterministic_limit`, in the exact solver's units of
     work, replaces it and, with one worker, gives the same answer twice for a `seed`. `gap` is the relative gap, over
     all rows, at which the solve ends. `workers` processes take a piece of work each, on this machine ("local"; its
-    cores by default) or on a cluster ("ray"). Raises `InputError`.
+    cores by default) or on a cluster ("ray"). `evolution` explores each layout of strides in the place of the quick
+    one that is built in; of its time each layout gets a share. Raises `InputError`.
     """
 
     time_limit: float = 60.0
@@ -23,18 +32,39 @@ class Rows:
     seed: int = 0
     deterministic_limit: float | None = None
     on: str = "local"
+    evolution: Evolution | None = None
 
     def __post_init__(self) -> None:
         _ = self.exact  # its settings are checked there, once for all solvers
 
     @staticmethod
-    def of(solver: CpSat) -> "Rows":
-        """Return the settings that give every row together what `solver` gives one problem."""
+    def of(solver: "Solver") -> "Rows":
+        """Return the settings that give all rows together what `solver` gives one problem.
+
+        Raises `InputError` for an evolution with a checkpoint.
+        """
+        if isinstance(solver, Rows):
+            return solver
+        if isinstance(solver, Evolution):
+            if solver.checkpoint is not None:
+                raise InputError("checkpoint: over a choice of strides there is none; fix the strides, or leave it out")
+            limited = solver.generations is not None
+            return Rows(
+                solver.time_limit or Rows.time_limit,
+                solver.gap,
+                solver.workers,
+                solver.seed,
+                EVOLVED_UNITS if limited else None,
+                solver.on,
+                solver,
+            )
         return Rows(solver.time_limit, solver.gap, solver.workers, solver.seed, solver.deterministic_limit)
 
     @property
-    def exact(self) -> CpSat:
+    def exact(self) -> "CpSat":
         """The same settings for the exact solver."""
+        from deepmad.engine.solvers import CpSat
+
         return CpSat(self.time_limit, self.gap, self.workers, self.seed, self.deterministic_limit)
 
     @property

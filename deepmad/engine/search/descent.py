@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from deepmad.engine.population.evaluation import Evaluator
 from deepmad.engine.population.genomes import Coding, Genomes
-from deepmad.engine.search.trials import Trial, Trials
+from deepmad.engine.search.trials import Trial
 from deepmad.engine.search.variation import with_width
 
 BATCH = 8192
@@ -18,6 +20,19 @@ MANY_CHOICES = 32
 """Choices from which on a gene is moved by more than `NEAR` steps."""
 MOST_NEIGHBOURS = 200_000
 IMPROVEMENT = 1e-9
+
+
+class Judge(Protocol):
+    """What scores genomes for a descent: `Trials`, or anything that does the same."""
+
+    evaluator: Evaluator
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+
+    def __call__(self, genomes: Genomes) -> Trial:
+        """Return `genomes`, shape (networks, genes), repaired and scored."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +78,7 @@ def neighbourhood(coding: Coding, rng: np.random.Generator, genes: Sequence[int]
     return Neighbourhood(chosen, *groups)
 
 
-def descend(trials: Trials, around: Neighbourhood, start: Trial, *, deep: bool) -> Trial:
+def descend(trials: Judge, around: Neighbourhood, start: Trial, *, deep: bool) -> Trial:
     """Return the local optimum that better neighbours lead to from `start`, one network.
 
     `deep` looks at triples where no pair is better. Ends early where the time is up.
@@ -74,7 +89,7 @@ def descend(trials: Trials, around: Neighbourhood, start: Trial, *, deep: bool) 
     return point
 
 
-def _better(trials: Trials, around: Neighbourhood, point: Trial, *, deep: bool) -> Trial | None:
+def _better(trials: Judge, around: Neighbourhood, point: Trial, *, deep: bool) -> Trial | None:
     for neighbours in _neighbours(trials.evaluator.coding, around, point.genomes[0], deep=deep):
         if trials.over:
             return None

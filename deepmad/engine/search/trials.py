@@ -61,15 +61,27 @@ class Trial:
         Where that leaves fewer than `count`, the best of the others fill up. Of networks with equal scores
         one is taken.
         """
-        order = np.argsort(-self.scores, kind="stable")[: 6 * count]
-        _, first = np.unique(self.scores[order], return_index=True)
-        order = order[np.sort(first)]
-        crowded = np.array(_rank(_keys(self.genomes[order], genes)) >= share)
-        chosen = np.concatenate([np.flatnonzero(~crowded), np.flatnonzero(crowded)])[:count]
-        return self.rows(order[np.sort(chosen)])
+        order = np.argsort(-self.scores, kind="stable")
+        return self.rows(spread(order, self.scores, self.genomes, genes, count, share))
 
 
-def _keys(genomes: Genomes, genes: Sequence[int]) -> npt.NDArray[np.intp]:
+def spread(
+    order: npt.NDArray[np.intp], scores: Floats, genomes: Genomes, genes: Sequence[int], count: int, share: int
+) -> npt.NDArray[np.intp]:
+    """Return up to `count` rows of `order`, best first, at most `share` with the same values of `genes` first.
+
+    Where that leaves fewer than `count`, the best of the others fill up. Of networks with equal scores
+    one is taken.
+    """
+    order = order[: 6 * count]
+    _, first = np.unique(scores[order], return_index=True)
+    order = order[np.sort(first)]
+    crowded = np.array(_rank(genome_keys(genomes[order], genes)) >= share)
+    chosen = np.concatenate([np.flatnonzero(~crowded), np.flatnonzero(crowded)])[:count]
+    return order[np.sort(chosen)]
+
+
+def genome_keys(genomes: Genomes, genes: Sequence[int]) -> npt.NDArray[np.intp]:
     """Return a number for each network, (networks,), that is the same where the values of `genes` are."""
     key = np.zeros(len(genomes), dtype=np.intp)
     for gene in genes:

@@ -26,10 +26,19 @@ def random_genomes(coding: Coding, rng: np.random.Generator, count: int) -> Geno
 
 def children(coding: Coding, rng: np.random.Generator, elite: Genomes, count: int) -> Genomes:
     """Return `count` genomes crossed from `elite` (best first) and changed."""
+    return varied(coding, rng, crossed(rng, *paired(rng, elite, count)))
+
+
+def paired(rng: np.random.Generator, elite: Genomes, count: int) -> tuple[Genomes, Genomes]:
+    """Return `count` pairs drawn from `elite` (best first): of each the first leans to the best, the other is any."""
     one = elite[(len(elite) * rng.random(count) ** 2).astype(np.intp)]
-    other = elite[rng.integers(0, len(elite), count)]
-    crossed = rng.random(one.shape) < rng.choice([0.0, 0.0, 0.2, 0.5], (count, 1))
-    return varied(coding, rng, np.where(crossed, other, one))
+    return one, elite[rng.integers(0, len(elite), count)]
+
+
+def crossed(rng: np.random.Generator, one: Genomes, other: Genomes) -> Genomes:
+    """Return `one` with genes from `other`, none in half of the genomes, a fifth or half in the rest."""
+    taken = rng.random(one.shape) < rng.choice([0.0, 0.0, 0.2, 0.5], (len(one), 1))
+    return np.where(taken, other, one)
 
 
 def varied(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genomes:

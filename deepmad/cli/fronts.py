@@ -1,0 +1,92 @@
+"""What `deepmad design --front` does: the networks that trade the objective for one cost, as CSV and picture."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepmad.cli.output import DONE, INTERRUPTED, MISSED, Bar, bar, emit_json, out, say, warn
+from deepmad.cli.render import plain_table
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import check_writable
+from deepmad.search_spaces.units import human
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from deepmad.engine.evolution.fronts import Front
+    from deepmad.engine.problems import Problem
+    from deepmad.engine.progress import Progress
+    from deepmad.engine.solvers import Solver
+
+SHOWN = 12
+"""Networks of a front that are printed, evenly along it."""
+
+
+def deliver_front(problem: "Problem", settings: "Solver", cost: str, output: Path | None, json: bool) -> int:
+    """Find a front, write it as CSV with an SVG picture beside it, print it; return the exit code.
+
+    Raises `InputError` where the file is no .csv or cannot be written.
+    """
+    from deepmad.engine.evolution.fronts import COSTS, FrontInterrupted, pareto_front
+    from deepmad.engine.evolution.settings import Evolution
+
+    assert isinstance(settings, Evolution), "no other solver finds fronts"
+    if output is not None:
+        if output.suffix != ".csv":
+            raise InputError(f"-o: {output} ends in {output.suffix or 'nothing'}; a front is written as .csv")
+        check_writable(output)
+    against = next(name for name in COSTS if name.startswith(cost))
+    try:
+        with bar("looking for a front", settings.time_limit or 0.0) as shown:
+            front = pareto_front(problem, against, settings, report=partial(_report, shown))
+    except FrontInterrupted as interrupt:
+        _tell(interrupt.front, output, json)
+        return INTERRUPTED
+    return _tell(front, output, json)
+
+
+def _report(shown: Bar, progress: "Progress") -> None:
+    best = "none yet" if progress.best is None else f"{progress.best:,.1f}"
+    shown.update(progress.seconds, f"{progress.doing}: highest objective {best}, {progress.seconds:.1f} s")
+
+
+def _tell(front: "Front", output: Path | None, json: bool) -> int:
+    """Write and print a front; return the exit code."""
+    if not front.points:
+        say("error: no network was found that keeps every limit; give more time or loosen a limit")
+    elif output is not None:
+        front.to_csv(output)
+        _draw(front, output.with_suffix(".svg"))
+    if json:
+        emit_json(front.to_dict())
+    elif front.points:
+        out().print(_table(front))
+    if front.points and output is not None and not json:
+        say(f"{len(front.points)} networks written to {output}")
+    return DONE if front.points else MISSED
+
+
+def _draw(front: "Front", path: Path) -> None:
+    """Draw a front; without the library for it there is a warning and no picture."""
+    try:
+        front.plot(path)
+    except InputError as error:
+        warn(str(error))
+
+
+def _table(front: "Front") -> "Table":
+    """Return some of the networks as a table, evenly along the front."""
+    from deepmad.engine.limits import KINDS
+
+    count = len(front.points)
+    places = sorted({round(place * (count - 1) / (SHOWN - 1)) for place in range(SHOWN)})
+    rows = [
+        [
+            f"{point.objective:,.1f}",
+            human(point.used, KINDS[front.against]),
+            " ".join(str(stage.depth) for stage in point.architecture.stages),
+            " ".join(str(stage.out) for stage in point.architecture.stages),
+        ]
+        for point in (front.points[place] for place in places)
+    ]
+    return plain_table(["objective", front.against, "depths", "outs"], rows)

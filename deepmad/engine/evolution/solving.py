@@ -1,0 +1,54 @@
+"""`evolve(problem, solver)`: the best network that an evolution found, recounted; without a bound."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deepmad.engine.evolution.running import Run, Screen
+from deepmad.engine.evolution.settings import Evolution
+from deepmad.engine.problems import Problem
+from deepmad.engine.progress import Report
+from deepmad.engine.solutions import LimitUse, Solution, Status, found
+from deepmad.engine.solvers import Interrupted
+from deepmad.search_spaces.architectures import Architecture
+
+
+def evolve(
+    problem: Problem,
+    solver: Evolution | None = None,
+    *,
+    starts: Sequence[Architecture] = (),
+    report: Report | None = None,
+    screen: Screen | None = None,
+) -> Solution:
+    """Return the network of highest objective that was found; its status is feasible, or unknown without one.
+
+    `starts` are networks to begin from, `screen` tells limits that no other code knows: a network counts as found only
+    once it returned 0 for it. `report` is told of progress. Raises `InputError` for a checkpoint that cannot be used,
+    and `Interrupted` with the best so far on an interrupt.
+    """
+    run = Run(problem, solver or Evolution(), report, screen=screen, starts=starts)
+    try:
+        run.go()
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(_solution(run)) from interrupt
+    return _solution(run)
+
+
+def _solution(run: Run) -> Solution:
+    """Return the solution around the best network so far."""
+    race, info = run.race, run.solver.info
+    if race.network is not None:
+        solution = found(race.problem, race.network, math.inf, gap=run.solver.gap, solver=info, seconds=race.seconds)
+        return replace(solution, message="the network keeps every limit; an evolution proves no bound on the optimum")
+    if not run.machine.repair.possible:
+        why = "the rules of the space leave none"
+    else:
+        why = f"none was met in {run.state.generation:,} generations ({race.seconds:.0f} s)"
+    return Solution(
+        Status.UNKNOWN,
+        f"no network was found: {why}; give more time or loosen a limit",
+        info,
+        race.seconds,
+        limits={name: LimitUse(limit, None) for name, limit in race.problem.limits().items()},
+    )

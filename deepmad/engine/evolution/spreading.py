@@ -1,0 +1,90 @@
+"""An island's epoch towards a front of objective against one cost: NSGA-II, and a climb below a drawn cost.
+
+The generations spread networks along the front; alone they stay some percent below it. So every epoch also climbs
+towards the highest objective below a cost drawn from the front's range, and what it meets joins the population.
+"""
+
+import time
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from deepmad.engine.evolution.climbing import BEGUN, generator_at
+from deepmad.engine.evolution.islands import (
+    SHOWN,
+    Island,
+    Machine,
+    Record,
+    best_of,
+    generations,
+    record,
+    spread_survivors,
+    toolbox,
+)
+from deepmad.engine.evolution.judging import Judged, Verdicts, as_trial, joined
+from deepmad.engine.evolution.nondominated import front_survivors, fronts, tournament
+from deepmad.engine.population.genomes import Genomes
+from deepmad.engine.search.descent import descend
+from deepmad.engine.search.variation import random_genomes
+
+UNCAPPED = 0.1
+"""Share of the climbs without a cost: they look for the front's upper end."""
+NEAR = 60
+"""Networks of the front, next below the cost drawn, that a climb begins from."""
+CLIMB = 20
+"""Generations of a climb."""
+
+
+def spread(
+    machine: Machine, island: Island, verdicts: Verdicts, size: int, count: int, seconds: float | None
+) -> tuple[Island, Record]:
+    """Return the island after an epoch of `count` generations of `size` networks, and a line for the log.
+
+    Ends early where `seconds` are over; None is no end.
+    """
+    rng = generator_at(island.generator)
+    end = None if seconds is None else time.monotonic() + seconds
+    judge = machine.judge(verdicts, end)
+    box = toolbox(judge, rng, size, partial(front_survivors, count=size), tournament)
+    first = island.population
+    if not len(first):
+        first = random_genomes(machine.coding, rng, BEGUN * size)
+    population = box.survive(judge.judged(np.concatenate([first, island.optima])))
+    population = generations(box, judge, population, count)
+    climbed = judge.judged(_climbed(machine, verdicts, rng, population, size, end))
+    population = box.survive(joined(population, climbed))
+    island = replace(
+        island,
+        population=population.genomes,
+        optima=_sparse(population),
+        shown=best_of(population, SHOWN).genomes,
+        generation=island.generation + count,
+        generator=rng.bit_generator.state,
+    )
+    return island, record(island, judge, population)
+
+
+def _climbed(
+    machine: Machine, verdicts: Verdicts, rng: np.random.Generator, population: Judged, size: int, end: float | None
+) -> Genomes:
+    """Return the networks that a climb below a cost drawn from the front's range came to."""
+    feasible = population.rows(population.feasible)
+    if not len(feasible):
+        return population.genomes[:0]
+    front = feasible.rows(next(fronts(feasible.values, feasible.used)))
+    drawn = float(np.exp(rng.uniform(*np.log(front.used[[0, -1]]))))
+    cap = None if rng.random() < UNCAPPED else max(drawn, float(front.used[0]))
+    below = front if cap is None else front.rows(front.used <= cap)
+    judge = machine.judge(verdicts, end, cap)
+    box = toolbox(judge, rng, size, spread_survivors(machine.coding))
+    climbed = generations(box, judge, box.survive(judge.judged(below.genomes[-NEAR:])), CLIMB)
+    if not climbed.feasible[0]:
+        return climbed.genomes
+    optimum = descend(judge, machine.around, as_trial(climbed.rows(np.array([0]))), deep=False)
+    return np.concatenate([optimum.genomes, climbed.genomes])
+
+
+def _sparse(population: Judged) -> Genomes:
+    """Return the networks with which the next island shares its front, those of the least crowded places."""
+    return population.genomes[population.feasible][:SHOWN]

@@ -1,0 +1,198 @@
+"""Fronts: non-dominated sorting against DEAP's, and NSGA-II against the fronts of small spaces; the command line."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from deap import base
+from deap.tools import emo
+
+from deepmad.cli.app import run
+from deepmad.cli.schema import schema_of
+from deepmad.engine.budgets import Budget
+from deepmad.engine.evolution.fronts import COSTS, Cost, Front, FrontInterrupted, pareto_front
+from deepmad.engine.evolution.nondominated import crowding, fronts, hypervolume
+from deepmad.engine.evolution.settings import Evolution
+from deepmad.engine.problems import Problem
+from deepmad.engine.progress import Progress
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+from tests.brute_force import Counted, count
+from tests.catalogue import EXAMPLES, StairTable, small_space
+
+SMALL = str(EXAMPLES / "small.yaml")
+QUICK = Evolution(generations=60, population=100, workers=1)
+
+
+class Fitness(base.Fitness):  # type: ignore[misc]
+    """DEAP's fitness of a high objective and a low cost."""
+
+    weights = (1.0, -1.0)
+
+
+class Individual:
+    """What DEAP sorts: anything with a fitness."""
+
+    def __init__(self, row: int, value: float, used: float) -> None:
+        self.row, self.fitness = row, Fitness((value, used))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fronts_and_crowding_are_those_of_deap(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, used = rng.random(120), rng.permutation(120) / (1 + seed)
+    if seed % 2:
+        values = values + 0.02 * used  # a long first front
+    individuals = [Individual(*each) for each in zip(range(120), values.tolist(), used.tolist(), strict=True)]
+    theirs = emo.sortNondominated(individuals, 120)
+    ours = list(fronts(values, used))
+    assert [sorted(front.tolist()) for front in ours] == [sorted(one.row for one in front) for front in theirs]
+    for front, same in zip(ours, theirs, strict=True):
+        emo.assignCrowdingDist(same)
+        distances = {one.row: 2 * one.fitness.crowding_dist for one in same}  # theirs are means over the objectives
+        assert crowding(values[front], used[front]) == pytest.approx([distances[row] for row in front.tolist()])
+
+
+def test_of_equal_networks_each_stands_in_a_front_of_its_own() -> None:
+    values, used = np.array([1.0, 2.0, 1.0, 2.0]), np.array([5.0, 5.0, 4.0, 5.0])
+    assert [front.tolist() for front in fronts(values, used)] == [[2, 1], [3], [0]]
+
+
+def test_the_hypervolume_is_the_area_of_the_stairs() -> None:
+    values, used = np.array([3.0, 1.0, 2.0, 0.5]), np.array([4.0, 1.0, 2.0, 9.0])
+    assert hypervolume(values, used, (0.0, 5.0)) == 1 * 1 + 2 * 2 + 3 * 1
+    assert hypervolume(values, used, (2.5, 4.5)) == 0.5 * 0.5
+    assert hypervolume(values, used, (3.0, 9.0)) == 0
+
+
+def problem_of(**limits: float | None) -> Problem:
+    space = small_space()
+    space = replace(space, stem=replace(space.stem, out=(16,)))
+    return Problem(space, replace(Budget.of(space), **limits), StairTable())
+
+
+@pytest.fixture(scope="module")
+def counted() -> Counted:
+    """Every network of the space."""
+    return count(problem_of())
+
+
+@pytest.mark.parametrize("against", COSTS)
+def test_a_front_comes_near_the_one_of_all_networks(against: Cost, counted: Counted) -> None:
+    problem = problem_of(latency=0.0006)
+    front = pareto_front(problem, against, QUICK)
+    feasible = counted.feasible(problem)
+    values, used = counted.objectives["paper"][feasible], counted.used[against][feasible].astype(float)
+    first = next(fronts(values, used))
+    best = dict(zip(used[first].tolist(), values[first].tolist(), strict=True))
+    objectives = [point.objective for point in front.points]
+    assert objectives == sorted(set(objectives))
+    assert [point.used for point in front.points] == sorted({point.used for point in front.points})
+    for point in front.points:
+        assert problem.broken(point.architecture) == []
+        assert point.objective == problem.value(point.architecture)
+        highest = max(value for cost, value in best.items() if cost <= point.used)
+        assert point.objective <= highest + 1e-9 * abs(highest)
+    reference = (float(values[first].min()) - 1.0, 1.01 * float(used[first].max()))
+    assert front.hypervolume(reference) >= 0.99 * hypervolume(values, used, reference)
+
+
+def test_a_front_does_not_depend_on_workers_and_goes_on(tmp_path: Path) -> None:
+    settings = Evolution(generations=20, population=40, seed=2)
+    one = pareto_front(problem_of(), "macs", replace(settings, workers=1))
+    two = pareto_front(problem_of(), "macs", replace(settings, workers=2))
+    half = replace(settings, generations=10, workers=1, checkpoint=tmp_path / "front.json")
+    pareto_front(problem_of(), "macs", half)
+    resumed = pareto_front(problem_of(), "macs", replace(half, generations=20))
+    assert one.points == two.points == resumed.points
+    with pytest.raises(InputError, match=r"another against \(macs, now params\)"):
+        pareto_front(problem_of(), "params", half)
+
+
+def test_a_front_of_limits_that_cannot_be_met_is_empty() -> None:
+    front = pareto_front(problem_of(macs=1000.0), "params", replace(QUICK, generations=5))
+    assert front.points == ()
+    assert front.hypervolume((0.0, 1e9)) == 0
+
+
+def test_an_interrupt_brings_the_front_so_far() -> None:
+    def stop(progress: Progress) -> None:
+        if progress.best is not None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(FrontInterrupted) as caught:
+        pareto_front(problem_of(), "macs", QUICK, report=stop)
+    assert caught.value.front.points
+
+
+def test_misuse_is_told() -> None:
+    with pytest.raises(InputError, match="against: 'joules' is unknown; choose from latency_seconds, macs"):
+        pareto_front(problem_of(), "joules", QUICK)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="needs a latency table"):
+        pareto_front(replace(problem_of(), table=None), "latency_seconds", QUICK)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+EVOLVING = ["--generations", "20", "--population", "60", "--workers", "1"]
+
+
+def test_the_command_writes_a_front_and_its_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "front.csv"
+    assert run(["design", SMALL, "--front", "macs", "-o", str(path), "--json", *EVOLVING]) == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    rows = rows_of(path)
+    assert len(rows) == len(document["points"]) > 3
+    for row, point in zip(rows, document["points"], strict=True):
+        assert float(row["objective"]) == point["objective"]
+        assert float(row["macs"]) == point["used"]
+        assert Architecture.from_dict(json.loads(row["architecture"])).to_dict() == point["architecture"]
+    assert (tmp_path / "front.svg").read_text(encoding="utf-8").startswith("<?xml")
+    assert run(["design", SMALL, "--front", "memory", *EVOLVING]) == 0
+    assert "memory_bytes" in capsys.readouterr().out
+
+
+def test_the_command_designs_by_evolution(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = ["--checkpoint", str(tmp_path / "state.json"), "--islands", "1"]
+    assert run(["design", SMALL, "--solver", "evolution", "--json", *EVOLVING, *checkpoint]) == 0
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    jsonschema.validate(document, schema_of("solution"))
+    assert document["status"] == "feasible"
+    assert document["solver"]["name"] == "evolution"
+    assert "no bound" in told.err
+    assert (tmp_path / "state.json").exists()
+    assert run(["design", SMALL, "--solver", "evolution", "--macs", "1000", *EVOLVING]) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--generations", "5"], "--generations: it needs --solver evolution"),
+        (["--solver", "cpsat", "--islands", "2"], "--islands: it needs --solver evolution"),
+        (["--solver", "cpsat", "--front", "macs"], "--front: it needs --solver evolution"),
+        (["--front", "macs", "--top", "2"], "--front: it gives many networks"),
+        (["--front", "macs", "-o", "front.json"], "a front is written as .csv"),
+        (["--solver", "evolution", "--explain"], "need a bound"),
+        (["--solver", "evolution", "--deterministic-limit", "1"], "--deterministic-limit"),
+        (["--solver", "evolution", "--measure", "--checkpoint", "x.json"], "--checkpoint"),
+    ],
+)
+def test_options_that_do_not_go_together(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["design", SMALL, *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_an_empty_front_can_be_told(tmp_path: Path) -> None:
+    settings = replace(QUICK, generations=1)
+    front = Front("macs", (), settings.info, 1.0)
+    front.to_csv(tmp_path / "empty.csv")
+    assert rows_of(tmp_path / "empty.csv") == []
+    assert front.to_dict()["points"] == []
