@@ -14,7 +14,7 @@ from benchmarks.conditions import write_results
 from deepmad.cli.render import plain_table
 from deepmad.engine.budgets import Budget
 from deepmad.engine.problems import Problem
-from deepmad.engine.rows import Rows
+from deepmad.engine.rows.settings import Rows
 from deepmad.engine.solutions import Solution
 from deepmad.engine.solvers import CpSat, design
 from deepmad.search_spaces.blocks import BLOCKS

@@ -7,7 +7,7 @@ from deepmad.engine.problems import Problem
 from deepmad.engine.rows.families import Family
 from deepmad.engine.solutions import RowCounts, RowRecord
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.rows import Row, row_count, row_of
+from deepmad.search_spaces.rows import Layout, Row, row_count, row_of
 
 
 @dataclass
@@ -35,23 +35,27 @@ class Met:
 
 @dataclass
 class Ledger:
-    """The best network met of every row; networks that are not feasible are not taken."""
+    """The best network met of every row, by the row's strides; networks that are not feasible are not taken."""
 
     problem: Problem
-    met: dict[Row, Met] = field(default_factory=dict)
+    met: dict[Layout, dict[Row, Met]] = field(default_factory=dict)
 
     def offer(self, network: Architecture | None, found_by: str) -> None:
         """Take a network if it is feasible and the best of its row so far."""
         if network is None or self.problem.broken(network):
             return
         row, objective = row_of(network), self.problem.value(network)
-        if row not in self.met or objective > self.met[row].objective:
-            self.met[row] = Met(network, objective, found_by)
+        known = self.met.setdefault(row.strides, {})
+        if row not in known or objective > known[row].objective:
+            known[row] = Met(network, objective, found_by)
+
+    def met_in(self, family: Family) -> dict[Row, Met]:
+        """Return the best network met of each of a family's rows."""
+        return {row: met for row, met in self.met.get(family.strides, {}).items() if family.holds(row)}
 
     def best_in(self, family: Family) -> Met | None:
-        """Return the best network met of a family's rows; None where there is none."""
-        found = (met for row, met in self.met.items() if family.holds(row))
-        return max(found, key=lambda met: met.objective, default=None)
+        """Return the best network met of a family; None where there is none."""
+        return max(self.met_in(family).values(), key=lambda met: met.objective, default=None)
 
     def records(self, dropped: list[Node], others: list[Node], delivered: Row | None) -> tuple[RowRecord, ...]:
         """Return a record of every row that a network was met of or that was bounded alone, the best first.
@@ -67,26 +71,16 @@ class Ledger:
         return tuple(sorted(found, key=_rank, reverse=True))
 
     def _records(self, node: Node, *, dropped: bool, delivered: Row | None) -> list[RowRecord]:
-        alone = node.family.row
-        told = [row for row in self.met if node.family.holds(row)]
-        if alone is not None and not told and node.looks:
-            told = [alone]
+        alone, met = node.family.row, self.met_in(node.family)
         bound = None if math.isinf(node.bound) else node.bound
-        records = []
-        for row in told:
-            met = self.met.get(row)
-            records.append(
-                RowRecord(
-                    row.blocks,
-                    row.strides,
-                    None if met is None else met.found_by,
-                    None if met is None else met.objective,
-                    bound,
-                    dropped and row != delivered,
-                    node.seconds if alone is not None else 0.0,
-                )
-            )
-        return records
+        seconds = node.seconds if alone is not None else 0.0
+        told = [
+            RowRecord(row.blocks, row.strides, one.found_by, one.objective, bound, dropped and row != delivered, seconds)
+            for row, one in met.items()
+        ]
+        if alone is not None and not met and node.looks:
+            told.append(RowRecord(alone.blocks, alone.strides, None, None, bound, dropped, seconds))
+        return told
 
     def counts(self, dropped: list[Node], records: tuple[RowRecord, ...], delivered: Row | None) -> RowCounts:
         """Return how many rows were dropped, are open, and were not looked at; `delivered` is none of them."""

@@ -115,7 +115,8 @@ class _Loop:
     def explore(self, tasks: Tasks) -> None:
         """Let an evolution look for good rows in every layout, or in some of them where they are too many."""
         self.race.doing = "exploring rows"
-        nodes, seconds = self.waiting, None
+        nodes = self.waiting
+        seconds: float | None = None
         if self.limit is None:
             part = EXPLORED_SHARE if self.settings.evolution is None else EVOLVED_SHARE
             share = part * max(self.left, 0.0) * self.workers
