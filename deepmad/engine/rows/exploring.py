@@ -11,6 +11,7 @@ from deepmad.engine.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.population.genomes import Coding, Genomes
 from deepmad.engine.population.tables import Floats
 from deepmad.engine.problems import Problem
+from deepmad.engine.search import search
 from deepmad.engine.search.repair import Repair
 from deepmad.engine.search.trials import ROUNDING, Best, Trials, joined
 from deepmad.engine.search.variation import children, random_genomes
@@ -24,6 +25,8 @@ STIRRED = 0.25
 """Part of the newborn that get another block kind in a stage: near choices of a gene mean nothing among kinds."""
 PATIENCE, STEEPEST = 10, 1e6
 """Generations without a feasible network after which infeasibility costs twice as much, up to the latter."""
+EVOLVED_SHARE, POLISHED = 0.5, 4
+"""Its share of the time; the rest is for a search from the best networks of so many rows."""
 KEPT = 50
 """Rows told, the best ones."""
 
@@ -44,13 +47,24 @@ class Exploration:
 
 
 def explore(wish: Exploration) -> list[Architecture]:
-    """Return the best network met of every row met, best first, none twice of a row and `KEPT` at most.
+    """Return the best network met of every row met, best first, `KEPT` rows at most.
 
-    Deterministic for a seed where the seconds are None.
+    Where there are seconds, the network that a search comes to from the best of them stands before them. Without, the
+    answer is deterministic for a seed.
     """
     if wish.evolution is not None:
         return _evolved(wish, wish.evolution)
-    end = None if wish.seconds is None else time.monotonic() + wish.seconds
+    if wish.seconds is None:
+        return _best_of_rows(wish, None)
+    began = time.monotonic()
+    found = _best_of_rows(wish, began + EVOLVED_SHARE * wish.seconds)
+    left = max(0.0, wish.seconds - (time.monotonic() - began))
+    polished = search(wish.problem, seed=wish.seed, seconds=left, starts=found[:POLISHED])
+    return found if polished is None else [polished, *found]
+
+
+def _best_of_rows(wish: Exploration, end: float | None) -> list[Architecture]:
+    """Return the best network of every row that an evolution met until `end`, or in its generations where None."""
     evaluator = Evaluator(wish.problem)
     coding, rng = evaluator.coding, np.random.default_rng(wish.seed)
     repair = Repair(coding)

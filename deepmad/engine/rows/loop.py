@@ -25,8 +25,10 @@ from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.rows import row_of
 from deepmad.tasks import Failed, Outcome, Tasks, open_tasks
 
-EXPLORED_SHARE, LEAST_EXPLORED_SECONDS, MOST_EXPLORED_SECONDS = 0.2, 0.3, 10.0
-"""The share of the time for exploring rows, and its seconds a layout at least and at most."""
+EXPLORED_SHARE, LEAST_EXPLORED_SECONDS = 0.2, 0.3
+"""The share of the time for exploring rows, and its seconds a layout at least;"""
+SMALL_EXPLORED_SECONDS, MOST_EXPLORED_SECONDS = 0.5, 10.0
+"""at most in a small space, where the exact solver is soon through, and in a large one."""
 EVOLVED_SHARE = 0.6
 """The same share where an evolution is asked for."""
 GENERATIONS = 30
@@ -113,28 +115,32 @@ class _Loop:
         self.race.offer(network)
 
     def explore(self, tasks: Tasks) -> None:
-        """Let an evolution look for good rows in every layout, or in some of them where they are too many."""
+        """Let an evolution look for good rows."""
         self.race.doing = "exploring rows"
-        nodes = self.waiting
-        seconds: float | None = None
-        if self.limit is None:
-            part = EXPLORED_SHARE if self.settings.evolution is None else EVOLVED_SHARE
-            share = part * max(self.left, 0.0) * self.workers
-            nodes = nodes[:: math.ceil(len(nodes) * LEAST_EXPLORED_SECONDS / max(share, LEAST_EXPLORED_SECONDS))]
-            most = MOST_EXPLORED_SECONDS if self.settings.evolution is None else math.inf
-            seconds = min(max(share / len(nodes), LEAST_EXPLORED_SECONDS), most)
-        wishes = [self.exploration(node, place, seconds) for place, node in enumerate(nodes)]
-        for _, outcome in tasks.run(explore, wishes):
+        for _, outcome in tasks.run(explore, self.explorations()):
             if isinstance(outcome, Failed):
                 self.failure = outcome.reason
                 continue
             for network in outcome.value:
                 self.take(network, "evolution")
 
-    def exploration(self, node: Node, place: int, seconds: float | None) -> Exploration:
-        """Return what to explore in a layout."""
-        problem, seed = node.family.part_of(self.problem), self.settings.seed + place
-        return Exploration(problem, seed, seconds, GENERATIONS, self.starts(node), self.settings.evolution)
+    def explorations(self) -> list[Exploration]:
+        """Return what to explore: every layout, some of them where they are too many, from several seeds where few."""
+        nodes, evolution = self.waiting, self.settings.evolution
+        seconds: float | None = None
+        if self.limit is None:
+            part = EXPLORED_SHARE if evolution is None else EVOLVED_SHARE
+            share = max(part * self.left * self.workers, LEAST_EXPLORED_SECONDS)
+            nodes = nodes[:: math.ceil(len(nodes) * LEAST_EXPLORED_SECONDS / share)]
+            nodes = nodes * max(1, self.workers // len(nodes))
+            seconds = share / len(nodes)
+        wishes = []
+        for place, node in enumerate(nodes):
+            problem, seed = node.family.part_of(self.problem), self.settings.seed + place
+            if seconds is not None and evolution is None:
+                seconds = min(seconds, SMALL_EXPLORED_SECONDS if problem.small else MOST_EXPLORED_SECONDS)
+            wishes.append(Exploration(problem, seed, seconds, GENERATIONS, self.starts(node), evolution))
+        return wishes
 
     def starts(self, node: Node) -> tuple[Architecture, ...]:
         """Return the best network met of a family, where there is one."""

@@ -11,15 +11,17 @@ from deepmad.search_spaces.architectures import Architecture
 
 STEPS_A_UNIT = 10
 """Steps of branch and price that count as a unit of deterministic work."""
-SEARCH_SHARE, EXACT_SHARE = 0.2, 0.7
-"""The search's share of a piece's time, and CP-SAT's share of what is then left in a small space."""
+SEARCH_SHARE, EXACT_SHARE = 0.25, 0.5
+"""The search's share of the time of a piece that solves, and CP-SAT's share of what is then left in a small space."""
+BOUND_SHARE = 0.7
+"""The bound's share of the time of a piece that only bounds; the rest is for a search where that closes nothing."""
 
 
 @dataclass(frozen=True)
 class Effort:
     """How much a piece may take: `seconds` or, where that is None, `work` in deterministic units.
 
-    With `solve` networks are searched for too, and CP-SAT takes part where the space is small.
+    With `solve` the search comes first, and CP-SAT takes part where the space is small.
     """
 
     seconds: float | None
@@ -57,79 +59,89 @@ class Settled:
 
 def settle(piece: Piece) -> Settled:
     """Return the best network met in a piece's problem, and what is proven of it within the piece's effort."""
-    race = Race(piece.problem, piece.gap, None, time.monotonic())
-    for network in piece.starts:
-        race.offer(network)
+    work = _Work(piece)
     if piece.effort.solve:
-        _search(race, piece)
-        if piece.problem.small and not _over(race, piece):
-            _prove(race, piece)
-    if not _closed(race, piece):
-        _bound(race, piece)
-    return Settled(race.network, race.bound)
+        work.search(SEARCH_SHARE)
+        if piece.problem.small:
+            work.prove(EXACT_SHARE)
+        work.bound(1.0)
+    else:
+        work.bound(BOUND_SHARE)
+        work.search(1.0)
+    return Settled(work.race.network, work.race.bound)
 
 
-def _known(race: Race, piece: Piece) -> float | None:
-    """Return the best objective known, here or of any row; None where none is known."""
-    return max((value for value in (race.best, piece.floor) if value is not None), default=None)
+class _Work:
+    """One piece while it is worked on; each part does nothing once the piece is closed or its time is over."""
 
+    def __init__(self, piece: Piece) -> None:
+        self.piece, self.effort = piece, piece.effort
+        self.race = Race(piece.problem, piece.gap, None, time.monotonic())
+        for network in piece.starts:
+            self.race.offer(network)
 
-def _closed(race: Race, piece: Piece) -> bool:
-    """Whether no more is to be found here than the gap leaves open."""
-    known = _known(race, piece)
-    return race.bound == -math.inf if known is None else relative_gap(known, race.bound) <= piece.gap
+    @property
+    def known(self) -> float | None:
+        """The best objective known, here or of any row; None where none is known."""
+        return max((value for value in (self.race.best, self.piece.floor) if value is not None), default=None)
 
+    @property
+    def over(self) -> bool:
+        """Whether the time is up, or no more is to be found here than the gap leaves open."""
+        known, bound = self.known, self.race.bound
+        closed = bound == -math.inf if known is None else relative_gap(known, bound) <= self.piece.gap
+        return closed or self.left <= 0
 
-def _left(race: Race, piece: Piece) -> float:
-    """Return the seconds left; infinite under a limit in units of work."""
-    return math.inf if piece.effort.seconds is None else piece.effort.seconds - race.seconds
+    @property
+    def left(self) -> float:
+        """Seconds left; infinite under a limit in units of work."""
+        return math.inf if self.effort.seconds is None else self.effort.seconds - self.race.seconds
 
+    def seconds(self, share: float) -> float | None:
+        """Return a share of the seconds left; None under a limit in units of work."""
+        return None if self.effort.seconds is None else share * self.left
 
-def _over(race: Race, piece: Piece) -> bool:
-    return _left(race, piece) <= 0
+    def search(self, share: float) -> None:
+        """Search for better networks, from the best one known on: one round under a limit in units of work."""
+        from deepmad.engine.search import search
 
-
-def _search(race: Race, piece: Piece) -> None:
-    """Search for better networks, from the best one known on."""
-    from deepmad.engine.search import search
-
-    limited = piece.effort.seconds is not None
-    race.offer(
-        search(
-            piece.problem,
-            seed=piece.seed,
-            seconds=SEARCH_SHARE * _left(race, piece) if limited else None,
-            rounds=None if limited else 1,
-            starts=piece.starts,
-        )
-    )
-
-
-def _prove(race: Race, piece: Piece) -> None:
-    """Let CP-SAT search a small space, to its end where the effort suffices."""
-    from deepmad.engine.cpsat import solve
-
-    limited = piece.effort.seconds is not None
-    result = solve(
-        piece.problem,
-        hint=race.network,
-        seconds=EXACT_SHARE * _left(race, piece) if limited else None,
-        deterministic_limit=None if limited else piece.effort.work,
-        workers=1,
-        seed=piece.seed,
-        gap=piece.gap,
-    )
-    race.offer(result.network)
-    race.lower(-math.inf if result.status == "infeasible" else result.bound)
-
-
-def _bound(race: Race, piece: Piece) -> None:
-    """Tighten the bound until nothing above the floor is left or the effort is spent."""
-    from deepmad.engine.bounds import tighten
-
-    steps = STEPS_A_UNIT * piece.effort.work if piece.effort.seconds is None else math.inf
-    for count, step in enumerate(tighten(piece.problem, lambda: _known(race, piece)), start=1):
-        race.offer(step.proposal)
-        race.lower(step.bound)
-        if step.done or _closed(race, piece) or count >= steps or _over(race, piece):
+        if self.over:
             return
+        seconds, starts = self.seconds(share), () if self.race.network is None else (self.race.network,)
+        rounds = 1 if seconds is None else None
+        self.race.offer(
+            search(self.piece.problem, seed=self.piece.seed, seconds=seconds, rounds=rounds, starts=starts)
+        )
+
+    def prove(self, share: float) -> None:
+        """Let CP-SAT search a small space, to its end where the effort suffices."""
+        from deepmad.engine.cpsat import solve
+
+        if self.over:
+            return
+        seconds = self.seconds(share)
+        result = solve(
+            self.piece.problem,
+            hint=self.race.network,
+            seconds=seconds,
+            deterministic_limit=self.effort.work if seconds is None else None,
+            workers=1,
+            seed=self.piece.seed,
+            gap=self.piece.gap,
+        )
+        self.race.offer(result.network)
+        self.race.lower(-math.inf if result.status == "infeasible" else result.bound)
+
+    def bound(self, share: float) -> None:
+        """Tighten the bound until nothing above the floor is left or the effort is spent."""
+        from deepmad.engine.bounds import tighten
+
+        if self.over:
+            return
+        steps = STEPS_A_UNIT * self.effort.work if self.effort.seconds is None else math.inf
+        spare = 0.0 if self.effort.seconds is None else (1 - share) * self.left
+        for count, step in enumerate(tighten(self.piece.problem, lambda: self.known), start=1):
+            self.race.offer(step.proposal)
+            self.race.lower(step.bound)
+            if step.done or self.over or self.left <= spare or count >= steps:
+                return
