@@ -137,9 +137,9 @@ class _Loop:
         wishes = []
         for place, node in enumerate(nodes):
             problem, seed = node.family.part_of(self.problem), self.settings.seed + place
-            if seconds is not None and evolution is None:
-                seconds = min(seconds, SMALL_EXPLORED_SECONDS if problem.small else MOST_EXPLORED_SECONDS)
-            wishes.append(Exploration(problem, seed, seconds, GENERATIONS, self.starts(node), evolution))
+            most = SMALL_EXPLORED_SECONDS if problem.small else MOST_EXPLORED_SECONDS
+            own = seconds if seconds is None or evolution is not None else min(seconds, most)
+            wishes.append(Exploration(problem, seed, own, GENERATIONS, self.starts(node), evolution))
         return wishes
 
     def starts(self, node: Node) -> tuple[Architecture, ...]:
