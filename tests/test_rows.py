@@ -55,8 +55,8 @@ classes: 10
 """
 
 
-def tiny(**limits: float) -> Problem:
-    return Problem(parse_space(TINY, "tiny"), Budget(**limits))
+def tiny(macs: float | None = None) -> Problem:
+    return Problem(parse_space(TINY, "tiny"), Budget(macs=macs))
 
 
 # ------------------------------------------------------------------------------------------------ spaces and rows
@@ -378,7 +378,9 @@ def test_limits_that_no_row_meets_are_named_with_the_nearest_that_one_does() -> 
     assert found.nearest == {"macs": least}
     assert found.row_counts is not None
     assert found.row_counts.dropped == found.row_counts.total == 16
-    assert nearest(tiny(macs=least), "params", seconds=5.0, workers=1, seed=0) is not None
+    near = nearest(tiny(macs=least), "params", seconds=5.0, workers=1, seed=0)
+    assert near is not None
+    assert Problem(problem.space, Budget(macs=least)).usages(near.network)["macs"].used == least
 
 
 def test_an_interrupt_keeps_the_best_so_far() -> None:
