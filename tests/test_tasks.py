@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from deepmad.search_spaces.errors import InputError
@@ -77,12 +78,11 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def runs(pid: int) -> bool:
-    """Return whether there is such a process."""
+    """Return whether a process runs; a dead one that nobody waited for, as in a container, does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    return True
 
 
 def noted(*paths: Path) -> list[int]:
