@@ -6,7 +6,6 @@ Where several looks in a row bring nothing better, the island begins anew, from 
 the optima known so far.
 """
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from deepmad.engine.evolution.islands import (
     OPTIMA,
     SHOWN,
+    Epoch,
     Island,
     Machine,
     Record,
@@ -23,7 +23,7 @@ from deepmad.engine.evolution.islands import (
     spread_survivors,
     toolbox,
 )
-from deepmad.engine.evolution.judging import DebJudge, Judged, Verdicts, as_trial, joined
+from deepmad.engine.evolution.judging import DebJudge, Judged, as_trial, joined
 from deepmad.engine.population.genomes import Coding, Genomes
 from deepmad.engine.search.descent import descend
 from deepmad.engine.search.trials import Trial, genome_keys
@@ -41,25 +41,20 @@ PROMISING = 0.003
 """A local optimum over pairs of moves is looked at more closely within this part of the point's objective."""
 
 
-def climb(
-    machine: Machine, island: Island, verdicts: Verdicts, size: int, count: int, seconds: float | None
-) -> tuple[Island, Record]:
-    """Return the island after an epoch of `count` generations of `size` networks, and a line for the log.
-
-    Ends early where `seconds` are over; None is no end.
-    """
+def climb(machine: Machine, island: Island, epoch: Epoch) -> tuple[Island, Record]:
+    """Return the island after an epoch, and a line for the log."""
     rng = generator_at(island.generator)
-    judge = machine.judge(verdicts, None if seconds is None else time.monotonic() + seconds)
-    box = toolbox(judge, rng, size, spread_survivors(machine.coding))
+    judge = machine.judge(epoch.verdicts, epoch.end())
+    box = toolbox(judge, rng, epoch.size, spread_survivors(machine.coding))
     optima = best_of(judge.judged(island.optima), OPTIMA)
-    island = _begun(machine.coding, rng, replace(island, optima=optima.genomes), size)
-    before = box.survive(judge.judged(_breeding(machine, rng, island, size)))
-    population = generations(box, judge, before, count)
+    island = _begun(machine.coding, rng, replace(island, optima=optima.genomes), epoch.size)
+    before = box.survive(judge.judged(_breeding(machine, rng, island, epoch.size)))
+    population = generations(box, judge, before, epoch.generations)
     island = replace(
         island,
         population=population.genomes,
-        generation=island.generation + count,
-        climbed=island.climbed + count,
+        generation=island.generation + epoch.generations,
+        climbed=island.climbed + epoch.generations,
     )
     if len(island.point) or _settled(island, before, population):
         island = _looked(machine, judge, island, population, optima)

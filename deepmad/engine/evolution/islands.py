@@ -4,6 +4,7 @@ Individuals are rows of an integer matrix, so that every operator registered in 
 whole population at once: with lists of numbers a generation would take a hundred times as long.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -65,6 +66,23 @@ class Island:
         for name in ("population", "optima", "shown", "point"):
             values[name] = np.array(values[name], dtype=np.intp).reshape(-1, genes)
         return Island(**values)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What every island is told of the epoch to come: verdicts, networks born in a generation, how many of these.
+
+    It ends early where `seconds` are over; None is no end.
+    """
+
+    verdicts: Verdicts
+    size: int
+    generations: int
+    seconds: float | None
+
+    def end(self) -> float | None:
+        """Return the end of an epoch that begins now, in `time.monotonic` seconds."""
+        return None if self.seconds is None else time.monotonic() + self.seconds
 
 
 class Machine:
@@ -141,7 +159,7 @@ def record(island: Island, judge: DebJudge, population: Judged) -> Record:
     """Return a line of the log; the objectives are those of the feasible networks, left out where there are none."""
     feasible = population.values[population.feasible]
     compiled = statistics().compile((feasible,)) if len(feasible) else {}
-    counts = {"generation": island.generation, "networks": judge.networks, "feasible": len(feasible)}
+    counts: Record = {"generation": island.generation, "networks": judge.networks, "feasible": len(feasible)}
     return counts | {name: float(value) for name, value in compiled.items()}
 
 

@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepmad.engine.evolution.checkpoints import Checkpoint, identity
 from deepmad.engine.evolution.climbing import climb
-from deepmad.engine.evolution.islands import Island, Machine, Record, migrated
+from deepmad.engine.evolution.islands import Epoch, Island, Machine, Record, migrated
 from deepmad.engine.evolution.judging import Judged, Verdicts
 from deepmad.engine.evolution.settings import Evolution
 from deepmad.engine.evolution.spreading import spread
@@ -20,12 +19,12 @@ from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Race, Report
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.files import check_writable
-
-if TYPE_CHECKING:
-    from deepmad.tasks import Tasks
+from deepmad.tasks import Done, Tasks, open_tasks
 
 MIGRANTS = 2
 """Optima of an island that the next one comes to know after an epoch."""
+LOGGED = 2000
+"""Lines of the log that are kept: a checkpoint is written whole after every epoch."""
 SCREENED = 4
 """Networks screened after an epoch, the best ones not yet screened."""
 UNREACHED = 1e30
@@ -45,10 +44,7 @@ class Leg:
     seed: int
     against: str | None
     island: Island
-    verdicts: Verdicts
-    size: int
-    count: int
-    seconds: float | None
+    epoch: Epoch
 
 
 _MACHINES: dict[str, Machine] = {}
@@ -60,15 +56,13 @@ def travel(leg: Leg) -> tuple[Island, Record]:
     if leg.key not in _MACHINES:
         _MACHINES.clear()
         _MACHINES[leg.key] = Machine(leg.problem, leg.seed, leg.against)
-    return evolved(_MACHINES[leg.key], leg.island, leg.verdicts, leg.size, leg.count, leg.seconds)
+    return evolved(_MACHINES[leg.key], leg.island, leg.epoch)
 
 
-def evolved(
-    machine: Machine, island: Island, verdicts: Verdicts, size: int, count: int, seconds: float | None
-) -> tuple[Island, Record]:
+def evolved(machine: Machine, island: Island, epoch: Epoch) -> tuple[Island, Record]:
     """Return the island after an epoch, towards a front where the machine looks at a cost."""
-    epoch = climb if machine.against is None else spread
-    return epoch(machine, island, verdicts, size, count, seconds)
+    evolve = climb if machine.against is None else spread
+    return evolve(machine, island, epoch)
 
 
 class Run:
@@ -117,9 +111,7 @@ class Run:
             return
         with ExitStack() as stack:
             tasks: Tasks | None = None
-            if self.solver.processes > 1:
-                from deepmad.tasks import open_tasks
-
+            if self.solver.processes > 1 or self.solver.on != "local":
                 tasks = stack.enter_context(open_tasks(self.solver.on, self.solver.processes))
             while not self.over:
                 self.race.doing = f"evolving, generation {self.state.generation:,}"
@@ -144,59 +136,43 @@ class Run:
         islands = [Island(none, optima, none, none, dict(np.random.default_rng(one).bit_generator.state)) for one in seeds]
         return Checkpoint(tuple(islands), Verdicts.none(genes))
 
-    def _epoch(self, tasks: "Tasks | None") -> None:
+    def _epoch(self, tasks: Tasks | None) -> None:
         """Let every island evolve for an epoch, look closely at the best, exchange, and write the checkpoint."""
         ends = [self._here(island) for island in self.state.islands] if tasks is None else self._away(tasks)
         islands = [island for island, _ in ends]
         lines = [{"island": place, **line} for place, (_, line) in enumerate(ends)]
+        self.state = replace(self.state, islands=tuple(islands), log=(*self.state.log, *lines))
         verdicts = self._looked_closely(islands)
-        self.state = Checkpoint(
-            tuple(migrated(islands, MIGRANTS) if len(islands) > 1 else islands),
-            verdicts,
-            self.race.seconds,
-            self.race.network,
-            (*self.state.log, *lines),
+        self.state = replace(
+            self.state,
+            islands=tuple(migrated(islands, MIGRANTS) if len(islands) > 1 else islands),
+            verdicts=verdicts,
+            log=self.state.log[-LOGGED:],
+            seconds=self.race.seconds,
+            best=self.race.network,
         )
         if self.solver.checkpoint is not None:
             self.state.save(self.solver.checkpoint, self.identity)
 
-    @property
-    def _generations(self) -> int:
-        """Generations of the epoch to come."""
-        most = self.solver.generations
-        every = self.solver.migration_every
-        return every if most is None else min(every, most - self.state.generation)
+    def _to_come(self) -> Epoch:
+        """Return what the islands are told of the epoch to come."""
+        most, every = self.solver.generations, self.solver.migration_every
+        count = every if most is None else min(every, most - self.state.generation)
+        return Epoch(self.state.verdicts, self.solver.population, count, self.left)
 
     def _here(self, island: Island) -> tuple[Island, Record]:
         """Return an island after its epoch in this process."""
-        return evolved(
-            self.machine, island, self.state.verdicts, self.solver.population, self._generations, self.left
-        )
+        return evolved(self.machine, island, self._to_come())
 
-    def _away(self, tasks: "Tasks") -> list[tuple[Island, Record]]:
+    def _away(self, tasks: Tasks) -> list[tuple[Island, Record]]:
         """Return the islands after an epoch in other processes; one whose process was lost evolves here."""
-        from deepmad.tasks import Done
-
-        key = f"{self.identity['problem']} {self.solver.seed} {self.machine.against}"
-        size, verdicts = self.solver.population, self.state.verdicts
-        legs = [
-            Leg(
-                key,
-                self.counted,
-                self.solver.seed,
-                self.machine.against,
-                island,
-                verdicts,
-                size,
-                self._generations,
-                self.left,
-            )
-            for island in self.state.islands
-        ]
-        outcomes = tasks.run_in_order(travel, legs)
+        seed, against = self.solver.seed, self.machine.against
+        key = f"{self.identity['problem']} {seed} {against}"
+        islands, epoch = self.state.islands, self._to_come()
+        outcomes = tasks.run_in_order(travel, [Leg(key, self.counted, seed, against, one, epoch) for one in islands])
         return [
             outcome.value if isinstance(outcome, Done) else self._here(island)
-            for outcome, island in zip(outcomes, self.state.islands, strict=True)
+            for outcome, island in zip(outcomes, islands, strict=True)
         ]
 
     def _looked_closely(self, islands: Sequence[Island]) -> Verdicts:
@@ -210,6 +186,7 @@ class Run:
                 verdicts = verdicts.with_one(shown.genomes[row], math.inf)
             elif self.screen is None:
                 self.race.offer(network)
+                break  # the others are not better
             elif len(waiting) < SCREENED:
                 waiting.append((row, network))
         if self.screen is not None and waiting:

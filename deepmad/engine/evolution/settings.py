@@ -10,7 +10,6 @@ from deepmad.engine.solutions import SolverInfo
 from deepmad.search_spaces.errors import InputError
 
 LEAST_POPULATION = 8
-PLACES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,8 @@ class Evolution:
     the same answer twice for a `seed` and number of `islands`, whatever the `workers`. `population` is the number of
     networks born in every generation of an island; every `migration_every` generations the best networks move to the
     next island. `workers` processes, never more than islands, run `on` this machine ("local"; default: its cores) or
-    on a cluster ("ray"; default: one an island). A run that was cut off goes on from `checkpoint`. Raises `InputError`.
+    on a Ray cluster ("ray" or "ray://HOST:PORT"; default: one an island). A run that was cut off goes on from
+    `checkpoint`. Raises `InputError`.
     """
 
     time_limit: float | None = 60.0
@@ -46,15 +46,15 @@ class Evolution:
                 raise InputError(f"{name}: {value} is below {lowest}")
         if self.seed < 0:
             raise InputError(f"seed: {self.seed} is negative")
-        if self.on not in PLACES:
-            raise InputError(f"on: {self.on!r} is unknown; choose from {', '.join(PLACES)}")
+        if self.on not in ("local", "ray") and not self.on.startswith("ray://"):
+            raise InputError(f"on: {self.on!r} is no place to run; choose local, ray or ray://HOST:PORT")
         if self.checkpoint is not None:
             object.__setattr__(self, "checkpoint", Path(self.checkpoint))
 
     @property
     def processes(self) -> int:
         """How many islands evolve at once."""
-        cores = self.islands if self.on == "ray" else cpu_count() or 1
+        cores = cpu_count() or 1 if self.on == "local" else self.islands
         return min(self.workers or cores, self.islands)
 
     @property

@@ -41,13 +41,11 @@ def _solution(run: Run) -> Solution:
     if race.network is not None:
         solution = found(race.problem, race.network, math.inf, gap=run.solver.gap, solver=info, seconds=race.seconds)
         return replace(solution, message="the network keeps every limit; an evolution proves no bound on the optimum")
-    if not run.machine.repair.possible:
-        why = "the rules of the space leave none"
-    else:
-        why = f"none was met in {run.state.generation:,} generations ({race.seconds:.0f} s)"
+    met = f"none was met in {run.state.generation:,} generations ({race.seconds:.0f} s); give more time or loosen a limit"
+    why = met if run.machine.repair.possible else "the rules of the space leave none; loosen them"
     return Solution(
         Status.UNKNOWN,
-        f"no network was found: {why}; give more time or loosen a limit",
+        f"no network was found: {why}",
         info,
         race.seconds,
         limits={name: LimitUse(limit, None) for name, limit in race.problem.limits().items()},

@@ -4,7 +4,6 @@ The generations spread networks along the front; alone they stay some percent be
 towards the highest objective below a cost drawn from the front's range, and what it meets joins the population.
 """
 
-import time
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +12,7 @@ import numpy as np
 from deepmad.engine.evolution.climbing import BEGUN, generator_at
 from deepmad.engine.evolution.islands import (
     SHOWN,
+    Epoch,
     Island,
     Machine,
     Record,
@@ -22,7 +22,7 @@ from deepmad.engine.evolution.islands import (
     spread_survivors,
     toolbox,
 )
-from deepmad.engine.evolution.judging import Judged, Verdicts, as_trial, joined
+from deepmad.engine.evolution.judging import Judged, as_trial, joined
 from deepmad.engine.evolution.nondominated import front_survivors, fronts, tournament
 from deepmad.engine.population.genomes import Genomes
 from deepmad.engine.search.descent import descend
@@ -36,37 +36,31 @@ CLIMB = 20
 """Generations of a climb."""
 
 
-def spread(
-    machine: Machine, island: Island, verdicts: Verdicts, size: int, count: int, seconds: float | None
-) -> tuple[Island, Record]:
-    """Return the island after an epoch of `count` generations of `size` networks, and a line for the log.
-
-    Ends early where `seconds` are over; None is no end.
-    """
+def spread(machine: Machine, island: Island, epoch: Epoch) -> tuple[Island, Record]:
+    """Return the island after an epoch, and a line for the log."""
     rng = generator_at(island.generator)
-    end = None if seconds is None else time.monotonic() + seconds
-    judge = machine.judge(verdicts, end)
-    box = toolbox(judge, rng, size, partial(front_survivors, count=size), tournament)
+    judge = machine.judge(epoch.verdicts, epoch.end())
+    box = toolbox(judge, rng, epoch.size, partial(front_survivors, count=epoch.size), tournament)
     first = island.population
     if not len(first):
-        first = random_genomes(machine.coding, rng, BEGUN * size)
+        first = random_genomes(machine.coding, rng, BEGUN * epoch.size)
     population = box.survive(judge.judged(np.concatenate([first, island.optima])))
-    population = generations(box, judge, population, count)
-    climbed = judge.judged(_climbed(machine, verdicts, rng, population, size, end))
+    population = generations(box, judge, population, epoch.generations)
+    climbed = judge.judged(_climbed(machine, rng, population, epoch, judge.end))
     population = box.survive(joined(population, climbed))
     island = replace(
         island,
         population=population.genomes,
         optima=_sparse(population),
         shown=best_of(population, SHOWN).genomes,
-        generation=island.generation + count,
+        generation=island.generation + epoch.generations,
         generator=rng.bit_generator.state,
     )
     return island, record(island, judge, population)
 
 
 def _climbed(
-    machine: Machine, verdicts: Verdicts, rng: np.random.Generator, population: Judged, size: int, end: float | None
+    machine: Machine, rng: np.random.Generator, population: Judged, epoch: Epoch, end: float | None
 ) -> Genomes:
     """Return the networks that a climb below a cost drawn from the front's range came to."""
     feasible = population.rows(population.feasible)
@@ -76,8 +70,8 @@ def _climbed(
     drawn = float(np.exp(rng.uniform(*np.log(front.used[[0, -1]]))))
     cap = None if rng.random() < UNCAPPED else max(drawn, float(front.used[0]))
     below = front if cap is None else front.rows(front.used <= cap)
-    judge = machine.judge(verdicts, end, cap)
-    box = toolbox(judge, rng, size, spread_survivors(machine.coding))
+    judge = machine.judge(epoch.verdicts, end, cap)
+    box = toolbox(judge, rng, epoch.size, spread_survivors(machine.coding))
     climbed = generations(box, judge, box.survive(judge.judged(below.genomes[-NEAR:])), CLIMB)
     if not climbed.feasible[0]:
         return climbed.genomes

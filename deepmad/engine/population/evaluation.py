@@ -52,6 +52,7 @@ class Evaluator:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.coding = Coding(problem.space)
+        self.count = len(COSTS) + len(problem.tables)
         self._kinds = [
             [self._stage_kind(index, kind) for kind in stage.block] for index, stage in enumerate(problem.space.stages)
         ]
@@ -129,7 +130,7 @@ class Evaluator:
     def costs(self, columns: Genomes, stages: Sequence[StageColumns]) -> tuple[Floats, list[Scale]]:
         """Return the costs of the whole networks, shape (costs, networks), and their scales."""
         ends = [columns[0], columns[self.coding.gene(len(stages) - 1, "out")]]
-        total = gathered(self.opening, ends) + np.zeros((1, columns.shape[1]))
+        total = gathered(self.opening, ends, self.count) + np.zeros((1, columns.shape[1]))
         depth: Any = 1
         found: list[Scale] = []
         for index, stage in enumerate(stages):
@@ -138,7 +139,7 @@ class Evaluator:
             costs, convolutions = self.stage_costs(columns, index, stage)
             total += costs
             depth = depth + convolutions
-        total += gathered(self.closing, ends)
+        total += gathered(self.closing, ends, self.count)
         tail = self.problem.space.tail
         channels = stages[-1].out if tail is None else tail.out
         found.append(Scale(depth + self.closing_convolutions, total[0], channels, self.sides[-1]))
@@ -152,7 +153,7 @@ class Evaluator:
         if len(kinds) == 1:
             return self._kind_costs(index, kinds[0], genes, stage)
         chosen = columns[self.coding.gene(index, "block")]
-        costs = np.empty((len(COSTS) + len(self.problem.tables), len(chosen)))
+        costs = np.empty((self.count, len(chosen)))
         convolutions = np.empty(len(chosen))
         for position, kind in enumerate(kinds):
             rows = np.flatnonzero(chosen == position)
@@ -166,7 +167,7 @@ class Evaluator:
     ) -> tuple[Floats, Any]:
         repeats = stage.depth - 1
         if kind.first is not None and kind.later is not None:
-            first, later = gathered(kind.first, genes), gathered(kind.later, genes)
+            first, later = gathered(kind.first, genes, self.count), gathered(kind.later, genes, self.count)
         else:
             parts = _stage_parts(self.problem.space, index, kind.kind, stage)
             first, later = (body_costs(part.body, self.problem.tables, len(repeats)) for part in parts)
@@ -213,13 +214,14 @@ class Evaluator:
         return np.choose(columns[self.coding.gene(0, "block")], values) if len(kinds) > 1 else np.asarray(values[0])
 
 
-def gathered(found: Sequence[Table], indices: Sequence[npt.NDArray[np.intp]]) -> Any:
-    """Return the sum of what the tables hold at `indices`, shape (costs, networks) or (costs, 1), or 0."""
-    total: Any = 0.0
-    for position, table in enumerate(found):
-        costs = table.gather(indices)
-        total = total + costs if position else costs
-    return total
+def gathered(found: Sequence[Table], indices: Sequence[npt.NDArray[np.intp]], count: int) -> Any:
+    """Return the `count` costs that the tables hold at `indices`, summed, (costs, networks) or (costs, 1); 0 without."""
+    if not found:
+        return 0.0
+    rows = found[0].gather(indices)
+    for table in found[1:]:
+        rows = rows + table.gather(indices)
+    return np.ascontiguousarray(rows.T)[:count]
 
 
 def _require(found: tuple[Table, ...] | None) -> tuple[Table, ...]:

@@ -23,6 +23,8 @@ MERGED_CELLS = 1 << 16
 """Tables are merged while they stay within this many cells, so that the processor's caches hold them."""
 MOST_CELLS = 1 << 20
 """A table above this many cells is not made; such a stage is read from its records network by network."""
+ROW = 4
+"""Doubles that a row of a table is padded to a multiple of: numpy copies 32 bytes at once."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Table:
     """Costs of some layers over the grid of the choices that they depend on.
 
     `axes` are the choices' positions in the stage's grid, `strides` the steps of a flat index along them,
-    `costs` has shape (costs, cells).
+    `costs` has shape (cells, costs), padded with zeros to rows of whole `ROW`s: networks look cells up here and there,
+    and a row is one look into memory.
     """
 
     axes: tuple[int, ...]
@@ -38,13 +41,13 @@ class Table:
     costs: Floats
 
     def gather(self, indices: Sequence[npt.NDArray[np.intp]]) -> Floats:
-        """Return the costs, shape (costs, networks), at `indices`: one array (networks,) an axis of the grid."""
+        """Return the rows, (networks, costs) or (1, costs), at `indices`: one array (networks,) an axis of the grid."""
         if not self.axes:
             return self.costs
         flat: Any = 0
         for axis, stride in zip(self.axes, self.strides, strict=True):
             flat = flat + (indices[axis] if stride == 1 else indices[axis] * stride)
-        found: Floats = self.costs.take(flat, axis=1, mode="clip")
+        found: Floats = self.costs.take(flat, axis=0, mode="clip")
         return found
 
 
@@ -115,4 +118,6 @@ def _table(axes: frozenset[int], costs: Floats, shape: tuple[int, ...]) -> Table
     ordered = tuple(sorted(axes))
     lengths = [shape[axis] for axis in ordered]
     strides = tuple(math.prod(lengths[position + 1 :]) for position in range(len(ordered)))
-    return Table(ordered, strides, np.ascontiguousarray(costs.reshape(len(costs), -1)))
+    rows = np.zeros((costs[0].size, -(-len(costs) // ROW) * ROW))
+    rows[:, : len(costs)] = costs.reshape(len(costs), -1).T
+    return Table(ordered, strides, rows)

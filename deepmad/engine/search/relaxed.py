@@ -127,8 +127,9 @@ class Relaxation:
         self.limits, self.rho = evaluator.additive_limits, problem.budget.rho
         first, last = self.grids[0], self.grids[-1]
         rows = (1 + len(self.limits), 1)
-        self.opening = gathered(evaluator.opening, [first, np.zeros_like(first)]) + np.zeros(rows)
-        self.closing = gathered(evaluator.closing, [np.zeros_like(last), last]) + np.zeros((rows[0], len(last)))
+        opening = gathered(evaluator.opening, [first, np.zeros_like(first)], evaluator.count)
+        closing = gathered(evaluator.closing, [np.zeros_like(last), last], evaluator.count)
+        self.opening, self.closing = opening + np.zeros(rows), closing + np.zeros((rows[0], len(last)))
         self.ends = [index for index, stage in enumerate(space.stages) if stage.stride == 2] + [len(space.stages)]
         self.weights = entropy_factor(problem.objective) * np.array(space.weights)
         self.areas = [

@@ -1,0 +1,56 @@
+"""How near the evolution comes to the proven optima of the residual presets in a given time on one core.
+
+Run: python -m benchmarks.evolution_quality
+"""
+
+from statistics import median
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks.conditions import write_results
+from deepmad.cli.render import plain_table
+from deepmad.engine.budgets import Budget
+from deepmad.engine.evolution.settings import Evolution
+from deepmad.engine.problems import Problem
+from deepmad.engine.solvers import design
+from deepmad.search_spaces.spaces import load_space
+
+OPTIMA = {"r18": 36_555.57, "r34": 48_562.19, "r50": 51_991.37}
+"""Proven by branch and price: objective `reference`, no classifier."""
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def compare(
+    presets: Annotated[list[str] | None, typer.Argument(help="Residual presets (default: r18 r34 r50).")] = None,
+    time_limit: float = 30.0,
+    seeds: int = 5,
+    islands: int = 2,
+    population: int = 800,
+    note: Annotated[str, typer.Option(help="What else there is to say of the machine.")] = "",
+) -> None:
+    """Evolve every preset with seeds 0, 1, ... on one core and write results/evolution_quality.csv."""
+    rows: list[dict[str, object]] = []
+    shares: dict[str, list[float]] = {}
+    for name in presets or OPTIMA:
+        space = load_space(name)
+        problem = Problem(space, Budget.of(space), objective="reference", classes=0)
+        for seed in range(seeds):
+            settings = Evolution(time_limit, islands=islands, population=population, seed=seed, workers=1)
+            solution = design(problem, settings)
+            share = (solution.objective or 0.0) / OPTIMA[name]
+            shares.setdefault(name, []).append(share)
+            row = {"preset": name, "seed": seed, "objective": round(solution.objective or 0.0, 2)}
+            rows.append(row | {"optimum": OPTIMA[name], "percent": round(100 * share, 3), "seconds": round(solution.seconds, 1)})
+            print(rows[-1], flush=True)
+    table = [[name, f"{median(found):.3%}", f"{min(found):.3%}"] for name, found in shares.items()]
+    Console().print(plain_table(["preset", "median", "worst"], table))
+    notes = {f"{name} median and worst": f"{median(found):.3%}, {min(found):.3%}" for name, found in shares.items()}
+    settings_note = {"settings": f"{time_limit:g} s, one process, {islands} islands, population {population}"}
+    print(f"written to {write_results('evolution_quality', rows, settings_note | notes | ({'note': note} if note else {}))}")
+
+
+if __name__ == "__main__":
+    app()
