@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepmad.engine.alternatives import with_alternatives
+    from deepmad.engine.blackbox.limits import BlackBox
     from deepmad.engine.budgets import Budget
     from deepmad.engine.evolution.fronts import Front, pareto_front
     from deepmad.engine.evolution.settings import Evolution
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from deepmad.engine.problems import Problem
     from deepmad.engine.rows.settings import Rows
     from deepmad.engine.solutions import Solution, Status
-    from deepmad.engine.solvers import CpSat, Interrupted, design
+    from deepmad.engine.solvers import Auto, CpSat, Interrupted, design
     from deepmad.profilers.errors import DeviceError
     from deepmad.profilers.measurements import Measurement, measure
     from deepmad.profilers.tables import LatencyTable
@@ -32,6 +33,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Architecture": "deepmad.search_spaces.architectures",
+    "Auto": "deepmad.engine.solvers",
+    "BlackBox": "deepmad.engine.blackbox.limits",
     "Budget": "deepmad.engine.budgets",
     "CpSat": "deepmad.engine.solvers",
     "DeviceError": "deepmad.profilers.errors",
@@ -72,7 +75,9 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "Tail",
     "build",
     "Budget",
+    "BlackBox",
     "Problem",
+    "Auto",
     "CpSat",
     "Rows",
     "Evolution",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from deepmad.cli.output import DONE, INTERRUPTED, MISSED, Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import solution_report
@@ -16,12 +16,14 @@ from deepmad.search_spaces.units import human
 if TYPE_CHECKING:
     from deepmad.engine.problems import Problem
     from deepmad.engine.progress import Progress, Report
+    from deepmad.engine.rows.settings import Rows
     from deepmad.engine.solutions import Measured, Round, Solution
-    from deepmad.engine.solvers import CpSat, Solver
+    from deepmad.engine.solvers import Auto, CpSat, Solver
     from deepmad.profilers.measurements import Measurement
     from deepmad.profilers.tables import LatencyTable
     from deepmad.search_spaces.architectures import Architecture
 
+_Settings = TypeVar("_Settings", "Auto", "CpSat", "Rows")
 EXPLAINED_SHARE, RANKED_SHARE = 0.5, 0.75
 """The main solve's share of the time with --explain, and with --top alone."""
 ALTERNATIVES_SHARE, ALTERNATIVES_SECONDS = 0.3, 10.0
@@ -87,11 +89,12 @@ def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution"
     from deepmad.engine.alternatives import with_alternatives
     from deepmad.engine.evolution.settings import Evolution
     from deepmad.engine.explanation import explain
+    from deepmad.engine.solvers import CpSat
 
     if isinstance(settings, Evolution):  # nothing more can be wished for: that takes a bound
         with bar("designing", settings.time_limit or 0.0) as shown:
             return _designed(problem, settings, wishes, _report(shown))
-    began = time.monotonic()
+    exact, began = settings if isinstance(settings, CpSat) else settings.exact(), time.monotonic()
     with bar("designing", settings.time_limit) as shown:
         solution = _designed(problem, _shared(settings, wishes.main_share), wishes, _report(shown))
         reserved = 0.0 if wishes.measuring is None else (1 - wishes.main_share) * settings.time_limit
@@ -100,16 +103,16 @@ def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution"
             share = ALTERNATIVES_SHARE if wishes.explain else 1.0
             seconds = min(share * (ends - time.monotonic()), ALTERNATIVES_SECONDS)
             shown.update(time.monotonic() - began, f"{wishes.top} networks that differ")
-            solution = with_alternatives(problem, solution, wishes.top, settings, seconds=seconds)
+            solution = with_alternatives(problem, solution, wishes.top, exact, seconds=seconds)
         if wishes.explain:
-            rest = _shared(settings, 1 - wishes.main_share)
+            rest = _shared(exact, 1 - wishes.main_share)
             left = ends - time.monotonic()
             report = _report(shown, time.monotonic() - began)
             solution = explain(problem, solution, rest, seconds=left, report=report)
     return solution
 
 
-def _shared(settings: "CpSat", share: float) -> "CpSat":
+def _shared(settings: _Settings, share: float) -> _Settings:
     """Return the settings with a share of the time, or of the deterministic work."""
     work = settings.deterministic_limit
     return replace(

@@ -1,5 +1,6 @@
 """`deepmad design`: the network of highest objective within a budget."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -7,6 +8,7 @@ import typer
 
 from deepmad.cli.delivery import Wishes, deliver, measurer
 from deepmad.cli.fronts import deliver_front
+from deepmad.cli.limits import function_limits
 from deepmad.cli.options import (
     Json,
     TableBackend,
@@ -22,7 +24,7 @@ from deepmad.search_spaces.errors import InputError
 
 if TYPE_CHECKING:
     from deepmad.engine.budgets import Budget
-    from deepmad.engine.solvers import CpSat, Solver
+    from deepmad.engine.solvers import Auto, Solver
     from deepmad.search_spaces.spaces import Space
 
 _Text = str | None
@@ -36,6 +38,16 @@ def design(
     latency: Annotated[_Text, typer.Option(help="Time of one batch, e.g. 5ms; a bare number is seconds.")] = None,
     throughput: Annotated[_Text, typer.Option(help="Images a second at least, e.g. 200/s.")] = None,
     memory: Annotated[_Text, typer.Option(help="Peak activations of one batch, e.g. 64MB.")] = None,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="'MODULE:FUNCTION<=VALUE'",
+            help="A limit on what a function returns for a network, in quotes; repeatable. It runs that code, in "
+            "processes of their own: once a network, one at a time.",
+        ),
+    ] = None,
+    limit_seconds: Annotated[str, typer.Option(help="Time after which a call of such a function is killed.")] = "60",
     batch: TableBatch = None,
     backend: TableBackend = None,
     precision: TablePrecision = None,
@@ -63,7 +75,8 @@ def design(
         ),
     ] = None,
     solver: Annotated[
-        Literal["auto", "cpsat", "evolution"], typer.Option(help="Which solver; evolution proves no bound.")
+        Literal["auto", "cpsat", "evolution", "rows"],
+        typer.Option(help="Which solver; evolution proves no bound, rows tells of every row of block kinds."),
     ] = "auto",
     gap: Annotated[float, typer.Option(help="Relative gap at which to stop, 0.01 is 1 %.", min=0)] = 0.01,
     time_limit: Annotated[str, typer.Option(help="Time of one solve, everything included, e.g. 60 or 90s.")] = "60",
@@ -104,8 +117,9 @@ def design(
 
     Example: deepmad design r18 --throughput 50/s
     """
+    from deepmad.engine.limits import require_counted
     from deepmad.engine.problems import Problem
-    from deepmad.engine.solvers import CpSat
+    from deepmad.engine.solvers import Auto
     from deepmad.profilers.backends import find_backend
     from deepmad.search_spaces.coarsening import coarsened
     from deepmad.search_spaces.spaces import load_space
@@ -114,7 +128,8 @@ def design(
     chosen = load_space(space).reweighted(alpha=numbers(alpha, "alpha"), beta=beta)
     chosen = chosen if multiple is None else coarsened(chosen, multiple)
     _warn_about_bare_numbers(latency, macs, params)
-    budget = _budget(chosen, macs, params, rho, latency, throughput, memory)
+    extra = function_limits(limits or [], limit_seconds)
+    budget = replace(_budget(chosen, macs, params, rho, latency, throughput, memory), extra=extra)
     asked = Asked(backend, precision, batch, threads)
     if measure and backend is not None:
         find_backend(backend, precision or "fp32")
@@ -126,8 +141,10 @@ def design(
     )
     seconds = quantity(time_limit, "seconds", "--time-limit")
     evolving = {"generations": generations, "population": population, "islands": islands, "checkpoint": checkpoint}
-    settings = _solver(solver, CpSat(seconds, gap, workers, seed, deterministic_limit), evolving, front)
+    settings = _solver(solver, Auto(seconds, gap, workers, seed, deterministic_limit), evolving, front)
     _check_wishes(settings, front, measure, explain or top > 1)
+    if explain or top > 1:
+        require_counted(problem, "--top or --explain")
     if front is not None:
         return deliver_front(problem, settings, front, output, json)
     measuring = measurer(conditions, len(tables)) if measure else None
@@ -135,23 +152,26 @@ def design(
     return deliver(problem, settings, wishes, tables=tables, output=output, json=json)
 
 
-def _solver(name: str, exact: "CpSat", evolving: dict[str, Any], front: _Text) -> "Solver":
+def _solver(name: str, auto: "Auto", evolving: dict[str, Any], front: _Text) -> "Solver":
     """Return the settings of the solver asked for; `evolving` are those that only an evolution has.
 
     Raises `InputError` where one of them is given to another solver.
     """
     from deepmad.engine.evolution.settings import Evolution
+    from deepmad.engine.rows.settings import Rows
 
     if name == "cpsat" and front is not None:
         raise InputError("--front: it needs --solver evolution")
     given = {option: value for option, value in evolving.items() if value is not None}
     if name == "evolution" or front is not None:
-        if exact.deterministic_limit is not None:
+        if auto.deterministic_limit is not None:
             raise InputError("--deterministic-limit: it counts the work of cpsat; evolution has --generations")
-        return Evolution(exact.time_limit, seed=exact.seed, workers=exact.workers, **given)
+        return Evolution(auto.time_limit, seed=auto.seed, workers=auto.workers, **given)
     for option in given:
         raise InputError(f"--{option}: it needs --solver evolution")
-    return exact  # auto: the exact program can express every limit there is an option for
+    if name == "rows":
+        return Rows.of(auto)
+    return auto.exact() if name == "cpsat" else auto
 
 
 def _check_wishes(settings: "Solver", front: _Text, measure: bool, more: bool) -> None:

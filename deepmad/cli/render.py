@@ -70,6 +70,10 @@ def solution_report(solution: "Solution", console: Console) -> None:
         nearest = ("nearest feasible",) if solution.nearest else ()
         console.print(plain_table(("limit", "at most", "used", "left", *nearest), limit_rows(solution)))
         console.print()
+    if solution.black_boxes:
+        columns = ("function", "calls", "known before", "failed", "time", "why")
+        console.print(plain_table(columns, call_rows(solution)))
+        console.print()
     if solution.explanation:
         gains = ("what 10 % looser gains", "looser", "used of the limit", "at least", "at most", "objective")
         console.print(plain_table(gains, explanation_rows(solution)))
@@ -99,14 +103,29 @@ def limit_rows(solution: "Solution") -> list[list[str]]:
 
     rows = []
     for name, use in solution.limits.items():
-        kind = KINDS[name]
+        kind = KINDS.get(name, "number")  # what a function returns has no unit
         used = "-" if use.used is None else human(use.used, kind)
-        left = "-" if use.used is None else f"{1 - use.used / use.limit:.2%}"
+        left = "-" if use.used is None or use.limit == 0 else f"{(use.limit - use.used) / abs(use.limit):.2%}"
         rows.append([name, human(use.limit, kind), used, left])
         if solution.nearest:
             near = solution.nearest.get(name)
             rows[-1].append("" if near is None else human(rounded_up(near), kind))
     return rows
+
+
+def call_rows(solution: "Solution") -> list[list[str]]:
+    """Return a row a limit that is a function: its calls, and why some failed."""
+    return [
+        [
+            name,
+            str(record.calls),
+            str(record.cached),
+            str(record.failed),
+            human(record.seconds, "seconds"),
+            "; ".join(record.reasons),
+        ]
+        for name, record in (solution.black_boxes or {}).items()
+    ]
 
 
 def explanation_rows(solution: "Solution") -> list[list[str]]:

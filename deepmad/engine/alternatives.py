@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deepmad.engine.limits import require_counted
 from deepmad.engine.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.population.genomes import Genomes
 from deepmad.engine.population.tables import Floats
@@ -42,6 +43,7 @@ def with_alternatives(problem: Problem, solution: Solution, count: int, solver: 
     solution's. Where strides are a choice, all have those of the solution. The message says where there are fewer.
     Raises `Interrupted` with the solution as it was.
     """
+    require_counted(problem, "alternatives")
     if solution.architecture is None or count < 2:
         return solution
     inside = ""

@@ -1,8 +1,9 @@
 """Budgets: the limits a network must keep, and what it uses of each, counted from the architecture alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
+from deepmad.engine.blackbox.limits import BlackBox, black_boxes
 from deepmad.engine.entropy import rho, scales
 from deepmad.engine.latency import LatencyModel, slowest_seconds
 from deepmad.search_spaces.architectures import Architecture
@@ -11,6 +12,14 @@ from deepmad.search_spaces.layers import peak_activation_elements, total_macs, t
 from deepmad.search_spaces.spaces import Space
 
 BYTES_PER_ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+FIELDS = {
+    "macs": ("macs",),
+    "params": ("params",),
+    "rho": ("rho",),
+    "latency_seconds": ("latency", "throughput"),
+    "memory_bytes": ("memory",),
+}
+"""The fields of a budget behind each limit, by the names that `usages` gives them."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +27,10 @@ class Budget:
     """Limits on a network, all inclusive; None is no limit.
 
     `macs` and `params` are counts, `rho` is max n_i / w_i, `latency` is seconds for one batch, `throughput`
-    images a second (a lower limit), `memory` bytes of peak activations for one batch. Raises `InputError`
-    for a limit that is not positive.
+    images a second (a lower limit), `memory` bytes of peak activations for one batch. `extra` holds limits that only
+    a function knows: each a `BlackBox`, or a function of the network that returns True (kept), False, or a number
+    that must not be above 0. Raises `InputError` for a limit that is not positive, and where two limits of `extra`
+    have one name.
     """
 
     macs: float | None = None
@@ -28,12 +39,19 @@ class Budget:
     latency: float | None = None
     throughput: float | None = None
     memory: float | None = None
+    extra: Sequence[BlackBox | Callable[..., object]] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and not 0 < value < float("inf"):
+            if field.name != "extra" and value is not None and not 0 < value < float("inf"):
                 raise InputError(f"{field.name}: the limit {value} must be positive and finite; None lifts it")
+        object.__setattr__(self, "extra", black_boxes(self.extra, taken=FIELDS))
+
+    @property
+    def black_boxes(self) -> tuple[BlackBox, ...]:
+        """The limits that only a function knows."""
+        return tuple(box for box in self.extra if isinstance(box, BlackBox))
 
     @staticmethod
     def of(space: Space) -> "Budget":
@@ -67,7 +85,7 @@ def usages(
     precision: str = "fp32",
     tables: Sequence[LatencyModel] = (),
 ) -> dict[str, Usage]:
-    """Return what `network` uses of every limit of `budget`, recomputed from its layer records.
+    """Return what `network` uses of every limit of `budget` but the extra ones, recomputed from its layer records.
 
     The keys are those of the solution file: macs, params, rho, latency_seconds (on the slowest of the tables'
     devices), memory_bytes. Raises `InputError` where a latency limit comes without a table.

@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from deepmad.engine.limits import with_limit
+from deepmad.engine.limits import require_counted, with_limit
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Progress, Report
 from deepmad.engine.solutions import Sensitivity, Solution
@@ -22,6 +22,7 @@ def explain(
     Each loosened problem is designed from the solution's network on, within an even share of `seconds` (or of
     the solver's deterministic limit). Raises `Interrupted` with the solution and the limits explained so far.
     """
+    require_counted(problem, "an explanation")
     network = solution.architecture
     if network is None:
         return solution

@@ -3,18 +3,11 @@
 from collections.abc import Collection
 from dataclasses import replace
 
-from deepmad.engine.budgets import Budget
+from deepmad.engine.budgets import FIELDS, Budget
 from deepmad.engine.problems import Problem
+from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import Kind
 
-FIELDS = {
-    "macs": ("macs",),
-    "params": ("params",),
-    "rho": ("rho",),
-    "latency_seconds": ("latency", "throughput"),
-    "memory_bytes": ("memory",),
-}
-"""The fields of a budget behind each limit, by the names that `usages` gives them."""
 KINDS: dict[str, Kind] = {
     "macs": "count",
     "params": "count",
@@ -26,10 +19,16 @@ KINDS: dict[str, Kind] = {
 
 
 def only(problem: Problem, names: Collection[str]) -> Problem:
-    """Return the problem with no other limits than `names`."""
+    """Return the problem with no other limits than `names`, black boxes included."""
     lifted = [field for name, fields in FIELDS.items() if name not in names for field in fields]
-    budget: Budget = replace(problem.budget, **dict.fromkeys(lifted))
+    kept = tuple(box for box in problem.black_boxes if box.name in names)
+    budget: Budget = replace(problem.budget, extra=kept, **dict.fromkeys(lifted))
     return replace(problem, budget=budget)
+
+
+def without_black_boxes(problem: Problem) -> Problem:
+    """Return the problem with those limits alone that are counted from the layer records: a relaxation of it."""
+    return only(problem, problem.limits())
 
 
 def with_limit(problem: Problem, name: str, value: float) -> Problem:
@@ -37,3 +36,10 @@ def with_limit(problem: Problem, name: str, value: float) -> Problem:
     field, *others = FIELDS[name]
     budget: Budget = replace(problem.budget, **{field: value}, **dict.fromkeys(others))
     return replace(problem, budget=budget)
+
+
+def require_counted(problem: Problem, what: str) -> None:
+    """Raise `InputError` where a limit is a function, which `what` cannot take."""
+    if problem.black_boxes:
+        names = " and ".join(box.name for box in problem.black_boxes)
+        raise InputError(f"{what} cannot take a limit that is a function ({names}); leave one of them out")

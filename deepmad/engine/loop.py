@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from deepmad.engine.budgets import Budget
-from deepmad.engine.limits import with_limit
+from deepmad.engine.limits import require_counted, with_limit
 from deepmad.engine.nearest import Nearest, nearest
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Report
@@ -65,6 +65,7 @@ def design_measured(
     violation. All rounds are in the solution. Raises `InputError` where there is no latency limit, and
     `Interrupted` with what would be delivered by then on an interrupt (an unmeasured network in the first round).
     """
+    require_counted(problem, "the measured loop")
     target = problem.budget.latency_seconds(problem.batch)
     if target is None:
         raise InputError("measure: there is no latency or throughput limit to meet; give --latency or --throughput")

@@ -1,9 +1,10 @@
 """The problem: which space, which limits, which objective."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from deepmad.engine.blackbox.limits import BlackBox
 from deepmad.engine.budgets import BYTES_PER_ELEMENT, Budget, Usage, usages
 from deepmad.engine.entropy import entropy, scales
 from deepmad.engine.latency import LatencyModel, slowest_seconds
@@ -99,8 +100,13 @@ class Problem:
             raise InputError("latency: a prediction needs a latency table")
         return slowest_seconds(network.parts(), self.tables)
 
+    @property
+    def black_boxes(self) -> tuple[BlackBox, ...]:
+        """The limits that only a function knows; solvers cannot express them, and see a problem without them."""
+        return self.budget.black_boxes
+
     def limits(self) -> dict[str, float]:
-        """Return the limits in force under the names of the solution file."""
+        """Return the limits in force under the names of the solution file, black boxes left out."""
         named = {
             "macs": self.budget.macs,
             "params": self.budget.params,
@@ -110,9 +116,15 @@ class Problem:
         }
         return {name: limit for name, limit in named.items() if limit is not None}
 
-    def usages(self, network: Architecture) -> dict[str, Usage]:
-        """Return what `network` uses of every limit, recomputed from its layer records."""
-        return usages(network, self.budget, batch=self.batch, precision=self.precision, tables=self.tables)
+    def usages(self, network: Architecture, called: Mapping[str, float] | None = None) -> dict[str, Usage]:
+        """Return what `network` uses of every limit, recomputed from its layer records.
+
+        What black boxes returned for it is not called for here but comes with `called`, by their names; those that
+        are not in it are left out.
+        """
+        counted = usages(network, self.budget, batch=self.batch, precision=self.precision, tables=self.tables)
+        known = called or {}
+        return counted | {box.name: Usage(box.limit, known[box.name]) for box in self.black_boxes if box.name in known}
 
     def value(self, network: Architecture) -> float:
         """Return the objective of `network`, recomputed from its layer records."""
@@ -121,11 +133,12 @@ class Problem:
         depths = [stage.depth for stage in network.stages]
         return float(objective_value(self.objective, total, depths, network.stages[0].block, self.space.beta))
 
-    def broken(self, network: Architecture) -> list[str]:
-        """Return, a sentence each, the rules and limits that `network` breaks; empty where it is feasible."""
-        limits = [
-            f"{name} is {usage.used:.10g}, above {usage.limit:.10g}"
-            for name, usage in self.usages(network).items()
-            if not usage.kept
-        ]
-        return self.space.violations(network) + limits
+    def broken(self, network: Architecture, called: Mapping[str, float] | None = None) -> list[str]:
+        """Return, a sentence each, the rules and limits that `network` breaks; empty where it is feasible.
+
+        Black boxes are judged by `called`, as in `usages`; one that is not in it is not known to be kept.
+        """
+        found = self.usages(network, called)
+        limits = [f"{name} is {use.used:.10g}, above {use.limit:.10g}" for name, use in found.items() if not use.kept]
+        unknown = [f"{box.name} is not known" for box in self.black_boxes if box.name not in found]
+        return self.space.violations(network) + limits + unknown

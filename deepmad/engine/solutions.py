@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -119,6 +120,21 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
+class CallRecord:
+    """What became of a black-box limit's function: how often it was called, and how often known results served.
+
+    `failed` calls raised, did not end in time, or returned no finite number: `reasons` are a few of theirs, each
+    once. `seconds` is the time of all calls.
+    """
+
+    calls: int
+    cached: int
+    failed: int
+    reasons: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Alternative:
     """Another network within the gap asked for, with the figures of a solution."""
 
@@ -174,9 +190,9 @@ class Solution:
     kept. `predicted` is that of the slowest device, `predicted_by_device` all of them where there are several.
     `rounds` are those of the measured loop: with several, bound and gap are those of the program of the round that
     found the network, whose latency limit was the target corrected by the measurement before.
-    `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs. `rows` tells
-    of rows of block kinds and strides, best first, where the solver decided between them, `row_counts` of all. What
-    does not apply is None.
+    `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs;
+    `black_boxes` how the functions behind limits were called. `rows` tells of rows of block kinds and strides, best
+    first, where the solver decided between them, `row_counts` of all. What does not apply is None.
     """
 
     status: Status
@@ -198,6 +214,7 @@ class Solution:
     rounds: tuple[Round, ...] | None = None
     rows: tuple[RowRecord, ...] | None = None
     row_counts: RowCounts | None = None
+    black_boxes: dict[str, CallRecord] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution file's document."""
@@ -267,14 +284,21 @@ def relative_gap(objective: float, bound: float) -> float:
 
 
 def found(
-    problem: Problem, network: Architecture, bound: float, *, gap: float, solver: SolverInfo, seconds: float
+    problem: Problem,
+    network: Architecture,
+    bound: float,
+    *,
+    gap: float,
+    solver: SolverInfo,
+    seconds: float,
+    called: Mapping[str, float] | None = None,
 ) -> Solution:
     """Return the solution around a network, every figure recomputed from its layer records.
 
-    `gap` is the relative gap asked for. A network that breaks a limit is a bug of the solver: it is
-    refused by an assertion, not delivered.
+    `gap` is the relative gap asked for, `called` what the functions of black-box limits returned for the network. A
+    network that breaks a limit is a bug of the solver: it is refused by an assertion, not delivered.
     """
-    broken = problem.broken(network)
+    broken = problem.broken(network, called)
     assert not broken, f"the solver returned a network that is not feasible: {broken}"
     objective = problem.value(network)
     reached = relative_gap(objective, bound)
@@ -294,7 +318,7 @@ def found(
         objective=objective,
         bound=max(bound, objective) if math.isfinite(bound) else None,
         gap=reached if math.isfinite(reached) else None,
-        limits={name: LimitUse(use.limit, use.used) for name, use in problem.usages(network).items()},
+        limits={name: LimitUse(use.limit, use.used) for name, use in problem.usages(network, called).items()},
         predicted=predict(problem, network),
     )
 

@@ -8,17 +8,18 @@ network is recounted from its records.
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from os import cpu_count
+from typing import Any
 
 from deepmad.engine.evolution.settings import Evolution
 from deepmad.engine.nearest import Nearest, clash_message, nearest_each
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Race, Report
 from deepmad.engine.rows.settings import Rows
+from deepmad.engine.searchers import Searchers, searching
 from deepmad.engine.solutions import LimitUse, Solution, SolverInfo, Status, found
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -39,6 +40,8 @@ CLOSING_SECONDS = 1.0
 """Time kept for ending the solve."""
 BOUND_STEPS_PER_SEARCH = 25
 SEARCH_ROUNDS = 1
+GENERATIONS_A_UNIT = 20
+"""Generations of evolution for a unit of deterministic work."""
 LEAST_EXPLAINING_SECONDS, CLASH_SHARE = 10.0, 0.5
 """Seconds to say why there is no network, even past the time limit (but no longer than that again), and the share in
 which the clash is looked for."""
@@ -75,7 +78,49 @@ class CpSat:
         return SolverInfo("cpsat", version("ortools"), self.seed, self.workers or cpu_count() or 1)
 
 
-Solver = CpSat | Evolution | Rows
+@dataclass(frozen=True)
+class Auto:
+    """Settings of the solver that chooses between the others: those of `CpSat`, which holds the proofs.
+
+    CP-SAT answers where it can express every limit. Where one is a function (`Budget.extra`), evolution does, from
+    CP-SAT's network without it and with CP-SAT's bound, which holds for the whole problem. Where CP-SAT met no network
+    in 70 % of the time and has not proven that there is none, evolution gets the rest. `on` is where evolution and
+    the calls of functions run, "local" or "ray". Raises `InputError`.
+    """
+
+    time_limit: float = 60.0
+    gap: float = 0.01
+    workers: int | None = None
+    seed: int = 0
+    deterministic_limit: float | None = None
+    on: str = "local"
+
+    def __post_init__(self) -> None:
+        self.exact()
+        self.evolution(self.time_limit)
+
+    def exact(self, share: float = 1.0) -> CpSat:
+        """Return the settings of CP-SAT with a share of the time, or of the deterministic work."""
+        work = self.deterministic_limit
+        return CpSat(
+            share * self.time_limit, self.gap, self.workers, self.seed, None if work is None else share * work
+        )
+
+    def evolution(self, seconds: float) -> Evolution:
+        """Return the settings of evolution with so many seconds, or with generations under a deterministic limit."""
+        work = self.deterministic_limit
+        limits: dict[str, Any] = (
+            {"time_limit": seconds} if work is None else {"generations": max(1, round(GENERATIONS_A_UNIT * work))}
+        )
+        return Evolution(**limits, seed=self.seed, workers=self.workers, on=self.on)
+
+    @property
+    def info(self) -> SolverInfo:
+        """What the solution file says of the solver where CP-SAT answers."""
+        return self.exact().info
+
+
+Solver = Auto | CpSat | Evolution | Rows
 
 
 class Interrupted(KeyboardInterrupt):
@@ -95,22 +140,49 @@ def design(
 ) -> Solution:
     """Return the network of highest objective, with a proven bound on how far from the optimum it is.
 
-    Where strides are a choice, and with `Rows` as the solver, `design_rows` decides between the rows of block kinds and
-    strides. An `Evolution` proves no bound: its solution is feasible, or unknown where it found no network.
-    `starts` are networks to begin from; `report` is told of progress. Never raises for limits that cannot
-    be met: the solution's status says so. Raises `Interrupted` (a `KeyboardInterrupt`) with the best so
-    far on an interrupt.
+    `solver` is `Auto` by default. Where strides are a choice, and with `Rows` as the solver, `design_rows` decides
+    between the rows of block kinds and strides. An `Evolution` proves no bound: its solution is feasible, or unknown
+    where it found no network. `starts` are networks to begin from; `report` is told of progress. Never raises for
+    limits that cannot be met: the solution's status says so. Raises `InputError` where the solver cannot take a limit,
+    and `Interrupted` (a `KeyboardInterrupt`) with the best so far on an interrupt.
     """
+    solver = solver or Auto()
     if isinstance(solver, Rows) or not problem.space.strides_fixed:
         from deepmad.engine.rows.loop import design_rows
 
-        return design_rows(problem, Rows.of(solver or CpSat()), starts=starts, report=report)
+        return design_rows(problem, Rows.of(solver), starts=starts, report=report)
+    if isinstance(solver, CpSat):
+        return design_exactly(problem, solver, starts=starts, report=report)
+    if problem.black_boxes:
+        from deepmad.engine.blackbox.solving import design_with_calls
+
+        return design_with_calls(problem, solver, starts=starts, report=report)
     if isinstance(solver, Evolution):
         from deepmad.engine.evolution.solving import evolve
 
         return evolve(problem, solver, starts=starts, report=report)
-    solver = solver or CpSat()
-    run = _Solve(problem, solver, Race(problem, solver.gap, report, time.monotonic()))
+    from deepmad.engine.auto import design_automatically
+
+    return design_automatically(problem, solver, starts=starts, report=report)
+
+
+def design_exactly(
+    problem: Problem,
+    solver: CpSat,
+    *,
+    starts: Sequence[Architecture] = (),
+    report: Report | None = None,
+    empty_handed_share: float = 1.0,
+) -> Solution:
+    """Return what search, CP-SAT and branch and price make of the problem; see `design`.
+
+    The solve ends after `empty_handed_share` of the time limit where there is no network by then. Raises `InputError`
+    for a limit that only a function knows.
+    """
+    if problem.black_boxes:
+        names = " and ".join(box.name for box in problem.black_boxes)
+        raise InputError(f"solver: CP-SAT cannot express {names}, a function; choose auto (CP-SAT, then evolution)")
+    run = _Solve(problem, solver, Race(problem, solver.gap, report, time.monotonic()), empty_handed_share)
     try:
         with _imports_interrupted():
             if not run.go(starts):
@@ -142,16 +214,18 @@ class _End:
 class _Solve:
     """One solve: its settings and the race between best and bound."""
 
-    def __init__(self, problem: Problem, solver: CpSat, race: Race) -> None:
+    def __init__(self, problem: Problem, solver: CpSat, race: Race, empty_handed_share: float) -> None:
         self.problem, self.solver, self.race = problem, solver, race
         self.workers = solver.info.workers
+        self.empty_handed_share = empty_handed_share
 
     @property
     def left(self) -> float:
         """Seconds left; infinite where a deterministic limit rules."""
         if self.solver.deterministic_limit is not None:
             return math.inf
-        return self.solver.time_limit - self.race.seconds
+        share = self.empty_handed_share if self.race.network is None else 1.0
+        return share * self.solver.time_limit - self.race.seconds
 
     def go(self, starts: Sequence[Architecture]) -> bool:
         """Run until the gap is closed or the time is over; return whether there is no feasible network."""
@@ -159,7 +233,7 @@ class _Solve:
             self.race.offer(network)
         if self.problem.small:
             return self.go_small(starts)
-        with _searchers(self.problem, self.workers - 1, self.solver.seed) as searchers:
+        with searching(self.problem, self.workers - 1, self.solver.seed) as searchers:
             first = min(FIRST_SEARCH_SECONDS, FIRST_SEARCH_SHARE * self.left)
             if searchers:
                 searchers.turn(self.race, first)
@@ -215,7 +289,7 @@ class _Solve:
         self.race.lower(result.bound)
         return False
 
-    def bound(self, searchers: "_Searchers | None") -> bool:
+    def bound(self, searchers: Searchers | None) -> bool:
         """Tighten the bound in this process while others search; return whether there is no network."""
         from deepmad.engine.bounds import tighten
 
@@ -258,6 +332,7 @@ class _Solve:
                 "give more time or loosen a limit",
                 self.solver.info,
                 race.seconds,
+                bound=race.bound if math.isfinite(race.bound) else None,
                 limits=self.limits(),
             )
         return found(
@@ -272,6 +347,7 @@ class _Solve:
         from deepmad.engine.cpsat import clashes
 
         self.race.doing = "explaining"
+        self.empty_handed_share = 1.0  # it is known now that no other solver finds one
         self.race.tell()
         least = min(LEAST_EXPLAINING_SECONDS, self.solver.time_limit)
         ends = time.monotonic() + max(self.left if math.isfinite(self.left) else 0.0, least)
@@ -301,43 +377,3 @@ class _Solve:
     def limits(self) -> dict[str, LimitUse]:
         """Return the limits with nothing used, for a solution without a network."""
         return {name: LimitUse(limit, None) for name, limit in self.problem.limits().items()}
-
-
-class _Searchers:
-    """Other processes that search while this one bounds, each turn from a new seed."""
-
-    def __init__(self, problem: Problem, count: int, seed: int) -> None:
-        from loky import ProcessPoolExecutor  # needs no __main__ guard in the user's script
-
-        self.pool = ProcessPoolExecutor(count)
-        self.problem, self.count, self.seed = problem, count, seed
-        self.running: list[Future[Architecture | None]] = []
-
-    def turn(self, race: Race, seconds: float) -> None:
-        """Take what finished, and start as many searches anew where there is time for them."""
-        for future in [future for future in self.running if future.done()]:
-            self.running.remove(future)
-            race.offer(future.result())
-        while len(self.running) < self.count and seconds > 0.5:
-            self.seed += 1
-            starts = (race.network,) if race.network and self.seed % 2 else ()
-            self.running.append(self.pool.submit(_search, self.problem, self.seed, seconds, starts))
-
-
-def _search(problem: Problem, seed: int, seconds: float, starts: tuple[Architecture, ...]) -> Architecture | None:
-    from deepmad.engine.search import search
-
-    return search(problem, seed=seed, seconds=seconds, starts=starts)
-
-
-@contextmanager
-def _searchers(problem: Problem, count: int, seed: int) -> Iterator[_Searchers | None]:
-    """Yield `count` searching processes, ended with the block; None where there is no worker for one."""
-    if count < 1:
-        yield None
-        return
-    searchers = _Searchers(problem, count, seed)
-    try:
-        yield searchers
-    finally:
-        searchers.pool.shutdown(kill_workers=True)

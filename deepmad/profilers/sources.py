@@ -1,13 +1,13 @@
 """Models that a user names: files, other libraries' models, any callable that makes a module."""
 
 import importlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepmad.search_spaces.architectures import Architecture, split_rank
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.named import importable, imported
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,15 +89,12 @@ def _from_callable(module: str, name: str) -> "nn.Module":
     """Import `module` (the current folder first) and call its `name`, which must return a torch module."""
     from torch import nn
 
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        made = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"{module}:{name}: cannot import it ({error}); write package.module:callable") from error
-    except Exception as error:
-        raise InputError(f"{module}:{name}: calling it raised {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(Path.cwd()))
+    with importable(str(Path.cwd())):
+        function = imported(module, name)
+        try:
+            made = function()
+        except Exception as error:
+            raise InputError(f"{module}:{name}: calling it raised {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module):
         raise InputError(f"{module}:{name}: it returned {type(made).__name__}, not a torch module")
     return made

@@ -37,6 +37,19 @@ def quantity(value: object, kind: Kind, name: str) -> float:
     return number
 
 
+def any_quantity(text: str, name: str) -> float:
+    """Return the number in `text` in SI units, whichever of all units it has; zero and below are allowed.
+
+    `name` is what the user calls it, for the error. Raises `InputError` for anything else than a finite number.
+    """
+    scales = {unit: scale for units in _UNITS.values() for unit, scale in units.items()}
+    match = _NUMBER.fullmatch(text)
+    if match is None or match[2] not in scales or not math.isfinite(number := float(match[1]) * scales[match[2]]):
+        known = ", ".join(unit for unit in scales if unit)
+        raise InputError(f"{name}: {text!r} is no value; a finite number, alone or with one of the units: {known}")
+    return number
+
+
 def human(value: float, kind: Kind) -> str:
     """Return `value` (SI) with the largest unit that keeps it at 1 or above, to four digits."""
     if kind == "number" or value == 0 or not math.isfinite(value):

@@ -12,7 +12,7 @@ import numpy as np
 from deepmad.engine.evolution.nondominated import fronts, hypervolume
 from deepmad.engine.evolution.running import Run, counted
 from deepmad.engine.evolution.settings import Evolution
-from deepmad.engine.limits import KINDS
+from deepmad.engine.limits import KINDS, require_counted
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Report
 from deepmad.engine.solutions import SolverInfo
@@ -110,6 +110,7 @@ def pareto_front(
     """
     if against not in COSTS:
         raise InputError(f"against: {against!r} is unknown; choose from {', '.join(COSTS)}")
+    require_counted(problem, "a front")
     run = Run(problem, solver or Evolution(), report, against=against)
     try:
         run.go()

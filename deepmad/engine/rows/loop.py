@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from deepmad.engine.limits import require_counted
 from deepmad.engine.nearest import Nearest, clash_message, nearest_each
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Race, Report
@@ -54,9 +55,10 @@ def design_rows(
     """Return the network of highest objective over all rows of the problem's space, with a bound over all of them.
 
     `starts` are networks to begin from; `report` is told of progress. `Solution.rows` says what was found and proven
-    of which row. Raises `Interrupted` with the best so far on an interrupt, and `InputError` where `settings.on`
-    names no place to work.
+    of which row. Raises `Interrupted` with the best so far on an interrupt, and `InputError` for a limit that is a
+    function, and where `settings.on` names no place to work.
     """
+    require_counted(problem, "a choice between rows")
     settings = settings or Rows()
     loop = _Loop(problem, settings, report)
     try:

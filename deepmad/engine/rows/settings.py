@@ -35,7 +35,7 @@ class Rows:
     evolution: Evolution | None = None
 
     def __post_init__(self) -> None:
-        _ = self.exact  # its settings are checked there, once for all solvers
+        self.exact()  # its settings are checked there, once for all solvers
 
     @staticmethod
     def of(solver: "Solver") -> "Rows":
@@ -43,6 +43,8 @@ class Rows:
 
         Raises `InputError` for an evolution with a checkpoint.
         """
+        from deepmad.engine.solvers import Auto
+
         if isinstance(solver, Rows):
             return solver
         if isinstance(solver, Evolution):
@@ -58,11 +60,11 @@ class Rows:
                 solver.on,
                 solver,
             )
-        return Rows(solver.time_limit, solver.gap, solver.workers, solver.seed, solver.deterministic_limit)
+        on = solver.on if isinstance(solver, Auto) else "local"
+        return Rows(solver.time_limit, solver.gap, solver.workers, solver.seed, solver.deterministic_limit, on)
 
-    @property
     def exact(self) -> "CpSat":
-        """The same settings for the exact solver."""
+        """Return the same settings for the exact solver."""
         from deepmad.engine.solvers import CpSat
 
         return CpSat(self.time_limit, self.gap, self.workers, self.seed, self.deterministic_limit)
@@ -70,4 +72,4 @@ class Rows:
     @property
     def info(self) -> SolverInfo:
         """What the solution file says of the solver."""
-        return SolverInfo("rows", version("ortools"), self.seed, self.exact.info.workers)
+        return SolverInfo("rows", version("ortools"), self.seed, self.exact().info.workers)

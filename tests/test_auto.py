@@ -1,0 +1,66 @@
+"""`Auto`: which solver answers where no limit is a function, and with what."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deepmad.engine.auto import evolved_further
+from deepmad.engine.budgets import Budget
+from deepmad.engine.problems import Problem
+from deepmad.engine.solutions import Solution, Status
+from deepmad.engine.solvers import Auto, CpSat, design
+from deepmad.search_spaces.errors import InputError
+from tests.catalogue import small_space
+
+FIXED = Auto(workers=1, deterministic_limit=1.0)
+
+
+def small(**limits: float | None) -> Problem:
+    space = small_space()
+    return Problem(space, replace(Budget.of(space), **limits))
+
+
+def test_without_functions_cp_sat_answers() -> None:
+    assert design(small(), FIXED).solver.name == "cpsat"
+    assert design(small(macs=1000.0), FIXED).solver.name == "cpsat"
+    assert design(small(macs=1000.0), FIXED).status is Status.INFEASIBLE
+
+
+def test_evolution_helps_out_where_cp_sat_found_nothing() -> None:
+    problem, best = small(), design(small(), FIXED)
+    assert best.objective is not None
+    nothing = Solution(Status.UNKNOWN, "no network was found", CpSat().info, 7.0, bound=2 * best.objective)
+    solution = evolved_further(problem, nothing, FIXED, 10.0)
+    assert solution.solver.name == "evolution"
+    assert solution.status is Status.FEASIBLE
+    assert solution.bound == nothing.bound
+    assert solution.architecture is not None
+    assert problem.broken(solution.architecture) == []
+    assert solution.seconds >= 7.0
+    assert "since CP-SAT found no network in 7 s" in solution.message
+    without = evolved_further(small(macs=1000.0), nothing, FIXED, 10.0)
+    assert without.status is Status.UNKNOWN
+    assert without.message == "no network was found; evolution found none either"
+
+
+def test_auto_is_what_a_design_uses_by_itself() -> None:
+    first, second = design(small()), design(small(), Auto())
+    assert first.status is second.status is Status.OPTIMAL
+    assert first.objective == second.objective
+
+
+def test_both_solvers_get_the_settings() -> None:
+    auto = Auto(time_limit=20.0, gap=0.05, workers=1, seed=3, on="local")
+    assert auto.exact(0.5) == CpSat(10.0, 0.05, 1, 3)
+    evolution = auto.evolution(7.0)
+    assert (evolution.time_limit, evolution.generations, evolution.seed, evolution.workers) == (7.0, None, 3, 1)
+    limited = Auto(deterministic_limit=0.5)
+    assert limited.exact(0.5).deterministic_limit == 0.25
+    assert limited.evolution(7.0).generations == 10
+
+
+@pytest.mark.parametrize("options", [{"time_limit": 0.0}, {"gap": -1.0}, {"workers": 0}, {"on": "the moon"}])
+def test_settings_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Auto(**options)
