@@ -236,7 +236,8 @@ class _Loop:
         if not interrupted:
             why = f"no network was found in {race.seconds:.0f} s, and none is proven impossible; "
             why += "give more time or loosen a limit"
-        return self.told(Solution(Status.UNKNOWN, why, self.info, race.seconds, limits=self.limits()))
+        bound = race.bound if math.isfinite(race.bound) else None
+        return self.told(Solution(Status.UNKNOWN, why, self.info, race.seconds, bound=bound, limits=self.limits()))
 
     def told(self, solution: Solution) -> Solution:
         """Return the solution with what is known of the rows; its message counts them."""
