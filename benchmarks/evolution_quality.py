@@ -42,14 +42,16 @@ def compare(
             solution = design(problem, settings)
             share = (solution.objective or 0.0) / OPTIMA[name]
             shares.setdefault(name, []).append(share)
-            row = {"preset": name, "seed": seed, "objective": round(solution.objective or 0.0, 2)}
-            rows.append(row | {"optimum": OPTIMA[name], "percent": round(100 * share, 3), "seconds": round(solution.seconds, 1)})
+            row: dict[str, object] = {"preset": name, "seed": seed, "objective": round(solution.objective or 0.0, 2)}
+            row |= {"optimum": OPTIMA[name], "percent": round(100 * share, 3), "seconds": round(solution.seconds, 1)}
+            rows.append(row)
             print(rows[-1], flush=True)
     table = [[name, f"{median(found):.3%}", f"{min(found):.3%}"] for name, found in shares.items()]
     Console().print(plain_table(["preset", "median", "worst"], table))
     notes = {f"{name} median and worst": f"{median(found):.3%}, {min(found):.3%}" for name, found in shares.items()}
-    settings_note = {"settings": f"{time_limit:g} s, one process, {islands} islands, population {population}"}
-    print(f"written to {write_results('evolution_quality', rows, settings_note | notes | ({'note': note} if note else {}))}")
+    notes |= {"settings": f"{time_limit:g} s, one process, {islands} islands, population {population}"}
+    notes |= {"note": note} if note else {}
+    print(f"written to {write_results('evolution_quality', rows, notes)}")
 
 
 if __name__ == "__main__":

@@ -132,7 +132,8 @@ def _plot(groups: dict[str, list[Point]], title: str) -> Path:
     figure = Figure(figsize=(7, 5), layout="constrained")
     panel = figure.subplots()
     for (name, points), mark in zip(groups.items(), (".-", "x", "D"), strict=True):
-        panel.plot([1e3 * point.used for point in points], [point.objective for point in points], mark, label=name, markersize=4)
+        milliseconds, objectives = [1e3 * point.used for point in points], [point.objective for point in points]
+        panel.plot(milliseconds, objectives, mark, label=name, markersize=4)
     panel.set(xlabel="predicted latency, ms for one batch", ylabel="objective", title=title)
     panel.legend(frameon=False)
     path = RESULTS / "pareto_front.svg"

@@ -97,7 +97,7 @@ def design(
     ] = None,
     front: Annotated[
         Literal["latency", "macs", "params", "memory"] | None,
-        typer.Option(help="Find the networks that trade the objective for this cost (evolution); -o takes a .csv file."),
+        typer.Option(help="The networks that trade the objective for this cost, by evolution; -o takes a .csv."),
     ] = None,
     top: Annotated[
         int, typer.Option(help="Networks in all, within the gap of the best, that differ in two stages.", min=1)

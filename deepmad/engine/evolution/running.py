@@ -133,8 +133,9 @@ class Run:
         none = np.empty((0, genes), dtype=np.intp)
         optima = np.array([coding.nearest(network) for network in starts], dtype=np.intp).reshape(-1, genes)
         seeds = np.random.SeedSequence(self.solver.seed).spawn(self.solver.islands)
-        islands = [Island(none, optima, none, none, dict(np.random.default_rng(one).bit_generator.state)) for one in seeds]
-        return Checkpoint(tuple(islands), Verdicts.none(genes))
+        states = [dict(np.random.default_rng(one).bit_generator.state) for one in seeds]
+        islands = tuple(Island(none, optima, none, none, state) for state in states)
+        return Checkpoint(islands, Verdicts.none(genes))
 
     def _epoch(self, tasks: Tasks | None) -> None:
         """Let every island evolve for an epoch, look closely at the best, exchange, and write the checkpoint."""
@@ -197,7 +198,7 @@ class Run:
         return verdicts
 
     def _promising(self, shown: Judged) -> list[int]:
-        """Return the rows of networks that are better than the best so far and have no verdict, best first, each once."""
+        """Return the rows of networks better than the best so far and without a verdict, best first, each once."""
         if not len(shown):
             return []
         fresh = shown.feasible & ~self.state.verdicts.known(shown.genomes)

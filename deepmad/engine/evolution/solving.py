@@ -41,7 +41,8 @@ def _solution(run: Run) -> Solution:
     if race.network is not None:
         solution = found(race.problem, race.network, math.inf, gap=run.solver.gap, solver=info, seconds=race.seconds)
         return replace(solution, message="the network keeps every limit; an evolution proves no bound on the optimum")
-    met = f"none was met in {run.state.generation:,} generations ({race.seconds:.0f} s); give more time or loosen a limit"
+    spent = f"{run.state.generation:,} generations ({race.seconds:.0f} s)"
+    met = f"none was met in {spent}; give more time or loosen a limit"
     why = met if run.machine.repair.possible else "the rules of the space leave none; loosen them"
     return Solution(
         Status.UNKNOWN,

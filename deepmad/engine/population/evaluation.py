@@ -215,7 +215,7 @@ class Evaluator:
 
 
 def gathered(found: Sequence[Table], indices: Sequence[npt.NDArray[np.intp]], count: int) -> Any:
-    """Return the `count` costs that the tables hold at `indices`, summed, (costs, networks) or (costs, 1); 0 without."""
+    """Return the sum of the `count` costs that the tables hold at `indices`, (costs, networks) or (costs, 1), or 0."""
     if not found:
         return 0.0
     rows = found[0].gather(indices)
