@@ -63,7 +63,8 @@ def main(
     time_limit: Annotated[float, typer.Option(help="Seconds of one design, everything included.")] = 90.0,
     seed: int = 0,
 ) -> None:
-    solver, rows = Auto(time_limit=time_limit, seed=seed), []
+    solver = Auto(time_limit=time_limit, seed=seed)
+    rows: list[dict[str, object]] = []
     for name in spaces.split(","):
         path, _, side = name.partition("@")
         space = load_space(path)

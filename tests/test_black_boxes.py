@@ -116,6 +116,8 @@ def test_names_are_told_apart() -> None:
         Budget(extra=[width_in_all, BlackBox(width_in_all, 5.0)])
     with pytest.raises(InputError, match="two limits are called macs"):
         Budget(extra=[BlackBox(width_in_all, 5.0, name="macs")])
+    with pytest.raises(InputError, match="is no list of limits"):
+        Budget(extra=width_in_all)
     assert [box.name for box in Budget(extra=[width_in_all, BlackBox(width_in_all, 5.0, "other")]).black_boxes] == [
         "width_in_all",
         "other",

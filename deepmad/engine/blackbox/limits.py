@@ -76,6 +76,8 @@ def black_boxes(extra: Sequence[BlackBox | Callable[..., object]], taken: Collec
 
     Raises `InputError` where two have one name, or one of the names `taken`.
     """
+    if not isinstance(extra, Sequence):
+        raise InputError(f"extra: {extra!r} is no list of limits; give [BlackBox(function, limit), ...]")
     boxes = tuple(one if isinstance(one, BlackBox) else BlackBox(one) for one in extra)
     seen = set(taken)
     for box in boxes:
