@@ -24,7 +24,6 @@ from deepmad.engine.solutions import LimitUse, Solution, SolverInfo, Status, fou
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 
-
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
 FIRST_SEARCH_SECONDS, FIRST_SEARCH_SHARE = 4.0, 0.2
@@ -102,9 +101,7 @@ class Auto:
     def exact(self, share: float = 1.0) -> CpSat:
         """Return the settings of CP-SAT with a share of the time, or of the deterministic work."""
         work = self.deterministic_limit
-        return CpSat(
-            share * self.time_limit, self.gap, self.workers, self.seed, None if work is None else share * work
-        )
+        return CpSat(share * self.time_limit, self.gap, self.workers, self.seed, None if work is None else share * work)
 
     def evolution(self, seconds: float) -> Evolution:
         """Return the settings of evolution with so many seconds, or with generations under a deterministic limit."""

@@ -75,7 +75,9 @@ class Ledger:
         bound = None if math.isinf(node.bound) else node.bound
         seconds = node.seconds if alone is not None else 0.0
         told = [
-            RowRecord(row.blocks, row.strides, one.found_by, one.objective, bound, dropped and row != delivered, seconds)
+            RowRecord(
+                row.blocks, row.strides, one.found_by, one.objective, bound, dropped and row != delivered, seconds
+            )
             for row, one in met.items()
         ]
         if alone is not None and not met and node.looks:

@@ -109,9 +109,7 @@ class _Work:
             return
         seconds, starts = self.seconds(share), () if self.race.network is None else (self.race.network,)
         rounds = 1 if seconds is None else None
-        self.race.offer(
-            search(self.piece.problem, seed=self.piece.seed, seconds=seconds, rounds=rounds, starts=starts)
-        )
+        self.race.offer(search(self.piece.problem, seed=self.piece.seed, seconds=seconds, rounds=rounds, starts=starts))
 
     def prove(self, share: float) -> None:
         """Let CP-SAT search a small space, to its end where the effort suffices."""
