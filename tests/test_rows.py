@@ -29,6 +29,7 @@ from deepmad.engine.rows.settings import Rows
 from deepmad.engine.solutions import Solution, Status
 from deepmad.engine.solvers import CpSat, Interrupted, design
 from deepmad.profilers.probes import random_network
+from deepmad.search_spaces.architectures import Stride
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.rows import Row, restricted, row_count, row_of, rows, with_strides
 from deepmad.search_spaces.spaces import Space, load_space, parse_space
@@ -106,7 +107,8 @@ def test_strides_that_the_resolution_cannot_halve_make_no_row() -> None:
 def test_every_row_comes_once() -> None:
     space = load_space(STRIDES)
     kinds = list(itertools.product(("bottleneck", "mbconv"), repeat=3))
-    expected = {Row(blocks, strides) for blocks in kinds for strides in itertools.product((1, 2), repeat=3)}
+    strides: list[tuple[Stride, ...]] = list(itertools.product((1, 2), repeat=3))
+    expected = {Row(blocks, layout) for blocks in kinds for layout in strides}
     found = list(rows(space))
     assert len(found) == row_count(space) == len(expected) == 64
     assert set(found) == expected
@@ -246,8 +248,8 @@ def test_the_best_row_is_that_of_brute_force(seed: int) -> None:
 def test_it_is_so_too_where_families_are_split_and_rows_solved_one_by_one(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("FAMILY_SECONDS", "ROW_SECONDS"):  # one step of the bound, which closes nothing
-        monkeypatch.setattr(loop, name, 0.05)
+    for name in ("FAMILY_WORK", "ROW_WORK"):  # one step of the bound, which closes nothing
+        monkeypatch.setattr(loop, name, 0.1)
     monkeypatch.setattr(loop, "GENERATIONS", 0)
     case = random_case(seed)
     assert_right(case, design(case.problem, FIXED))

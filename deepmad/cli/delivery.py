@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from deepmad.profilers.tables import LatencyTable
     from deepmad.search_spaces.architectures import Architecture
 
-_Settings = TypeVar("_Settings", "Auto", "CpSat", "Rows")
+_Settings = TypeVar("_Settings", bound="Auto | CpSat | Rows")
 EXPLAINED_SHARE, RANKED_SHARE = 0.5, 0.75
 """The main solve's share of the time with --explain, and with --top alone."""
 ALTERNATIVES_SHARE, ALTERNATIVES_SECONDS = 0.3, 10.0

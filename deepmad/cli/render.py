@@ -79,8 +79,15 @@ def solution_report(solution: "Solution", console: Console) -> None:
         console.print(plain_table(gains, explanation_rows(solution)))
         console.print()
     if solution.rows:
-        columns = ("row: block/stride of every stage", "objective", "bound", "found by", "dropped", "time")
-        console.print(plain_table(columns, row_rows(solution.rows[:SHOWN_ROWS])))
+        heads: tuple[str, ...] = (
+            "row: block/stride of every stage",
+            "objective",
+            "bound",
+            "found by",
+            "dropped",
+            "time",
+        )
+        console.print(plain_table(heads, row_rows(solution.rows[:SHOWN_ROWS])))
         console.print()
     if solution.alternatives:
         columns = ("network", "objective", "depths", "outs", "widths", "MACs", "params", "rho", "latency")

@@ -34,10 +34,10 @@ EVOLVED_SHARE = 0.6
 """The same share where an evolution is asked for."""
 GENERATIONS = 30
 """Generations a layout under a limit in units of work."""
-FAMILY_SECONDS, ROW_SECONDS, SOLVE_SECONDS = 5.0, 2.0, 4.0
-"""Seconds for the bound of a family and of a single row, and for the row's first solve; the next has twice as many."""
-UNITS_A_SECOND = 2.0
-"""Units of work for each of these seconds where work is limited and not time."""
+FAMILY_SECONDS, ROW_SECONDS, SOLVE_SECONDS = 10.0, 6.0, 6.0
+"""Seconds at most for the bound of a family and of a row, and for the row's first solve; the next has twice as many."""
+FAMILY_WORK, ROW_WORK, SOLVE_WORK = 15.0, 40.0, 40.0
+"""The same in units of work, of which a bound takes no more even where it has seconds: a family's soon stalls."""
 MOST_FAILURES = 2
 CLOSING_SECONDS = 0.5
 """Time kept for ending the solve."""
@@ -197,10 +197,14 @@ class _Loop:
 
     def effort(self, node: Node) -> Effort:
         """Return how much the next piece of work on a family may take: a bound first, then ever longer solves."""
-        alone = node.family.row is not None
-        solves = alone and node.looks > 0
-        seconds = SOLVE_SECONDS * 2.0 ** (node.looks - 1) if solves else ROW_SECONDS if alone else FAMILY_SECONDS
-        work = UNITS_A_SECOND * seconds
+        more = 2.0 ** max(0, node.looks - 1)
+        solves = node.family.row is not None and node.looks > 0
+        if solves:
+            seconds, work = SOLVE_SECONDS * more, SOLVE_WORK * more
+        elif node.family.row is not None:
+            seconds, work = ROW_SECONDS, ROW_WORK
+        else:  # looked at again only where the first time did not suffice for any bound
+            seconds, work = FAMILY_SECONDS * 2.0**node.looks, FAMILY_WORK
         if self.limit is None:
             return Effort(min(seconds, self.left), work, solves)
         return Effort(None, min(work, self.limit - self.work), solves)
@@ -217,7 +221,8 @@ class _Loop:
         node.looks += 1
         node.bound = min(node.bound, outcome.value.bound)
         self.take(outcome.value.network, "cpsat")
-        if node.family.row is None and not self.closed(node):
+        untold = self.limit is None and node.bound == math.inf  # the time did not suffice for a first bound
+        if node.family.row is None and not untold and not self.closed(node):
             self.waiting.remove(node)
             self.waiting += [Node(part, node.bound) for part in node.family.parts()]
 

@@ -13,15 +13,16 @@ STEPS_A_UNIT = 10
 """Steps of branch and price that count as a unit of deterministic work."""
 SEARCH_SHARE, EXACT_SHARE = 0.25, 0.5
 """The search's share of the time of a piece that solves, and CP-SAT's share of what is then left in a small space."""
-BOUND_SHARE = 0.7
-"""The bound's share of the time of a piece that only bounds; the rest is for a search where that closes nothing."""
+BOUND_SHARE, LAST_SHARE = 0.8, 0.3
+"""The bound's share of the time of a piece that only bounds, and that of a search in what is left where it closes nothing."""
 
 
 @dataclass(frozen=True)
 class Effort:
     """How much a piece may take: `seconds` or, where that is None, `work` in deterministic units.
 
-    With `solve` the search comes first, and CP-SAT takes part where the space is small.
+    With `solve` the search comes first, and CP-SAT takes part where the space is small; without, the bound takes no more
+    than `work` even where there are seconds.
     """
 
     seconds: float | None
@@ -67,7 +68,7 @@ def settle(piece: Piece) -> Settled:
         work.bound(1.0)
     else:
         work.bound(BOUND_SHARE)
-        work.search(1.0)
+        work.search(LAST_SHARE)
     return Settled(work.race.network, work.race.bound)
 
 
@@ -136,7 +137,8 @@ class _Work:
 
         if self.over:
             return
-        steps = STEPS_A_UNIT * self.effort.work if self.effort.seconds is None else math.inf
+        endless = self.effort.solve and self.effort.seconds is not None
+        steps = math.inf if endless else STEPS_A_UNIT * self.effort.work
         spare = 0.0 if self.effort.seconds is None else (1 - share) * self.left
         for count, step in enumerate(tighten(self.piece.problem, lambda: self.known), start=1):
             self.race.offer(step.proposal)
