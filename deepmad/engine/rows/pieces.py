@@ -14,15 +14,15 @@ STEPS_A_UNIT = 10
 SEARCH_SHARE, EXACT_SHARE = 0.25, 0.5
 """The search's share of the time of a piece that solves, and CP-SAT's share of what is then left in a small space."""
 BOUND_SHARE, LAST_SHARE = 0.8, 0.3
-"""The bound's share of the time of a piece that only bounds, and that of a search in what is left where it closes nothing."""
+"""The bound's share of the time of a piece that only bounds, and a search's of what is left where it closes nothing."""
 
 
 @dataclass(frozen=True)
 class Effort:
     """How much a piece may take: `seconds` or, where that is None, `work` in deterministic units.
 
-    With `solve` the search comes first, and CP-SAT takes part where the space is small; without, the bound takes no more
-    than `work` even where there are seconds.
+    With `solve` the search comes first, and CP-SAT takes part where the space is small. Without, the bound takes no
+    more than `work` even where there are seconds.
     """
 
     seconds: float | None
