@@ -104,9 +104,7 @@ class Pool(Generic[W]):
     one call may cost.
     """
 
-    def __init__(
-        self, place: Workplace[W], workers: int, *, here: bool = False, max_losses: int = MAX_LOSSES
-    ) -> None:
+    def __init__(self, place: Workplace[W], workers: int, *, here: bool = False, max_losses: int = MAX_LOSSES) -> None:
         self.workers = workers
         self._here, self._max_losses = here, max_losses
         self._crew = _Crew(place, workers)

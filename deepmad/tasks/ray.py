@@ -66,7 +66,7 @@ class Cluster:
         self._leave = _enter(on, workers)
         self.cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
         # Calls whose actor is lost are run again by the pool, which counts how often, and not by Ray.
-        self._callers = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Caller)
+        self._callers: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Caller)
 
     def start(self) -> ActorWorker:
         """Return a worker that is being started: where and when, says Ray."""
