@@ -39,7 +39,7 @@ def compare(
         machine = Machine(problem, 0, "macs")
         rng = np.random.default_rng(0)
         genomes = machine.repair(random_genomes(machine.coding, rng, NETWORKS))
-        loops = {
+        loops: dict[str, tuple[int, Callable[[], object]]] = {
             "evaluation": (NETWORKS, partial(machine.evaluator.evaluate, genomes)),
             "loop": (GENERATIONS * POPULATION, partial(_evolve, machine, front=False)),
             "loop of NSGA-II": (GENERATIONS * POPULATION, partial(_evolve, machine, front=True)),

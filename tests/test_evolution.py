@@ -81,7 +81,7 @@ def test_random_problems_are_mostly_solved_and_never_beaten() -> None:
 
 def test_a_preset_gets_a_good_network() -> None:
     problem = preset("r18")
-    solution = evolve(problem, Evolution(generations=60, workers=1))
+    solution = evolve(problem, Evolution(generations=50, islands=1))
     assert_sound(problem, solution)
     assert solution.objective is not None
     assert solution.objective > 35_500  # the optimum has 36,555.57
@@ -89,7 +89,7 @@ def test_a_preset_gets_a_good_network() -> None:
 
 def test_it_starts_from_networks_given() -> None:
     problem = preset("r34")
-    first = evolve(problem, Evolution(generations=60, islands=1, seed=3))
+    first = evolve(problem, Evolution(generations=30, islands=1, seed=3))
     again = evolve(problem, Evolution(generations=1, population=8), starts=[first.architecture or pytest.fail("none")])
     assert first.objective is not None
     assert again.objective is not None

@@ -71,22 +71,15 @@ def solution_report(solution: "Solution", console: Console) -> None:
         console.print(plain_table(("limit", "at most", "used", "left", *nearest), limit_rows(solution)))
         console.print()
     if solution.black_boxes:
-        columns = ("function", "calls", "known before", "failed", "time", "why")
-        console.print(plain_table(columns, call_rows(solution)))
+        calls = ("function", "calls", "known before", "failed", "time", "why")
+        console.print(plain_table(calls, call_rows(solution)))
         console.print()
     if solution.explanation:
         gains = ("what 10 % looser gains", "looser", "used of the limit", "at least", "at most", "objective")
         console.print(plain_table(gains, explanation_rows(solution)))
         console.print()
     if solution.rows:
-        heads: tuple[str, ...] = (
-            "row: block/stride of every stage",
-            "objective",
-            "bound",
-            "found by",
-            "dropped",
-            "time",
-        )
+        heads = ("row: block/stride of every stage", "objective", "bound", "found by", "dropped", "time")
         console.print(plain_table(heads, row_rows(solution.rows[:SHOWN_ROWS])))
         console.print()
     if solution.alternatives:

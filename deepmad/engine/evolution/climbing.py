@@ -1,9 +1,9 @@
 """An island's epoch towards the highest objective: generations, then a descent from the best of its networks.
 
-An island climbs until its generations gain little, descends to the local optimum, and looks further around that: a
-population that trades depth for width evolves for an epoch, and its best network of other depths descends in turn.
-Where several looks in a row bring nothing better, the island begins anew, from random networks or from those around
-the optima known so far.
+An island climbs until its generations gain little, descends to the local optimum, those of the most promising depths,
+kernels and blocks around it included, and looks further around that: a population that trades depth for width evolves
+for an epoch, and its best network of other depths descends in turn. Where several looks in a row bring nothing better,
+the island begins anew, from random networks or from those around the optima known so far.
 """
 
 from dataclasses import replace
@@ -23,10 +23,12 @@ from deepmad.engine.evolution.islands import (
     spread_survivors,
     toolbox,
 )
-from deepmad.engine.evolution.judging import DebJudge, Judged, as_trial, joined
+from deepmad.engine.evolution.judging import DebJudge, DebScorer, Judged, as_trial, joined
 from deepmad.engine.population.genomes import Coding, Genomes
+from deepmad.engine.search import SMALL_SPACE
+from deepmad.engine.search.agenda import Agenda
 from deepmad.engine.search.descent import descend
-from deepmad.engine.search.trials import Trial, genome_keys
+from deepmad.engine.search.trials import Best, Trial, Trials, genome_keys
 from deepmad.engine.search.variation import random_genomes, traded, varied
 
 BEGUN = 4
@@ -57,8 +59,8 @@ def climb(machine: Machine, island: Island, epoch: Epoch) -> tuple[Island, Recor
         climbed=island.climbed + epoch.generations,
     )
     if len(island.point) or _settled(island, before, population):
-        island = _looked(machine, judge, island, population, optima)
-    island = replace(island, shown=_shown(judge, island, population), generator=rng.bit_generator.state)
+        island = _looked(machine, judge, rng, island, population, optima)
+    island = replace(island, shown=_shown(judge, island, population), generator=dict(rng.bit_generator.state))
     return island, record(island, judge, population)
 
 
@@ -99,11 +101,18 @@ def _settled(island: Island, before: Judged, population: Judged) -> bool:
     return island.climbed >= LEAST_CLIMB and not gain > LITTLE * abs(float(population.values[0]))
 
 
-def _looked(machine: Machine, judge: DebJudge, island: Island, population: Judged, optima: Judged) -> Island:
+def _looked(
+    machine: Machine,
+    judge: DebJudge,
+    rng: np.random.Generator,
+    island: Island,
+    population: Judged,
+    optima: Judged,
+) -> Island:
     """Return the island once it has descended from the best network of depths that no optimum known has."""
     start = _start(machine.coding, population, optima)
     point = judge(island.point) if len(island.point) else None
-    found = None if start is None else _descended(machine, judge, start, point)
+    found = None if start is None else _descended(machine, judge, rng, start, point)
     better = found is not None and (point is None or found.score > point.score)
     failed = 0 if better else island.failed + 1
     if found is not None:
@@ -127,12 +136,33 @@ def _start(coding: Coding, population: Judged, optima: Judged) -> Judged | None:
     return population.rows(rows[:1]) if len(rows) else None
 
 
-def _descended(machine: Machine, judge: DebJudge, start: Judged, point: Trial | None) -> Trial:
-    """Return the local optimum that `start` leads to, over triples of moves where it comes near the point's score."""
+def _descended(
+    machine: Machine, judge: DebJudge, rng: np.random.Generator, start: Judged, point: Trial | None
+) -> Trial:
+    """Return the optimum that `start` leads to, looked at more closely where it comes near the point's score."""
     found = descend(judge, machine.around, as_trial(start), deep=False)
-    if point is None or found.score > point.score - PROMISING * abs(point.score):
+    if point is None:
+        return _best_frame(machine, judge, rng, found)
+    if found.score > point.score - PROMISING * abs(point.score):
         found = descend(judge, machine.around, found, deep=True)
     return found
+
+
+def _best_frame(machine: Machine, judge: DebJudge, rng: np.random.Generator, start: Trial) -> Trial:
+    """Return the best network met among those of depths, kernels and blocks around `start`, the promising first.
+
+    In a small space the generations meet them all, and only triples of moves are looked at.
+    """
+    if machine.evaluator.problem.space.size() <= SMALL_SPACE:
+        return descend(judge, machine.around, start, deep=True)
+    trials = Trials(
+        machine.evaluator.problem, machine.evaluator, machine.repair, Best(), judge.end, scorer=DebScorer(judge)
+    )
+    met = Agenda(trials, rng, machine.around, machine.widths).work(trials(start.genomes))
+    if met is None or not met.feasible[0]:
+        return start
+    found = judge(met.genomes)
+    return found if found.score > start.score else start
 
 
 def _shown(judge: DebJudge, island: Island, population: Judged) -> Genomes:

@@ -92,7 +92,9 @@ class Machine:
         self.against = against
         self.evaluator = Evaluator(problem)
         self.repair = Repair(self.coding)
-        self.around: Neighbourhood = neighbourhood(self.coding, np.random.default_rng(seed))
+        rng, widths = np.random.default_rng(seed), [0, *self.coding.genes("out"), *self.coding.genes("inner")]
+        self.around: Neighbourhood = neighbourhood(self.coding, rng)
+        self.widths: Neighbourhood = neighbourhood(self.coding, rng, widths)
 
     @property
     def coding(self) -> Coding:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepmad.engine.population.evaluation import Evaluator
+from deepmad.engine.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.population.genomes import Genomes
 from deepmad.engine.population.tables import Floats
 from deepmad.engine.search.repair import Repair
@@ -45,7 +45,7 @@ class Judged:
     @property
     def feasible(self) -> npt.NDArray[np.bool_]:
         """Which networks keep every limit."""
-        return self.excess == 0
+        return np.asarray(self.excess == 0)
 
     def rows(self, chosen: Rows | npt.NDArray[np.bool_]) -> "Judged":
         """Return some of the networks."""
@@ -143,6 +143,18 @@ class DebJudge:
     def __call__(self, genomes: Genomes) -> Trial:
         """Return `genomes` repaired and scored for a descent, which no infeasible network can take part in."""
         return as_trial(self.judged(genomes))
+
+
+@dataclass(frozen=True)
+class DebScorer:
+    """Scores networks for a search of the frames around one, which weighs excess against objective by itself."""
+
+    judge: DebJudge
+
+    def evaluate(self, genomes: Genomes) -> Evaluation:
+        """Return what the networks of `genomes`, shape (networks, genes), are worth, verdicts heeded."""
+        judged = self.judge.judged(genomes)
+        return Evaluation(judged.values, {}, judged.excess)
 
 
 def as_trial(judged: Judged) -> Trial:

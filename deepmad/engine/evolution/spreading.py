@@ -54,7 +54,7 @@ def spread(machine: Machine, island: Island, epoch: Epoch) -> tuple[Island, Reco
         optima=_sparse(population),
         shown=best_of(population, SHOWN).genomes,
         generation=island.generation + epoch.generations,
-        generator=rng.bit_generator.state,
+        generator=dict(rng.bit_generator.state),
     )
     return island, record(island, judge, population)
 

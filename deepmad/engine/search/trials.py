@@ -78,7 +78,8 @@ def spread(
     order = order[np.sort(first)]
     crowded = np.array(_rank(genome_keys(genomes[order], genes)) >= share)
     chosen = np.concatenate([np.flatnonzero(~crowded), np.flatnonzero(crowded)])[:count]
-    return order[np.sort(chosen)]
+    kept: npt.NDArray[np.intp] = order[np.sort(chosen)]
+    return kept
 
 
 def genome_keys(genomes: Genomes, genes: Sequence[int]) -> npt.NDArray[np.intp]:
