@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from deepmad.cli.output import DONE, INTERRUPTED, MISSED, Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import solution_report
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from deepmad.profilers.tables import LatencyTable
     from deepmad.search_spaces.architectures import Architecture
 
-_Settings = TypeVar("_Settings", bound="Auto | CpSat | Rows")
 EXPLAINED_SHARE, RANKED_SHARE = 0.5, 0.75
 """The main solve's share of the time with --explain, and with --top alone."""
 ALTERNATIVES_SHARE, ALTERNATIVES_SECONDS = 0.3, 10.0
@@ -89,12 +88,11 @@ def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution"
     from deepmad.engine.alternatives import with_alternatives
     from deepmad.engine.evolution.settings import Evolution
     from deepmad.engine.explanation import explain
-    from deepmad.engine.solvers import CpSat
 
     if isinstance(settings, Evolution):  # nothing more can be wished for: that takes a bound
         with bar("designing", settings.time_limit or 0.0) as shown:
             return _designed(problem, settings, wishes, _report(shown))
-    exact, began = settings if isinstance(settings, CpSat) else settings.exact(), time.monotonic()
+    began = time.monotonic()
     with bar("designing", settings.time_limit) as shown:
         solution = _designed(problem, _shared(settings, wishes.main_share), wishes, _report(shown))
         reserved = 0.0 if wishes.measuring is None else (1 - wishes.main_share) * settings.time_limit
@@ -103,16 +101,16 @@ def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution"
             share = ALTERNATIVES_SHARE if wishes.explain else 1.0
             seconds = min(share * (ends - time.monotonic()), ALTERNATIVES_SECONDS)
             shown.update(time.monotonic() - began, f"{wishes.top} networks that differ")
-            solution = with_alternatives(problem, solution, wishes.top, exact, seconds=seconds)
+            solution = with_alternatives(problem, solution, wishes.top, _exact(settings), seconds=seconds)
         if wishes.explain:
-            rest = _shared(exact, 1 - wishes.main_share)
+            rest = _exact(_shared(settings, 1 - wishes.main_share))
             left = ends - time.monotonic()
             report = _report(shown, time.monotonic() - began)
             solution = explain(problem, solution, rest, seconds=left, report=report)
     return solution
 
 
-def _shared(settings: _Settings, share: float) -> _Settings:
+def _shared(settings: "Auto | CpSat | Rows", share: float) -> "Auto | CpSat | Rows":
     """Return the settings with a share of the time, or of the deterministic work."""
     work = settings.deterministic_limit
     return replace(
@@ -120,6 +118,13 @@ def _shared(settings: _Settings, share: float) -> _Settings:
         time_limit=share * settings.time_limit,
         deterministic_limit=None if work is None else share * work,
     )
+
+
+def _exact(settings: "Auto | CpSat | Rows") -> "CpSat":
+    """Return the settings of the exact solver, which has a say in all but the main solve."""
+    from deepmad.engine.solvers import CpSat
+
+    return settings if isinstance(settings, CpSat) else settings.exact()
 
 
 def _designed(problem: "Problem", settings: "Solver", wishes: Wishes, report: "Report") -> "Solution":

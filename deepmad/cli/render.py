@@ -71,8 +71,8 @@ def solution_report(solution: "Solution", console: Console) -> None:
         console.print(plain_table(("limit", "at most", "used", "left", *nearest), limit_rows(solution)))
         console.print()
     if solution.black_boxes:
-        calls = ("function", "calls", "known before", "failed", "time", "why")
-        console.print(plain_table(calls, call_rows(solution)))
+        titles = ("function", "calls", "known before", "failed", "time", "why")
+        console.print(plain_table(titles, call_rows(solution)))
         console.print()
     if solution.explanation:
         gains = ("what 10 % looser gains", "looser", "used of the limit", "at least", "at most", "objective")

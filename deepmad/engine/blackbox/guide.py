@@ -50,7 +50,7 @@ class Guess:
 
 
 def features(layer: Layer) -> tuple[Count, ...]:
-    """Return what a layer's price may depend on: that it is there, its MACs, parameters, and what it reads and writes."""
+    """Return what a layer's price may depend on: its being there, its MACs and parameters, what it reads and writes."""
     return 1, layer.macs, layer.params, layer.input_elements + layer.output_elements
 
 

@@ -75,9 +75,7 @@ def _seconds(solver: Auto | Evolution) -> float | None:
 class _Run:
     """One design: what CP-SAT told of the problem without black boxes, and the networks called for."""
 
-    def __init__(
-        self, problem: Problem, solver: Auto | Evolution, screen: Screen, report: Report | None
-    ) -> None:
+    def __init__(self, problem: Problem, solver: Auto | Evolution, screen: Screen, report: Report | None) -> None:
         self.problem, self.solver, self.screen, self.report = problem, solver, screen, report
         self.relaxed = without_black_boxes(problem)
         self.limit, self.began = _seconds(solver), time.monotonic()
