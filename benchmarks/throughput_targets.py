@@ -4,7 +4,7 @@ Designs without a target, then for multiples of that design's measured throughpu
 - `feedback`: the measured loop of `design --measure`;
 - `open`: one solve with the table's prediction, delivered unmeasured;
 - `macs`: one solve with MACs as the proxy, at the seconds a MAC of the design without a target.
-At the end all networks are timed afresh, each in a new process, in five interleaved passes: the fresh measurement of a
+At the end all networks are timed afresh, each in a new process, in nine interleaved passes: the fresh measurement of a
 network is the median of its passes, and what they differ by is the noise floor. A run that was cut off goes on where it
 was, for the same code and options. Run: python -m benchmarks.throughput_targets
 """
@@ -37,7 +37,7 @@ from deepmad.search_spaces.spaces import Space, load_space
 
 FACTORS = "1.1,1.25,1.5,1.75,2,2.5,3,4"
 MODES = ("feedback", "open", "macs")
-PASSES = 5
+PASSES = 9
 TIGHT = 0.95
 FREE = "free"
 Delivered = dict[str, Any]

@@ -97,11 +97,11 @@ def test_a_burst_of_other_work_is_not_corrected_for() -> None:
 
 @pytest.mark.parametrize(("scatter", "count"), [((1.0, 1.01, 1.02), 3), ((1.0, 1.3, 1.01, 1.02, 0.99), 5)])
 def test_times_that_disagree_are_taken_again(scatter: tuple[float, ...], count: int) -> None:
-    device = Device(0.95, scatter)
+    device = Device(0.97, scatter)
     solution = design_measured(problem(0.6), SOLVER, device)
     assert solution.measured is not None
     assert solution.rounds is not None
-    assert device.measured == count * len(solution.rounds)
+    assert device.measured == count * len(solution.rounds) + MEASUREMENTS + 1  # the last one is confirmed
 
 
 def test_a_target_that_the_fastest_network_misses_is_infeasible() -> None:

@@ -54,11 +54,11 @@ def design_measured(
 ) -> Solution:
     """Return the network of highest objective whose *measured* latency meets the problem's limit.
 
-    Each round solves under the corrected limit and measures the network three times, or more where they disagree:
-    the middle one decides, so that neither a lucky time is delivered nor a burst of other work corrected for. Where
-    no network is predicted within the limit, the one of least predicted latency is measured. If it misses the target
-    too, and its prediction is proven least, the solution is infeasible: proven as far as the prediction, corrected
-    by that measurement, holds.
+    Each round solves under the corrected limit and measures the network three times, or more where they disagree or
+    would end the loop: the middle one decides, so that neither a lucky time is delivered nor a burst of other work
+    corrected for. Where no network is predicted within the limit, the one of least predicted latency is measured. If
+    it misses the target too, and its prediction is proven least, the solution is infeasible: proven as far as the
+    prediction, corrected by that measurement, holds.
 
     The loop ends with that proof, with 95.5 to 98.5 % of the limit used, when another limit binds, or after
     `rounds`; the best network that met the limit is returned, else the fastest measured one, marked as a
@@ -97,7 +97,7 @@ def _rounds(loop: _Loop, rounds: int) -> Iterator[tuple[Round, Solution]]:
         if network is None or predicted is None:
             yield Round(number, limit), solution
             return
-        measured = _middle(loop, solution, network)
+        measured = _measured(loop, solution, network, predicted.latency_seconds / limit)
         within = _with_measurement(within, measured, loop.target, limit)
         one = _round(number, limit, within)
         violated = measured.latency_seconds > loop.target
@@ -161,19 +161,35 @@ def _around(loop: _Loop, fastest: Nearest, solution: Solution) -> Solution:
     return replace(one, message=f"the network of least predicted latency ({proof}) keeps every other limit")
 
 
-def _middle(loop: _Loop, solution: Solution, network: Architecture) -> Measured:
-    """Return the middle one of the measurements. Raises `Interrupted` with the solution as it was designed."""
-    times: list[Measured] = []
+def _measured(loop: _Loop, solution: Solution, network: Architecture, predicted: float) -> Measured:
+    """Return the middle one of the network's measurements, `predicted` being the share of the round's limit predicted.
+
+    A time that ends the loop may be a lucky one: it is confirmed by as many measurements again and one. Raises
+    `Interrupted` with the solution as it was designed.
+    """
     try:
-        while len(times) < MOST_MEASUREMENTS:
-            times += [loop.measure(network) for _ in range(2 if times else MEASUREMENTS)]
-            times.sort(key=lambda measured: measured.latency_seconds)
-            middle = len(times) // 2
-            if times[middle + 1].latency_seconds <= (1 + AGREEMENT) * times[middle - 1].latency_seconds:
-                break
+        times = _agreeing(loop.measure, network)
+        if _ends(_middle(times).latency_seconds / loop.target, predicted):
+            times += [loop.measure(network) for _ in range(MEASUREMENTS + 1)]
     except KeyboardInterrupt as interrupt:
         raise Interrupted(solution) from interrupt
-    return times[len(times) // 2]
+    return _middle(times)
+
+
+def _agreeing(measure: Measure, network: Architecture) -> list[Measured]:
+    """Return an odd number of measurements whose middle three agree, or as many as are taken at most."""
+    times: list[Measured] = []
+    while len(times) < MOST_MEASUREMENTS:
+        times += [measure(network) for _ in range(2 if times else MEASUREMENTS)]
+        seconds, middle = sorted(measured.latency_seconds for measured in times), len(times) // 2
+        if seconds[middle + 1] <= (1 + AGREEMENT) * seconds[middle - 1]:
+            break
+    return times
+
+
+def _middle(times: Sequence[Measured]) -> Measured:
+    """Return the middle one of an odd number of measurements."""
+    return sorted(times, key=lambda measured: measured.latency_seconds)[len(times) // 2]
 
 
 def _with_measurement(solution: Solution, measured: Measured, target: float, limit: float) -> Solution:

@@ -170,7 +170,8 @@ class _Builder:
                 else:
                     rows = self.file.rows(self.key)
                     within_10_percent = _within_10_percent(rows)
-                    if not self._plan_round(planned, rows):
+                    checking = any(len(row.visits) > self.timer.visits for row in rows)  # then rounds are over
+                    if checking or not self._plan_round(planned, rows):
                         slow = self._slow(rows)
                         ended = not slow
                         if slow:

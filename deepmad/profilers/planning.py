@@ -33,9 +33,9 @@ MIN_WHOLE = 12
 MIN_ROWS = 10
 """Whole networks that must be measured before errors choose; with fewer, chance does."""
 
-SLOW = 0.03
+SLOW = 0.01
 """A whole network that took so much longer than its fit is measured once more: other work only adds time."""
-SLOW_SHORT = 0.1
+SLOW_SHORT = 0.05
 """The same for a short probe, whose time is fitted less closely."""
 
 
