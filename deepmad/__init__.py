@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deepmad.engine.explanation import explain
     from deepmad.engine.loop import design_measured
     from deepmad.engine.problems import Problem
+    from deepmad.engine.rows.settings import Rows
     from deepmad.engine.solutions import Solution, Status
     from deepmad.engine.solvers import Auto, CpSat, Interrupted, design
     from deepmad.profilers.errors import DeviceError
@@ -44,6 +45,7 @@ _HOMES = {
     "LatencyTable": "deepmad.profilers.tables",
     "Measurement": "deepmad.profilers.measurements",
     "Problem": "deepmad.engine.problems",
+    "Rows": "deepmad.engine.rows.settings",
     "Solution": "deepmad.engine.solutions",
     "Space": "deepmad.search_spaces.spaces",
     "Stage": "deepmad.search_spaces.architectures",
@@ -77,6 +79,7 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "Problem",
     "Auto",
     "CpSat",
+    "Rows",
     "Evolution",
     "design",
     "design_measured",

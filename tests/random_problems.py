@@ -74,7 +74,7 @@ def _stage(random: Random, stride: Stride, depths: Sequence[int]) -> StageSpace:
     )
     return StageSpace(
         block=_some(random, tuple(BLOCKS), 3),
-        stride=stride,
+        strides=(stride,),
         out=_some(random, _widths(random), 4),
         kernel=_some(random, (3, 5, 7), 2),
         depth=_some(random, depths, 4),

@@ -40,7 +40,7 @@ def random_space(random: np.random.Generator) -> Space:
         stages.append(
             StageSpace(
                 tuple(str(kind) for kind in random.choice(kinds, int(random.integers(1, 3)), replace=False)),
-                2 if random.random() < 0.6 else 1,
+                (2 if random.random() < 0.6 else 1,),
                 some([8, 16, 24, 40], 3 if count == 2 else 2),
                 some([3, 5], 2 if count == 2 else 1),
                 some([1, 2, 4, 7], 3 if count == 2 else 2),

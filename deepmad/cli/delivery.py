@@ -16,6 +16,7 @@ from deepmad.search_spaces.units import human
 if TYPE_CHECKING:
     from deepmad.engine.problems import Problem
     from deepmad.engine.progress import Progress, Report
+    from deepmad.engine.rows.settings import Rows
     from deepmad.engine.solutions import Measured, Round, Solution
     from deepmad.engine.solvers import Auto, CpSat, Solver
     from deepmad.profilers.measurements import Measurement
@@ -109,7 +110,7 @@ def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution"
     return solution
 
 
-def _shared(settings: "Auto | CpSat", share: float) -> "Auto | CpSat":
+def _shared(settings: "Auto | CpSat | Rows", share: float) -> "Auto | CpSat | Rows":
     """Return the settings with a share of the time, or of the deterministic work."""
     work = settings.deterministic_limit
     return replace(
@@ -119,11 +120,11 @@ def _shared(settings: "Auto | CpSat", share: float) -> "Auto | CpSat":
     )
 
 
-def _exact(settings: "Auto | CpSat") -> "CpSat":
+def _exact(settings: "Auto | CpSat | Rows") -> "CpSat":
     """Return the settings of the exact solver, which has a say in all but the main solve."""
-    from deepmad.engine.solvers import Auto
+    from deepmad.engine.solvers import CpSat
 
-    return settings.exact() if isinstance(settings, Auto) else settings
+    return settings if isinstance(settings, CpSat) else settings.exact()
 
 
 def _designed(problem: "Problem", settings: "Solver", wishes: Wishes, report: "Report") -> "Solution":

@@ -75,7 +75,8 @@ def design(
         ),
     ] = None,
     solver: Annotated[
-        Literal["auto", "cpsat", "evolution"], typer.Option(help="Which solver; evolution proves no bound.")
+        Literal["auto", "cpsat", "evolution", "rows"],
+        typer.Option(help="Which solver; evolution proves no bound, rows tells of every row of block kinds."),
     ] = "auto",
     gap: Annotated[float, typer.Option(help="Relative gap at which to stop, 0.01 is 1 %.", min=0)] = 0.01,
     time_limit: Annotated[str, typer.Option(help="Time of one solve, everything included, e.g. 60 or 90s.")] = "60",
@@ -157,6 +158,7 @@ def _solver(name: str, auto: "Auto", evolving: dict[str, Any], front: _Text) -> 
     Raises `InputError` where one of them is given to another solver.
     """
     from deepmad.engine.evolution.settings import Evolution
+    from deepmad.engine.rows.settings import Rows
 
     if name == "cpsat" and front is not None:
         raise InputError("--front: it needs --solver evolution")
@@ -167,6 +169,8 @@ def _solver(name: str, auto: "Auto", evolving: dict[str, Any], front: _Text) -> 
         return Evolution(auto.time_limit, seed=auto.seed, workers=auto.workers, **given)
     for option in given:
         raise InputError(f"--{option}: it needs --solver evolution")
+    if name == "rows":
+        return Rows.of(auto)
     return auto.exact() if name == "cpsat" else auto
 
 

@@ -11,7 +11,10 @@ from rich.text import Text
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
-    from deepmad.engine.solutions import Sensitivity, Solution
+    from deepmad.engine.solutions import RowRecord, Sensitivity, Solution
+
+SHOWN_ROWS = 10
+"""Rows of block kinds and strides that are shown, the best ones; the solution file holds all that were looked at."""
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: bool = False) -> Table:
@@ -74,6 +77,10 @@ def solution_report(solution: "Solution", console: Console) -> None:
     if solution.explanation:
         gains = ("what 10 % looser gains", "looser", "used of the limit", "at least", "at most", "objective")
         console.print(plain_table(gains, explanation_rows(solution)))
+        console.print()
+    if solution.rows:
+        heads = ("row: block/stride of every stage", "objective", "bound", "found by", "dropped", "time")
+        console.print(plain_table(heads, row_rows(solution.rows[:SHOWN_ROWS])))
         console.print()
     if solution.alternatives:
         columns = ("network", "objective", "depths", "outs", "widths", "MACs", "params", "rho", "latency")
@@ -144,6 +151,20 @@ def explanation_rows(solution: "Solution") -> list[list[str]]:
 def _gain(item: "tuple[str, Sensitivity]") -> tuple[float, float]:
     least, most = item[1].gain
     return least, math.inf if most is None else most
+
+
+def row_rows(records: "Sequence[RowRecord]") -> list[list[str]]:
+    """Return a line a row of block kinds and strides."""
+    from deepmad.search_spaces.rows import Row
+
+    lines = []
+    for record in records:
+        row = str(Row(record.blocks, record.strides))
+        objective = "-" if record.objective is None else f"{record.objective:,.1f}"
+        bound = "-" if record.bound is None else f"{record.bound:,.1f}"
+        dropped = "yes" if record.dropped else ""
+        lines.append([row, objective, bound, record.found_by or "-", dropped, f"{record.seconds:.1f} s"])
+    return lines
 
 
 def alternative_rows(solution: "Solution") -> list[list[str]]:

@@ -15,6 +15,7 @@ from deepmad.engine.problems import Problem
 from deepmad.engine.solutions import DIFFERENT_STAGES, Solution, alternative, found
 from deepmad.engine.solvers import CpSat, Interrupted
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.rows import row_of, with_strides
 
 ARCHIVE = 20_000
 """Networks kept of those met within the gap, the best ones."""
@@ -39,11 +40,16 @@ def with_alternatives(problem: Problem, solution: Solution, count: int, solver: 
     They differ pairwise in two stages at least. In a small space each is the best one that differs from those
     before it, as far as the time suffices for the proof; in a large one they come from a search around the best,
     of different depths, kernels and blocks where it met such. A better network than the solution's becomes the
-    solution's. The message says where there are fewer. Raises `Interrupted` with the solution as it was.
+    solution's. Where strides are a choice, all have those of the solution. The message says where there are fewer.
+    Raises `Interrupted` with the solution as it was.
     """
     require_counted(problem, "alternatives")
     if solution.architecture is None or count < 2:
         return solution
+    inside = ""
+    if not problem.space.strides_fixed:
+        inside, strides = ", with its strides,", row_of(solution.architecture).strides
+        problem = replace(problem, space=with_strides(problem.space, strides))
     try:
         more = _alternatives(problem, solution.architecture, count, solver, seconds)
     except KeyboardInterrupt as interrupt:
@@ -54,12 +60,13 @@ def with_alternatives(problem: Problem, solution: Solution, count: int, solver: 
     best = ranked[0]
     if best is not solution.architecture:
         bound = math.inf if solution.bound is None else solution.bound
-        solution = found(problem, best, bound, gap=solver.gap, solver=solution.solver, seconds=solution.seconds)
+        better = found(problem, best, bound, gap=solver.gap, solver=solution.solver, seconds=solution.seconds)
+        solution = replace(better, rows=solution.rows, row_counts=solution.row_counts)
     kept = [network for network in ranked[1:] if problem.value(network) >= _floor(problem, best, solver.gap)]
     message = solution.message
     if len(kept) < count - 1:
         why = "there are no more" if more.complete else "no more were found in the time"
-        message += f"; {len(kept) + 1} of {count} networks that differ in two stages are within the gap: {why}"
+        message += f"; {len(kept) + 1} of {count} networks that differ in two stages{inside} are within the gap: {why}"
     return replace(solution, alternatives=tuple(alternative(problem, network) for network in kept), message=message)
 
 

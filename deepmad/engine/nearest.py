@@ -3,11 +3,12 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deepmad.engine.limits import KINDS, with_limit
 from deepmad.engine.problems import Problem
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.rows import layouts, with_strides
 from deepmad.search_spaces.units import human
 
 LOOSE = 1e15
@@ -44,6 +45,8 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
     from deepmad.engine.cpsat import least_use
     from deepmad.engine.search.scored import search_least
 
+    if not problem.space.strides_fixed:
+        return _nearest_layout(problem, name, seconds=seconds, workers=workers, seed=seed)
     ends = time.monotonic() + seconds
     free = with_limit(problem, name, LOOSE_SECONDS if name == "latency_seconds" else LOOSE)
     longest = SHORTEST_SEARCH if problem.small else LONGEST_SEARCH
@@ -57,6 +60,20 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
     if least.network is None:
         return None
     return Nearest(free.usages(least.network)[name].used, least.network, least.proven)
+
+
+def _nearest_layout(problem: Problem, name: str, *, seconds: float, workers: int, seed: int) -> Nearest | None:
+    """Return the nearest value of a limit over all layouts of strides, each looked at for an even share of the time."""
+    chosen = list(layouts(problem.space))
+    found = []
+    for strides in chosen:
+        part = replace(problem, space=with_strides(problem.space, strides))
+        found.append(nearest(part, name, seconds=seconds / len(chosen), workers=workers, seed=seed))
+    known = [one for one in found if one is not None]
+    if not known:
+        return None
+    least = min(known, key=lambda one: one.value)
+    return replace(least, proven=len(known) == len(found) and all(one.proven for one in known))
 
 
 def least_priced(problem: Problem, name: str, witness: Architecture, ends: float) -> Nearest:

@@ -128,7 +128,8 @@ class Problem:
 
     def value(self, network: Architecture) -> float:
         """Return the objective of `network`, recomputed from its layer records."""
-        total = entropy(scales(network.parts()), self.space.weights)
+        found = scales(network.parts())
+        total = entropy(found, self.space.weights_for(len(found)))
         depths = [stage.depth for stage in network.stages]
         return float(objective_value(self.objective, total, depths, network.stages[0].block, self.space.beta))
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from deepmad.engine.problems import Problem
-from deepmad.search_spaces.architectures import Architecture, numbered, split_rank
+from deepmad.search_spaces.architectures import Architecture, Stride, numbered, split_rank
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.units import human
@@ -149,6 +149,38 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class RowRecord:
+    """What is known of a row: one block kind and one stride a stage.
+
+    `objective` is that of the best network met there, `found_by` what met it: "evolution", "cpsat", or "start" where it
+    was given; None where none was met. No network of the row is better than `bound` (None: not known; a network
+    already known, of another row, may be what it says). `dropped`: the bound left nothing above the network delivered
+    but the gap asked for. `seconds` were spent on the row alone.
+    """
+
+    blocks: tuple[str, ...]
+    strides: tuple[Stride, ...]
+    found_by: str | None
+    objective: float | None
+    bound: float | None
+    dropped: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """How many rows were dropped by their bounds, are open, and were not looked at; the delivered one is none of them.
+
+    A row that was not looked at still has the bound of all rows together.
+    """
+
+    total: int
+    dropped: int
+    open: int
+    not_looked_at: int
+
+
+@dataclass(frozen=True)
 class Solution:
     """The answer to a problem.
 
@@ -159,7 +191,8 @@ class Solution:
     `rounds` are those of the measured loop: with several, bound and gap are those of the program of the round that
     found the network, whose latency limit was the target corrected by the measurement before.
     `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs;
-    `black_boxes` how the functions behind limits were called. What does not apply is None.
+    `black_boxes` how the functions behind limits were called. `rows` tells of rows of block kinds and strides, best
+    first, where the solver decided between them, `row_counts` of all. What does not apply is None.
     """
 
     status: Status
@@ -179,6 +212,8 @@ class Solution:
     alternatives: tuple[Alternative, ...] | None = None
     explanation: dict[str, Sensitivity] | None = None
     rounds: tuple[Round, ...] | None = None
+    rows: tuple[RowRecord, ...] | None = None
+    row_counts: RowCounts | None = None
     black_boxes: dict[str, CallRecord] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -232,6 +267,8 @@ class Solution:
             alternatives=None,
             explanation=None,
             rounds=None,
+            rows=None,
+            row_counts=None,
         )
 
 

@@ -18,6 +18,7 @@ from deepmad.engine.evolution.settings import Evolution
 from deepmad.engine.nearest import Nearest, clash_message, nearest_each
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Race, Report
+from deepmad.engine.rows.settings import Rows
 from deepmad.engine.searchers import Searchers, searching
 from deepmad.engine.solutions import LimitUse, Solution, SolverInfo, Status, found
 from deepmad.search_spaces.architectures import Architecture
@@ -116,7 +117,7 @@ class Auto:
         return self.exact().info
 
 
-Solver = Auto | CpSat | Evolution
+Solver = Auto | CpSat | Evolution | Rows
 
 
 class Interrupted(KeyboardInterrupt):
@@ -136,12 +137,17 @@ def design(
 ) -> Solution:
     """Return the network of highest objective, with a proven bound on how far from the optimum it is.
 
-    `solver` is `Auto` by default. An `Evolution` proves no bound: its solution is feasible, or unknown where it found
-    no network. `starts` are networks to begin from; `report` is told of progress. Never raises for limits that cannot
-    be met: the solution's status says so. Raises `InputError` where the solver cannot take a limit, and `Interrupted`
-    (a `KeyboardInterrupt`) with the best so far on an interrupt.
+    `solver` is `Auto` by default. Where strides are a choice, and with `Rows` as the solver, `design_rows` decides
+    between the rows of block kinds and strides. An `Evolution` proves no bound: its solution is feasible, or unknown
+    where it found no network. `starts` are networks to begin from; `report` is told of progress. Never raises for
+    limits that cannot be met: the solution's status says so. Raises `InputError` where the solver cannot take a limit,
+    and `Interrupted` (a `KeyboardInterrupt`) with the best so far on an interrupt.
     """
     solver = solver or Auto()
+    if isinstance(solver, Rows) or not problem.space.strides_fixed:
+        from deepmad.engine.rows.loop import design_rows
+
+        return design_rows(problem, Rows.of(solver), starts=starts, report=report)
     if isinstance(solver, CpSat):
         return design_exactly(problem, solver, starts=starts, report=report)
     if problem.black_boxes:

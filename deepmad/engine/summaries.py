@@ -7,13 +7,9 @@ from deepmad.engine.entropy import entropy, rho, scales
 from deepmad.engine.objectives import ObjectiveName, objective_value
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.layers import peak_activation_elements, total_macs, total_params
+from deepmad.search_spaces.spaces import default_alpha
 
 FP32_BYTES = 4
-
-
-def default_alpha(count: int) -> tuple[float, ...]:
-    """Return DeepMAD's weights for `count` scales: (1, ..., 1, 8)."""
-    return (1.0,) * (count - 1) + (8.0,)
 
 
 def summary(network: Architecture, *, beta: float = 10.0) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import total_macs, total_params
+from deepmad.search_spaces.rows import layouts, with_strides
 from deepmad.search_spaces.spaces import Rules, Space, StageSpace
 
 _ATTEMPTS = 500
@@ -50,13 +51,14 @@ def random_network(
     The target is uniform between the two. Depths are log-uniform, channels rise log-uniformly from stage
     to stage and are scaled by bisection until the target is met; without a MACs limit the scale is random.
     `params_slack` multiplies the limit on parameters. `block` fixes the block kind where a stage offers it.
-    Raises `InputError` where the space seems to hold no such network.
+    Strides that are a choice are drawn too. Raises `InputError` where the space seems to hold no such network.
     """
     for _ in range(_ATTEMPTS):
+        chosen = _laid_out(space, rng)
         sketches = _sketches(space, rng, block)
-        network = _at_share(space, sketches, rng.uniform(low, high)) if space.limits.macs else None
+        network = _at_share(chosen, sketches, rng.uniform(low, high)) if space.limits.macs else None
         if network is None and not space.limits.macs:
-            network = _at_scale(space, sketches, rng.uniform(-4, 2))
+            network = _at_scale(chosen, sketches, rng.uniform(-4, 2))
         if network is not None and _fits(space, network, low, params_slack):
             return network
     raise InputError(
@@ -86,7 +88,7 @@ def short_kinds(space: Space) -> list[ShortKind]:
         for index, stage in enumerate(space.stages)
         for block in stage.block
         for kernel in stage.kernel
-        for keeps in ((False, True) if stage.stride == 2 else (False,))
+        for keeps in ((False, True) if 2 in stage.strides else (False,))
     ]
 
 
@@ -146,6 +148,14 @@ def draw_probes(space: Space, seed: int, networks: int, short: int) -> Probes:
     whole, stages = tuple(dict.fromkeys(whole)), tuple(dict.fromkeys(stages))
     anchor = sorted(whole, key=lambda network: int(total_macs(network.parts())))[len(whole) // 2]
     return Probes(anchor, whole, tuple(stage for stage in stages if stage not in whole))
+
+
+def _laid_out(space: Space, rng: np.random.Generator) -> Space:
+    """Return the space with strides drawn from its layouts where they are a choice."""
+    if space.strides_fixed:
+        return space
+    found = list(layouts(space))
+    return with_strides(space, found[rng.integers(len(found))])
 
 
 def _sketches(space: Space, rng: np.random.Generator, block: str | None) -> tuple[float, list[_Sketch]]:

@@ -56,6 +56,7 @@ _POSITIVE: dict[str, object] = {"type": "integer", "minimum": 1}
 Widths = Annotated[tuple[_Int, ...], _choices(8), _schema(_POSITIVE)]
 Depths = Annotated[tuple[_Int, ...], _choices(1), _schema(_POSITIVE)]
 Kernels = Annotated[tuple[Kernel, ...], _choices(2), _schema(_POSITIVE)]
+Strides = Annotated[tuple[Stride, ...], Field(alias="stride"), _choices(1), _schema({"enum": [1, 2]}, ranges=False)]
 Kinds = Annotated[tuple[str, ...], _choices(1), _schema({"enum": list(BLOCKS)}, ranges=False)]
 Expansions = Annotated[
     tuple[Annotated[float, Field(gt=0, le=64)], ...],
@@ -81,12 +82,12 @@ class StemSpace:
 class StageSpace:
     """One stage's choices; the inner width is a choice of its own or follows from `expansion`.
 
-    A width that follows is rounded to a multiple of `multiple`.
+    A width that follows is rounded to a multiple of `multiple`. A file's key for `strides` is `stride`.
     """
 
     __pydantic_config__ = _CLOSED
     block: Kinds
-    stride: Stride
+    strides: Strides
     out: Widths
     kernel: Kernels
     depth: Depths
@@ -95,7 +96,7 @@ class StageSpace:
     multiple: Annotated[int, Field(strict=True, ge=1)] = 8
 
     def __post_init__(self) -> None:
-        for name in ("out", "kernel", "depth", "width", "expansion"):
+        for name in ("strides", "out", "kernel", "depth", "width", "expansion"):
             if (values := getattr(self, name)) is not None:
                 object.__setattr__(self, name, _sorted_positive(values))
         unknown = [kind for kind in self.block if kind not in BLOCKS]
@@ -105,6 +106,16 @@ class StageSpace:
             raise InputError("give either width or expansion, not both or neither")
         if any(kernel % 2 == 0 for kernel in self.kernel):
             raise InputError(f"kernel: {list(self.kernel)} holds an even one; padding is kernel // 2")
+
+    @property
+    def stride(self) -> Stride:
+        """The stage's only stride. Raises `InputError` where it is a choice."""
+        if len(self.strides) > 1:
+            raise InputError(
+                f"stride: {list(self.strides)} is a choice, and one stride a stage is needed here; "
+                "fix the strides, or restrict the space to a row (deepmad.search_spaces.rows)"
+            )
+        return self.strides[0]
 
     def widths(self, out: int) -> tuple[int, ...]:
         """Return the inner widths that may stand with `out`."""
@@ -157,7 +168,8 @@ class SpaceLimits:
 class Space:
     """A set of networks, with the objective's weights and the limits that come with it.
 
-    `alpha` holds one weight a scale and defaults to (1, ..., 1, 8).
+    `alpha` holds one weight a scale and defaults to (1, ..., 1, 8). Where strides are a choice it stays None unless
+    given, for the default then goes by the number of scales that a network has.
     """
 
     __pydantic_config__ = _CLOSED
@@ -174,10 +186,17 @@ class Space:
     limits: SpaceLimits = SpaceLimits()
 
     def __post_init__(self) -> None:
-        check_sides(self.resolution, [self.stem.stride, *(stage.stride for stage in self.stages)])
-        scales = 1 + sum(stage.stride == 2 for stage in self.stages)
-        if self.alpha is None:
-            object.__setattr__(self, "alpha", (1.0,) * (scales - 1) + (8.0,))
+        halving = sum(stage.strides == (2,) for stage in self.stages)
+        check_sides(self.resolution, [self.stem.stride, *[2] * halving])
+        scales = 1 + halving
+        if not self.strides_fixed:
+            if not self.scale_counts:
+                raise InputError(
+                    f"alpha: {len(self.alpha or ())} weights, but the strides and the resolution allow "
+                    f"{', '.join(map(str, replace(self, alpha=None).scale_counts))} scales; give as many, or none"
+                )
+        elif self.alpha is None:
+            object.__setattr__(self, "alpha", default_alpha(scales))
         elif len(self.alpha) != scales:
             raise InputError(
                 f"alpha: {len(self.alpha)} weights for {scales} scales (one a stride 2 among the stages, "
@@ -185,10 +204,29 @@ class Space:
             )
 
     @property
+    def strides_fixed(self) -> bool:
+        """Whether every stage has one stride; where not, `rows.restricted` gives spaces that have."""
+        return all(len(stage.strides) == 1 for stage in self.stages)
+
+    @property
+    def scale_counts(self) -> tuple[int, ...]:
+        """How many scales the networks may have, by the strides, the resolution and `alpha` where that is given."""
+        least, most = (sum(stage.strides[end] == 2 for stage in self.stages) for end in (0, -1))
+        fitting = [
+            1 + halvings
+            for halvings in range(least, most + 1)
+            if self.resolution % (self.stem.stride * 2**halvings) == 0
+        ]
+        return tuple(count for count in fitting if self.alpha is None or len(self.alpha) == count)
+
+    @property
     def weights(self) -> tuple[float, ...]:
-        """The objective's alpha, one weight a scale."""
-        assert self.alpha is not None, "__post_init__ fills it in"
-        return self.alpha
+        """The objective's alpha, one weight a scale. Raises `InputError` where strides are a choice."""
+        return self.weights_for(1 + sum(stage.stride == 2 for stage in self.stages))
+
+    def weights_for(self, scales: int) -> tuple[float, ...]:
+        """Return the objective's alpha for a network of so many scales."""
+        return default_alpha(scales) if self.alpha is None else self.alpha
 
     def reweighted(self, *, alpha: tuple[float, ...] | None = None, beta: float | None = None) -> "Space":
         """Return the space with other objective weights; None keeps them. Raises `InputError`."""
@@ -199,12 +237,18 @@ class Space:
         total = float(len(self.stem.out))
         for stage in self.stages:
             inner = len(stage.width or stage.expansion or ())
-            total *= len(stage.block) * len(stage.out) * inner * len(stage.kernel) * len(stage.depth)
+            kinds = len(stage.block) * len(stage.strides)
+            total *= kinds * len(stage.out) * inner * len(stage.kernel) * len(stage.depth)
         return total
 
     def violations(self, network: Architecture) -> list[str]:
         """Return, a sentence each, why `network` is not a member of this space; empty where it is one."""
         return list(_violations(self, network))
+
+
+def default_alpha(scales: int) -> tuple[float, ...]:
+    """Return DeepMAD's weights for so many scales: (1, ..., 1, 8)."""
+    return (1.0,) * (scales - 1) + (8.0,)
 
 
 def expanded(expansion: float, out: int, multiple: int = 8) -> int:
@@ -226,13 +270,16 @@ def _violations(space: Space, network: Architecture) -> Iterator[str]:
     for index, (stage, choice) in enumerate(zip(network.stages, space.stages, strict=True)):
         yield from (f"stages[{index}].{what}" for what in _stage_violations(space.rules, choice, stage, c_in))
         c_in = stage.out
+    scales = 1 + sum(stage.stride == 2 for stage in network.stages)
+    if not space.strides_fixed and scales not in space.scale_counts:
+        yield f"its strides give {scales} scales, the space has {', '.join(map(str, space.scale_counts))}"
 
 
 def _stage_violations(rules: Rules, choice: StageSpace, stage: Stage, c_in: int) -> Iterator[str]:
     for name in ("block", "out", "kernel", "depth"):
         if getattr(stage, name) not in getattr(choice, name):
             yield f"{name} {getattr(stage, name)} is not offered"
-    if stage.stride != choice.stride:
+    if stage.stride not in choice.strides:
         yield f"stride {stage.stride} is not the space's"
     if stage.width not in choice.widths(stage.out):
         yield f"width {stage.width} is not offered with out {stage.out}"

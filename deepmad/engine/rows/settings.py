@@ -1,0 +1,75 @@
+"""Settings of the solver that decides which block kind and which stride stands in each stage."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from deepmad.engine.evolution.settings import Evolution
+from deepmad.engine.solutions import SolverInfo
+from deepmad.search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from deepmad.engine.solvers import CpSat, Solver
+
+EVOLVED_UNITS = 1.0
+"""Units of work for bounds after an evolution that is limited in generations."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Settings of the solver of mixed rows: evolution looks for good rows, the exact solver settles them.
+
+    `time_limit` is in wall-clock seconds, everything included; `deterministic_limit`, in the exact solver's units of
+    work, replaces it and, with one worker, gives the same answer twice for a `seed`. `gap` is the relative gap, over
+    all rows, at which the solve ends. `workers` processes take a piece of work each, on this machine ("local"; its
+    cores by default) or on a cluster ("ray"). `evolution` explores each layout of strides in the place of the quick
+    one that is built in; of its time each layout gets a share. Raises `InputError`.
+    """
+
+    time_limit: float = 60.0
+    gap: float = 0.01
+    workers: int | None = None
+    seed: int = 0
+    deterministic_limit: float | None = None
+    on: str = "local"
+    evolution: Evolution | None = None
+
+    def __post_init__(self) -> None:
+        self.exact()  # its settings are checked there, once for all solvers
+
+    @staticmethod
+    def of(solver: "Solver") -> "Rows":
+        """Return the settings that give all rows together what `solver` gives one problem.
+
+        Raises `InputError` for an evolution with a checkpoint.
+        """
+        from deepmad.engine.solvers import Auto
+
+        if isinstance(solver, Rows):
+            return solver
+        if isinstance(solver, Evolution):
+            if solver.checkpoint is not None:
+                raise InputError("checkpoint: over a choice of strides there is none; fix the strides, or leave it out")
+            limited = solver.generations is not None
+            return Rows(
+                solver.time_limit or Rows.time_limit,
+                solver.gap,
+                solver.workers,
+                solver.seed,
+                EVOLVED_UNITS if limited else None,
+                solver.on,
+                solver,
+            )
+        on = solver.on if isinstance(solver, Auto) else "local"
+        return Rows(solver.time_limit, solver.gap, solver.workers, solver.seed, solver.deterministic_limit, on)
+
+    def exact(self) -> "CpSat":
+        """Return the same settings for the exact solver."""
+        from deepmad.engine.solvers import CpSat
+
+        return CpSat(self.time_limit, self.gap, self.workers, self.seed, self.deterministic_limit)
+
+    @property
+    def info(self) -> SolverInfo:
+        """What the solution file says of the solver."""
+        return SolverInfo("rows", version("ortools"), self.seed, self.exact().info.workers)

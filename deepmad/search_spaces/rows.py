@@ -1,0 +1,91 @@
+"""Rows: which block kind and which stride stands in each stage, where a space leaves them open."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
+
+from deepmad.search_spaces.architectures import Architecture, Stride
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.spaces import Space
+
+Layout = tuple[Stride, ...]
+"""One stride a stage."""
+Kinds = tuple[tuple[str, ...], ...]
+"""The block kinds that are still open in each stage."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One block kind and one stride a stage."""
+
+    blocks: tuple[str, ...]
+    strides: Layout
+
+    def __str__(self) -> str:
+        return " ".join(f"{block}/{stride}" for block, stride in zip(self.blocks, self.strides, strict=True))
+
+
+def row_of(network: Architecture) -> Row:
+    """Return the row that a network stands in."""
+    return Row(tuple(stage.block for stage in network.stages), tuple(stage.stride for stage in network.stages))
+
+
+def kinds_of(space: Space) -> Kinds:
+    """Return the different block kinds that each stage offers."""
+    return tuple(tuple(dict.fromkeys(stage.block)) for stage in space.stages)
+
+
+def layouts(space: Space) -> Iterator[Layout]:
+    """Yield the strides that fit the resolution and whose number of scales fits the space's alpha."""
+    counts = space.scale_counts
+    for strides in product(*(stage.strides for stage in space.stages)):
+        if 1 + strides.count(2) in counts:
+            yield strides
+
+
+def rows(space: Space) -> Iterator[Row]:
+    """Yield every row of a space; they may be many more than can be looked at (`row_count`)."""
+    for strides in layouts(space):
+        for blocks in product(*kinds_of(space)):
+            yield Row(blocks, strides)
+
+
+def row_count(space: Space) -> int:
+    """Return the number of rows."""
+    return sum(1 for _ in layouts(space)) * prod(len(kinds) for kinds in kinds_of(space))
+
+
+def narrowed(space: Space, strides: Layout, kinds: Kinds) -> Space:
+    """Return the part of a space with one stride a stage and some of the block kinds.
+
+    An alpha that is not given follows from the number of scales. Raises `InputError` where the space does not offer
+    a stride or a kind, or where the strides do not fit the resolution or the alpha.
+    """
+    if not len(strides) == len(kinds) == len(space.stages):
+        raise InputError(f"row: it has {len(strides)} stages, the space has {len(space.stages)}; give as many")
+    for place, (stage, stride, chosen) in enumerate(zip(space.stages, strides, kinds, strict=True)):
+        _check_offered(f"stages[{place}].stride", [stride], stage.strides)
+        _check_offered(f"stages[{place}].block", chosen, stage.block)
+    stages = (
+        replace(stage, block=chosen, strides=(stride,))
+        for stage, stride, chosen in zip(space.stages, strides, kinds, strict=True)
+    )
+    return replace(space, stages=tuple(stages))
+
+
+def restricted(space: Space, row: Row) -> Space:
+    """Return the part of a space that stands in one row. Raises `InputError` as `narrowed` does."""
+    return narrowed(space, row.strides, tuple((block,) for block in row.blocks))
+
+
+def with_strides(space: Space, strides: Layout) -> Space:
+    """Return the part of a space with these strides. Raises `InputError` as `narrowed` does."""
+    return narrowed(space, strides, kinds_of(space))
+
+
+def _check_offered(where: str, chosen: Sequence[object], offered: Sequence[object]) -> None:
+    """Raise `InputError` unless all that is chosen is offered."""
+    for one in chosen:
+        if one not in offered:
+            raise InputError(f"{where}: {one} is not offered; choose from {', '.join(map(str, offered))}")
