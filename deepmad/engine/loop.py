@@ -60,10 +60,11 @@ def design_measured(
     it misses the target too, and its prediction is proven least, the solution is infeasible: proven as far as the
     prediction, corrected by that measurement, holds.
 
-    The loop ends with that proof, with 95.5 to 98.5 % of the limit used, when another limit binds, or after
-    `rounds`; the best network that met the limit is returned, else the fastest measured one, marked as a
-    violation. All rounds are in the solution. Raises `InputError` where there is no latency limit, and
-    `Interrupted` with what would be delivered by then on an interrupt (an unmeasured network in the first round).
+    The loop ends with that proof, with 95.5 to 98.5 % of the limit used, when another limit binds, when the corrected
+    limit leads to the same network again, or after `rounds`; the best network that met the limit is returned, else the
+    fastest measured one, marked as a violation. All rounds are in the solution. Raises `InputError` where there is no
+    latency limit, and `Interrupted` with what would be delivered by then on an interrupt (an unmeasured network in the
+    first round).
     """
     require_counted(problem, "the measured loop")
     target = problem.budget.latency_seconds(problem.batch)
@@ -96,6 +97,8 @@ def _rounds(loop: _Loop, rounds: int) -> Iterator[tuple[Round, Solution]]:
         network, predicted = within.architecture, within.predicted
         if network is None or predicted is None:
             yield Round(number, limit), solution
+            return
+        if (network,) == starts:  # no other is predicted nearer to the target
             return
         measured = _measured(loop, solution, network, predicted.latency_seconds / limit)
         within = _with_measurement(within, measured, loop.target, limit)
