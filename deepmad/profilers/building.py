@@ -173,14 +173,15 @@ class _Builder:
                     checking = any(len(row.visits) > self.timer.visits for row in rows)  # then rounds are over
                     if checking or not self._plan_round(planned, rows):
                         slow = self._slow(rows)
+                        slow = [] if self._out_of_time(slow[:CHUNK]) else slow
                         ended = not slow
                         if slow:
                             self._check(slow)
                 self.records.add_seconds(time.monotonic() - start)
-            self._tell(stored, within_10_percent, again=len(slow), ended=ended)
+            self._tell(stored, within_10_percent, slow, ended=ended)
 
-    def _out_of_time(self, chunk: Sequence[Planned]) -> bool:
-        """Return whether the time is up, or will be before the chunk is measured at the pace so far."""
+    def _out_of_time(self, chunk: Sequence[Planned | Row]) -> bool:
+        """Return whether the time is up, or will be before these probes are measured at the pace so far."""
         if self.time_limit is None:
             return False
         short = sum(item.short for item in chunk)
@@ -245,19 +246,23 @@ class _Builder:
         """Return how many whole networks later rounds may choose."""
         return self.settings.networks - sum(not item.short for item in planned) if self.settings.rounds else 0
 
-    def _tell(self, stored: tuple[str, ...], within_10_percent: float | None, *, again: int, ended: bool) -> None:
+    def _tell(
+        self, stored: tuple[str, ...], within_10_percent: float | None, slow: Sequence[Row], *, ended: bool
+    ) -> None:
         if self.progress is None:
             return
         planned = self.records.planned()
         pending, failed = self._pending(planned), len(self.records.failures())
         done = len(planned) - len(pending)
         short = sum(item.short for item in pending)
-        whole = len(pending) - short + (0 if again else self._to_choose(planned))  # rounds are over by then
-        left = self.pace.seconds_left(whole + again, short)
+        whole = len(pending) - short + (0 if slow else self._to_choose(planned))  # rounds are over by then
+        slow_short = sum(row.short for row in slow)
+        left = self.pace.seconds_left(whole + len(slow) - slow_short, short + slow_short)
         if left is not None and self.time_limit is not None:
             left = max(0.0, min(left, self.time_limit - self.records.seconds()))
         total, left = (done, 0.0) if ended else (done + whole + short, left)
-        self.progress(Progress(done, total, failed, again, self.pace.seconds_so_far, left, within_10_percent, stored))
+        so_far, again = self.pace.seconds_so_far, len(slow)
+        self.progress(Progress(done, total, failed, again, so_far, left, within_10_percent, stored))
 
 
 def _within_10_percent(rows: Sequence[Row]) -> float | None:
