@@ -79,6 +79,16 @@ def test_the_true_latency_meets_the_target(factor: float) -> None:
     assert solution.measured.latency_seconds >= 0.85 * limit
 
 
+def test_no_network_is_designed_again_where_none_is_nearer_to_the_target() -> None:
+    """On a device that is faster than its table the second network leaves 7 % of the limit; the next is too slow."""
+    rounds: list[Round] = []
+    solution = design_measured(problem(0.7), SOLVER, Device(0.8), on_round=rounds.append)
+    assert [one.number for one in rounds] == [1, 2]
+    assert solution.architecture == rounds[1].architecture != rounds[0].architecture
+    assert solution.measured is not None
+    assert not solution.measured.violated
+
+
 def test_a_lucky_measurement_is_not_delivered() -> None:
     """One of three times is 10 % too fast, on a device 5 % slower than its table: the middle one decides."""
     target, device = problem(0.6), Device(1.05, scatter=(0.9, 1.0, 1.0))
