@@ -105,7 +105,7 @@ def test_a_killed_build_loses_nothing_and_goes_on(tmp_path: Path) -> None:
     build_quickly(path)
     with open_table(path) as file:
         rows = {text(row.architecture): row.visits for row in file.rows(KEY)}
-    assert all(rows[architecture] == visits for architecture, visits in kept.items())
+    assert all(rows[architecture][: len(visits)] == visits for architecture, visits in kept.items())  # slow: twice
     assert len(rows) == describe_tables(path)[0]["probes"]
     assert LatencyTable.load(path).overhead_nanoseconds >= 0
 
