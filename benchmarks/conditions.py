@@ -39,15 +39,19 @@ def conditions() -> dict[str, str]:
 def _commit() -> str:
     """Return what git says of this checkout, nothing where there is no git or no checkout.
 
-    It is asked once: results that a benchmark writes on its way do not make its own commit a dirty one.
+    It is asked once, and results do not count: those that this benchmark writes on its way or an earlier one has just
+    written make no commit a dirty one.
     """
     git = shutil.which("git")
     if git is None:
         return ""
-    described = subprocess.run(
-        [git, "describe", "--always", "--dirty"], cwd=RESULTS.parent, capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip()
+
+    def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([git, *arguments], cwd=RESULTS.parent, capture_output=True, text=True, check=False)
+
+    described = ask("describe", "--always").stdout.strip()
+    changed = ask("diff", "--quiet", "HEAD", "--", ".", f":(exclude){RESULTS.name}").returncode
+    return f"{described}-dirty" if described and changed else described
 
 
 def write_results(name: str, rows: Sequence[Mapping[str, object]], notes: Mapping[str, object] | None = None) -> Path:
