@@ -23,6 +23,7 @@ from deepmad.engine.searchers import Searchers, searching
 from deepmad.engine.solutions import LimitUse, Solution, SolverInfo, Status, found
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+from deepmad.tasks import check_place
 
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
@@ -83,8 +84,9 @@ class Auto:
 
     CP-SAT answers where it can express every limit. Where one is a function (`Budget.extra`), evolution does, from
     CP-SAT's network without it and with CP-SAT's bound, which holds for the whole problem. Where CP-SAT met no network
-    in 70 % of the time and has not proven that there is none, evolution gets the rest. `on` is where evolution and
-    the calls of functions run, "local" or "ray". Raises `InputError`.
+    in 70 % of the time and has not proven that there is none, evolution gets the rest. `on` ("local", "ray" or
+    "ray://HOST:PORT") is where evolution, rows and the calls of functions run, CP-SAT on this machine alone. Raises
+    `InputError`.
     """
 
     time_limit: float = 60.0
@@ -140,10 +142,13 @@ def design(
     `solver` is `Auto` by default. Where strides are a choice, and with `Rows` as the solver, `design_rows` decides
     between the rows of block kinds and strides. An `Evolution` proves no bound: its solution is feasible, or unknown
     where it found no network. `starts` are networks to begin from; `report` is told of progress. Never raises for
-    limits that cannot be met: the solution's status says so. Raises `InputError` where the solver cannot take a limit,
-    and `Interrupted` (a `KeyboardInterrupt`) with the best so far on an interrupt.
+    limits that cannot be met: the solution's status says so. Raises `InputError` where the solver cannot take a limit
+    and where nothing can run at the place it names (`on`), and `Interrupted` (a `KeyboardInterrupt`) with the best so
+    far on an interrupt.
     """
     solver = solver or Auto()
+    if not isinstance(solver, CpSat):
+        check_place(solver.on)
     if isinstance(solver, Rows) or not problem.space.strides_fixed:
         from deepmad.engine.rows.loop import design_rows
 

@@ -5,7 +5,7 @@ from os import cpu_count
 from deepmad.search_spaces.errors import InputError
 from deepmad.tasks.role import Done, Failed, Outcome, Tasks
 
-__all__ = ["Done", "Failed", "Outcome", "Tasks", "open_tasks"]
+__all__ = ["Done", "Failed", "Outcome", "Tasks", "check_place", "open_tasks"]
 
 
 def open_tasks(on: str = "local", workers: int | None = None) -> Tasks:
@@ -21,13 +21,23 @@ def open_tasks(on: str = "local", workers: int | None = None) -> Tasks:
 
     if workers is not None and workers < 1:
         raise InputError(f"workers: {workers} is below 1")
+    check_place(on)
     if on == "local":
         from deepmad.tasks.local import Processes
 
         return Pool(Processes(), workers or cpu_count() or 1, here=True)
-    if on == "ray" or on.startswith("ray://"):
-        from deepmad.tasks.ray import Cluster
+    from deepmad.tasks.ray import Cluster
 
-        cluster = Cluster(on, workers)
-        return Pool(cluster, workers or cluster.cores)
-    raise InputError(f"on: {on!r} is no place to run; choose local, ray or ray://HOST:PORT")
+    cluster = Cluster(on, workers)
+    return Pool(cluster, workers or cluster.cores)
+
+
+def check_place(on: str) -> None:
+    """Raise `InputError` where `open_tasks` could do nothing `on` a place, so that no long work is done before."""
+    if on == "local":
+        return
+    if on != "ray" and not on.startswith("ray://"):
+        raise InputError(f"on: {on!r} is no place to run; choose local, ray or ray://HOST:PORT")
+    from deepmad.tasks.ray import check_cluster
+
+    check_cluster(on)

@@ -51,17 +51,13 @@ class ActorWorker:
 
 
 class Cluster:
-    """A Ray as a place of workers; `cores` is how many it has.
+    """A Ray as a place of workers, which `check_cluster` has nothing against; `cores` is how many it has.
 
-    Raises `InputError` where Ray is not installed, or none answers at the address.
+    Raises `InputError` where it cannot be joined.
     """
 
     def __init__(self, on: str, workers: int | None) -> None:
-        _set_environment()  # before the import, which reads some of it
-        try:
-            import ray
-        except ImportError as error:
-            raise InputError(f"on: {on} needs Ray, which is not installed: pip install 'deepmad[ray]'") from error
+        import ray
 
         self._leave = _enter(on, workers)
         self.cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -87,6 +83,18 @@ class Cluster:
         self._leave()
 
 
+def check_cluster(on: str) -> None:
+    """Raise `InputError` where Ray is not installed, or none answers at the address."""
+    _set_environment()  # before the import, which reads some of it
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError(f"on: {on} needs Ray, which is not installed: pip install 'deepmad[ray]'") from error
+    joined = on == "ray" and ray.is_initialized()
+    if not joined and (address := _address(on)) is not None:
+        _check_answers(address)
+
+
 def _received(message: Any) -> bytes | Lost:
     """Return a message that is there, or how the actor was lost that owed it."""
     import ray
@@ -104,15 +112,20 @@ def _enter(on: str, workers: int | None) -> Callable[[], None]:
 
     if on == "ray" and ray.is_initialized():
         return lambda: None  # whoever joined it in this program leaves it
-    address = os.environ.get("RAY_ADDRESS", "") if on == "ray" else on
-    if address in ("", "local"):
+    address = _address(on)
+    if address is None:
         return _start(workers)
-    _check_answers(address)
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
         raise InputError(f"{address}: cannot join the Ray there ({first_line(error)}); see docs/machines.md") from error
     return ray.shutdown
+
+
+def _address(on: str) -> str | None:
+    """Return the address of the Ray to join; None where one is to be started."""
+    address = os.environ.get("RAY_ADDRESS", "") if on == "ray" else on
+    return None if address in ("", "local") else address
 
 
 def _start(workers: int | None) -> Callable[[], None]:

@@ -58,7 +58,10 @@ def design_with_calls(
     boxes = problem.black_boxes
     limit = _seconds(solver)
     ends = math.inf if limit is None else began + limit
-    with open_tasks(on=solver.on, workers=max(box.at_once for box in boxes)) as tasks:
+    evolution = solver if isinstance(solver, Evolution) else solver.evolution(solver.time_limit)
+    # Calls and islands take turns on the same workers: a second pool could wait for cores that the first one holds.
+    workers = max(evolution.processes, *(box.at_once for box in boxes))
+    with open_tasks(on=solver.on, workers=workers) as tasks:
         run = _Run(problem, solver, Screen(problem, Calls(boxes, tasks, ends=ends)), report)
         try:
             run.go(starts)
@@ -191,7 +194,8 @@ class _Run:
         slacks = [(one, max(LEAST_SLACK, 1 + 2 * one.error)) for one in self.guesses(1.0)]
         problem = guided(self.problem, [one.looser(slack) for one, slack in slacks if slack <= MOST_SLACK])
         starts = [network for network, _ in self.screen.seen.values()]
-        evolve(problem, settings, starts=starts, report=self.told, screen=self.judged)
+        tasks = self.screen.calls.tasks
+        evolve(problem, settings, starts=starts, report=self.told, screen=self.judged, tasks=tasks)
 
     def judged(self, networks: Sequence[Architecture]) -> list[float]:
         """Return how far networks are above the limits; a new one that would not be the best is not worth a call."""

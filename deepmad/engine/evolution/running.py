@@ -69,7 +69,8 @@ class Run:
     """An evolution of one problem: where it stands, and the best network so far.
 
     `against` names the cost of a front; None looks for the highest objective alone. Raises `InputError` for starts
-    with another number of stages, and for a checkpoint that cannot be used.
+    with another number of stages, and for a checkpoint that cannot be used. `tasks` do the islands' epochs where
+    there are several processes, in the place of tasks opened for that alone.
     """
 
     def __init__(
@@ -81,9 +82,10 @@ class Run:
         against: str | None = None,
         screen: Screen | None = None,
         starts: Sequence[Architecture] = (),
+        tasks: Tasks | None = None,
     ) -> None:
         began = time.monotonic()
-        self.solver, self.screen = solver, screen
+        self.solver, self.screen, self.tasks = solver, screen, tasks
         self.counted = counted(problem, against)
         self.machine = Machine(self.counted, solver.seed, against)
         self.identity = identity(problem, solver, self.machine.evaluator, against)
@@ -112,7 +114,7 @@ class Run:
         with ExitStack() as stack:
             tasks: Tasks | None = None
             if self.solver.processes > 1 or self.solver.on != "local":
-                tasks = stack.enter_context(open_tasks(self.solver.on, self.solver.processes))
+                tasks = self.tasks or stack.enter_context(open_tasks(self.solver.on, self.solver.processes))
             while not self.over:
                 self.race.doing = f"evolving, generation {self.state.generation:,}"
                 self.race.tell()

@@ -11,6 +11,7 @@ from deepmad.engine.progress import Report
 from deepmad.engine.solutions import LimitUse, Solution, Status, found
 from deepmad.engine.solvers import Interrupted
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.tasks import Tasks
 
 
 def evolve(
@@ -20,14 +21,16 @@ def evolve(
     starts: Sequence[Architecture] = (),
     report: Report | None = None,
     screen: Screen | None = None,
+    tasks: Tasks | None = None,
 ) -> Solution:
     """Return the network of highest objective that was found; its status is feasible, or unknown without one.
 
     `starts` are networks to begin from, `screen` tells limits that no other code knows: a network counts as found only
-    once it returned 0 for it. `report` is told of progress. Raises `InputError` for a checkpoint that cannot be used,
-    and `Interrupted` with the best so far on an interrupt.
+    once it returned 0 for it. `report` is told of progress. `tasks` that are open already do the islands' epochs in the
+    place of others. Raises `InputError` for a checkpoint that cannot be used, and `Interrupted` with the best so far on
+    an interrupt.
     """
-    run = Run(problem, solver or Evolution(), report, screen=screen, starts=starts)
+    run = Run(problem, solver or Evolution(), report, screen=screen, starts=starts, tasks=tasks)
     try:
         run.go()
     except KeyboardInterrupt as interrupt:

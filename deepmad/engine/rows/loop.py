@@ -8,8 +8,9 @@ bounds the whole: this is branch and bound (Land and Doig, Econometrica 28(3), 1
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from deepmad.engine.limits import require_counted
 from deepmad.engine.nearest import Nearest, clash_message, nearest_each
@@ -25,6 +26,9 @@ from deepmad.engine.solvers import Interrupted
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.rows import row_of
 from deepmad.tasks import Failed, Outcome, Tasks, open_tasks
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 EXPLORED_SHARE, LEAST_EXPLORED_SECONDS = 0.2, 0.3
 """The share of the time for exploring rows, and its seconds a layout at least;"""
@@ -119,12 +123,22 @@ class _Loop:
     def explore(self, tasks: Tasks) -> None:
         """Let an evolution look for good rows."""
         self.race.doing = "exploring rows"
-        for _, outcome in tasks.run(explore, self.explorations()):
+        for _, outcome in self.outcomes(tasks, explore, self.explorations()):
             if isinstance(outcome, Failed):
                 self.failure = outcome.reason
                 continue
             for network in outcome.value:
                 self.take(network, "evolution")
+
+    def outcomes(self, tasks: Tasks, work: Callable[[T], R], items: Sequence[T]) -> Iterable[tuple[int, Outcome[R]]]:
+        """Return the outcomes of work on items as they come.
+
+        Under a limit in units of work they stand in the order of the items: of two networks that are as good the first
+        is kept, and which that is must not depend on which worker was quicker.
+        """
+        if self.limit is None or tasks.workers == 1:
+            return tasks.run(work, items)
+        return enumerate(tasks.run_in_order(work, items))
 
     def explorations(self) -> list[Exploration]:
         """Return what to explore: every layout, some of them where they are too many, from several seeds where few."""
@@ -179,7 +193,7 @@ class _Loop:
         self.race.doing = "bounding rows"
         self.race.tell()
         pieces = [self.piece(node) for node in batch]
-        for place, outcome in tasks.run(settle, pieces):
+        for place, outcome in self.outcomes(tasks, settle, pieces):
             self.keep(batch[place], outcome)
         self.work += sum(piece.effort.work for piece in pieces)
 

@@ -20,10 +20,10 @@ class Rows:
     """Settings of the solver of mixed rows: evolution looks for good rows, the exact solver settles them.
 
     `time_limit` is in wall-clock seconds, everything included; `deterministic_limit`, in the exact solver's units of
-    work, replaces it and, with one worker, gives the same answer twice for a `seed`. `gap` is the relative gap, over
-    all rows, at which the solve ends. `workers` processes take a piece of work each, on this machine ("local"; its
-    cores by default) or on a cluster ("ray"). `evolution` explores each layout of strides in the place of the quick
-    one that is built in; of its time each layout gets a share. Raises `InputError`.
+    work, replaces it and gives the same answer twice for a `seed` and number of workers, wherever these run. `gap` is
+    the relative gap, over all rows, at which the solve ends. `workers` processes take a piece of work each, on this
+    machine ("local"; its cores by default) or on a Ray cluster ("ray" or "ray://HOST:PORT"; its cores). `evolution`
+    explores each layout of strides in the place of the quick one; of its time each gets a share. Raises `InputError`.
     """
 
     time_limit: float = 60.0
