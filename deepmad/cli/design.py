@@ -84,6 +84,15 @@ def design(
         float | None, typer.Option(help="Work in deterministic units instead of time; use with --workers 1.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Cores (default: all).", min=1)] = None,
+    on: Annotated[
+        str,
+        typer.Option(
+            "--on",
+            metavar="local|ray|ray://HOST:PORT",
+            help="Where islands of an evolution, rows and calls of functions run: this machine, the Ray cluster that "
+            "RAY_ADDRESS names (else a Ray of its own), or one joined from outside. CP-SAT stays on this machine.",
+        ),
+    ] = "local",
     seed: Annotated[int, typer.Option(help="Seed of all random choices.", min=0)] = 0,
     generations: Annotated[
         int | None, typer.Option(help="Evolution: generations instead of time, for the same answer twice.", min=1)
@@ -141,7 +150,7 @@ def design(
     )
     seconds = quantity(time_limit, "seconds", "--time-limit")
     evolving = {"generations": generations, "population": population, "islands": islands, "checkpoint": checkpoint}
-    settings = _solver(solver, Auto(seconds, gap, workers, seed, deterministic_limit), evolving, front)
+    settings = _solver(solver, Auto(seconds, gap, workers, seed, deterministic_limit, on), evolving, front)
     _check_wishes(settings, front, measure, explain or top > 1)
     if explain or top > 1:
         require_counted(problem, "--top or --explain")
@@ -155,18 +164,23 @@ def design(
 def _solver(name: str, auto: "Auto", evolving: dict[str, Any], front: _Text) -> "Solver":
     """Return the settings of the solver asked for; `evolving` are those that only an evolution has.
 
-    Raises `InputError` where one of them is given to another solver.
+    Raises `InputError` where one of them is given to another solver, and for CP-SAT on other machines.
     """
     from deepmad.engine.evolution.settings import Evolution
     from deepmad.engine.rows.settings import Rows
 
     if name == "cpsat" and front is not None:
         raise InputError("--front: it needs --solver evolution")
+    if name == "cpsat" and auto.on != "local":
+        raise InputError(
+            f"--on {auto.on}: --solver cpsat is one program on one machine, with nothing to spread; leave --on out, or "
+            "choose --solver auto, evolution or rows"
+        )
     given = {option: value for option, value in evolving.items() if value is not None}
     if name == "evolution" or front is not None:
         if auto.deterministic_limit is not None:
             raise InputError("--deterministic-limit: it counts the work of cpsat; evolution has --generations")
-        return Evolution(auto.time_limit, seed=auto.seed, workers=auto.workers, **given)
+        return Evolution(auto.time_limit, seed=auto.seed, workers=auto.workers, on=auto.on, **given)
     for option in given:
         raise InputError(f"--{option}: it needs --solver evolution")
     if name == "rows":
