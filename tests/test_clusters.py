@@ -2,7 +2,6 @@
 
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.ray_cluster import NODE, ray_cluster
 from deepmad.search_spaces.errors import InputError
 from deepmad.tasks import Done, open_tasks
 
 PATIENCE_SECONDS = 60.0
-NODE: dict[str, Any] = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
 # Ray leaves it to the garbage collector to close its log files, and its processes to the system.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed file .*ray:ResourceWarning"),
@@ -38,22 +37,8 @@ def client_port() -> int:
 def cluster(client_port: int) -> Iterator[Any]:
     """Yield a cluster: a head without cores for calls, and two machines of one core each."""
     pytest.importorskip("ray", exc_type=ImportError)
-    from ray.cluster_utils import Cluster
-
-    # The path of a socket has 107 characters at most, so that tmp_path is too long.
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder,
-    ):
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        head = {"num_cpus": 0, "ray_client_server_port": client_port, "temp_dir": folder, **NODE}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            for _ in range(2):
-                cluster.add_node(num_cpus=1, **NODE)
-            yield cluster
-        finally:
-            cluster.shutdown()
+    with ray_cluster(0, 1, 1, ray_client_server_port=client_port) as cluster:
+        yield cluster
 
 
 def test_a_cluster_is_joined_from_outside(cluster: Any, client_port: int) -> None:
