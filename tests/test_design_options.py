@@ -1,6 +1,7 @@
 """`deepmad design` with --top, --explain, --multiple and several tables, and what it says where limits clash."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,25 @@ def test_a_network_whose_file_cannot_be_written_is_printed(capsys: pytest.Captur
     (tmp_path / "file").touch()
     document = designed(capsys, "-o", str(tmp_path / "file" / "solution.json"), code=2)
     assert document["architecture"] is not None
+
+
+@pytest.mark.parametrize("options", [[], ["--solver", "evolution"], ["--solver", "rows"], ["--front", "macs"]])
+def test_without_ray_every_solver_that_would_use_it_says_how_to_get_it(
+    options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as Python marks a module that is not there
+    assert run(["design", SMALL, "--on", "ray", *options]) == 2
+    assert error(capsys).endswith("Ray, which is not installed: pip install 'deepmad[ray]'")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--solver", "cpsat", "--on", "ray"], "--on ray: --solver cpsat is one program on one machine"),
+        (["--on", "moon"], "'moon' is no place to run; choose local, ray or ray://HOST:PORT"),
+        (["--solver", "rows", "--on", "moon"], "'moon' is no place to run; choose local, ray or ray://HOST:PORT"),
+    ],
+)
+def test_a_place_that_is_none_is_told(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["design", SMALL, *options]) == 2
+    assert words in error(capsys)
