@@ -1,10 +1,13 @@
 """NSGA-II's front of objective against predicted latency, beside random networks and exact designs along it.
 
 The front's hypervolume is compared with that of the front joined with the others: where it dominates or equals all of
-them, the two are the same. Run: python -m benchmarks.pareto_front [--table TABLE.sqlite]
+them, the two are the same. The latency is that of a table of this machine:
+
+    deepmad table build r18 -o r18.sqlite
+    python -m benchmarks.pareto_front --table r18.sqlite
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,75 +19,73 @@ from deepmad.engine.budgets import Budget
 from deepmad.engine.evolution.fronts import Point, pareto_front
 from deepmad.engine.evolution.nondominated import hypervolume
 from deepmad.engine.evolution.settings import Evolution
-from deepmad.engine.latency import LatencyModel
 from deepmad.engine.limits import with_limit
 from deepmad.engine.population.evaluation import Evaluator
 from deepmad.engine.problems import Problem
 from deepmad.engine.search.repair import Repair
 from deepmad.engine.search.variation import random_genomes
 from deepmad.engine.solvers import CpSat, design
-from deepmad.search_spaces.layers import Count, Layer
+from deepmad.profilers.tables import LatencyTable
 from deepmad.search_spaces.spaces import load_space
 
 COST = "latency_seconds"
-LEAST_SHARE = 0.99
-app = typer.Typer(add_completion=False)
+ASKED = 0.99
+"""The part of the hypervolume of all networks that the front is to reach."""
+DRAWN = 120
+"""Networks of the front in the picture, as evenly along it as there are."""
+
+Groups = Mapping[str, Sequence[Point]]
 
 
-@dataclass(frozen=True)
-class PaddedTable:
-    """A made-up device where no table is given: layers cost a launch each, and channels count in groups of 16."""
-
-    batch: int = 1
-    precision: str = "fp32"
-    overhead_nanoseconds: int = 20_000
-
-    def nanoseconds(self, layer: Layer) -> Count:
-        """Return 2 microseconds a layer and one nanosecond for 50 padded multiply-accumulates."""
-        inputs = 1 if layer.depthwise else -(-layer.inputs // 16) * 16
-        return 2_000 + inputs * (-(-layer.outputs // 16) * 16) * layer.kernel**2 * layer.out_side**2 // 50
-
-
-@app.command()
-def compare(
+def main(
+    table: Annotated[Path, typer.Option(help="Latency table, as deepmad table build makes it.")],
     preset: Annotated[str, typer.Argument(help="A preset.")] = "r18",
-    table: Annotated[Path | None, typer.Option(help="Latency table (default: a made-up device).")] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds of the front.")] = 60.0,
-    exact_seconds: Annotated[float, typer.Option(help="Seconds of every exact design.")] = 30.0,
-    designs: int = 10,
-    random: int = 50,
-    seed: int = 0,
+    exact_seconds: Annotated[float, typer.Option(help="Seconds of every exact design.")] = 20.0,
+    designs: Annotated[int, typer.Option(help="Exact designs along the front.")] = 10,
+    random: Annotated[int, typer.Option(help="Random networks within the limits.")] = 50,
+    seed: Annotated[int, typer.Option(help="Seed of the front and the random networks.")] = 0,
     note: Annotated[str, typer.Option(help="What else there is to say of the machine.")] = "",
 ) -> None:
     """Find the front, compare it, and write results/pareto_front.csv and .svg."""
-    space = load_space(preset)
-    problem = Problem(space, Budget.of(space), _table(table), classes=0)
+    space, latencies = load_space(preset), LatencyTable.load(table)
+    problem = Problem(space, Budget.of(space), latencies)
     front = pareto_front(problem, "latency_seconds", Evolution(time_limit, seed=seed, workers=1))
     print(f"front: {len(front.points)} networks in {front.seconds:.0f} s", flush=True)
-    groups = {
-        "front": list(front.points),
+    groups: Groups = {
+        "front": front.points,
+        "exact": _exact_designs(problem, front.points, designs, exact_seconds, seed),
         "random": _random_networks(problem, random, seed),
-        "exact": _exact_designs(problem, front.points, designs, exact_seconds),
     }
-    everything = [point for points in groups.values() for point in points]
-    reference = (min(point.objective for point in everything), max(point.used for point in everything))
-    share = _area(groups["front"], reference) / _area(everything, reference)
-    print(f"hypervolume: {share:.4%} of that of all networks (asked: {LEAST_SHARE:.0%})")
+    told = _compared(groups)
+    for what, text in told.items():
+        print(f"{what}: {text}")
     rows = [
-        {"of": name, "objective": point.objective, COST: point.used, "share_of_front": _beside(point, groups["front"])}
+        {"of": name, "objective": round(point.objective, 3), COST: point.used, "above_front": _above(point, groups)}
         for name, points in groups.items()
         for point in points
     ]
-    notes = {"hypervolume": f"{share:.4%} of that of all networks", "table": table.name if table else "made up"}
-    settings = {"settings": f"{time_limit:g} s on one core, exact designs {exact_seconds:g} s each"}
-    print(f"written to {write_results('pareto_front', rows, notes | settings | ({'note': note} if note else {}))}")
-    print(f"written to {_plot(groups, f'{preset}: {share:.2%} of the hypervolume')}")
+    notes = {
+        **told,
+        "table": f"{latencies.backend} {latencies.version}, {latencies.precision}, batch {latencies.batch}, "
+        f"{latencies.threads} thread(s), on {latencies.device}",
+        "settings": f"front {time_limit:g} s on one core, exact designs {exact_seconds:g} s each on one core",
+    }
+    print(f"written to {write_results('pareto_front', rows, notes | ({'note': note} if note else {}))}")
+    print(f"written to {_plot(groups, f'{preset}: {len(front.points)} networks of a front, {time_limit:g} s')}")
 
 
-def _table(path: Path | None) -> LatencyModel:
-    from deepmad.profilers.tables import LatencyTable
-
-    return PaddedTable() if path is None else LatencyTable.load(path)
+def _exact_designs(problem: Problem, front: Sequence[Point], count: int, seconds: float, seed: int) -> list[Point]:
+    """Return exact designs under latency limits along the front's range, evenly in the logarithm."""
+    found = []
+    for limit in np.geomspace(front[0].used, front[-1].used, count + 1)[1:]:
+        solution = design(with_limit(problem, COST, float(limit)), CpSat(seconds, gap=0.0, workers=1, seed=seed))
+        if solution.architecture is not None and solution.objective is not None:
+            used = problem.predicted_seconds(solution.architecture)
+            found.append(Point(solution.architecture, solution.objective, used))
+            gap = "-" if solution.gap is None else f"{solution.gap:.2%}"
+            print(f"exact: {solution.objective:,.1f} within {limit * 1e3:.3f} ms, gap {gap}", flush=True)
+    return found
 
 
 def _random_networks(problem: Problem, count: int, seed: int) -> list[Point]:
@@ -101,46 +102,70 @@ def _random_networks(problem: Problem, count: int, seed: int) -> list[Point]:
     return found
 
 
-def _exact_designs(problem: Problem, points: tuple[Point, ...], count: int, seconds: float) -> list[Point]:
-    """Return exact designs under latency limits along the front's range, evenly in the logarithm."""
-    found = []
-    for limit in np.geomspace(points[0].used, points[-1].used, count + 1)[1:]:
-        solution = design(with_limit(problem, COST, float(limit)), CpSat(seconds, workers=1))
-        if solution.architecture is not None and solution.objective is not None:
-            used = problem.predicted_seconds(solution.architecture)
-            found.append(Point(solution.architecture, solution.objective, used))
-            gap = "-" if solution.gap is None else f"{solution.gap:.2%}"
-            print(f"exact: {solution.objective:,.1f} within {limit * 1e3:.3f} ms, gap {gap}", flush=True)
-    return found
+def _compared(groups: Groups) -> dict[str, str]:
+    """Return in words how much of the hypervolume the front has, and which networks it does not dominate or equal."""
+    everything = [point for points in groups.values() for point in points]
+    reference = (min(point.objective for point in everything), max(point.used for point in everything))
+    own = _area(groups["front"], reference)
+    told = {
+        f"hypervolume of the front, of that of front and {names}": f"{own / _area(points, reference):.4%}"
+        for names, points in {
+            "exact designs": [*groups["front"], *groups["exact"]],
+            "exact designs and random networks": everything,
+        }.items()
+    }
+    told["asked"] = f"{ASKED:.0%}"
+    for name in ("exact", "random"):
+        above = [_above(point, groups) for point in groups[name]]
+        beaten = sum(one is not None and one <= 0 for one in above)
+        told[f"{name} networks that the front dominates or equals"] = f"{beaten} of {len(above)}"
+    most = max((one for point in groups["exact"] if (one := _above(point, groups)) is not None), default=0.0)
+    told["exact designs above the front at their latency"] = f"by {most:.3%} at most"
+    return told
 
 
-def _area(points: list[Point], reference: tuple[float, float]) -> float:
+def _area(points: Sequence[Point], reference: tuple[float, float]) -> float:
     objectives, used = ([getattr(point, name) for point in points] for name in ("objective", "used"))
     return hypervolume(np.array(objectives), np.array(used), reference)
 
 
-def _beside(point: Point, front: list[Point]) -> float | None:
-    """Return the highest objective of the front at no more cost, over the point's; None where there is none."""
-    highest = max((other.objective for other in front if other.used <= point.used), default=None)
-    return None if highest is None else round(highest / point.objective, 5)
+def _above(point: Point, groups: Groups) -> float | None:
+    """Return by which share a network's objective is above the front's at no more latency; None where that has none."""
+    highest = max((other.objective for other in groups["front"] if other.used <= point.used), default=None)
+    return None if highest is None else round(point.objective / highest - 1, 6)
 
 
-def _plot(groups: dict[str, list[Point]], title: str) -> Path:
+def _plot(groups: Groups, title: str) -> Path:
+    """Draw the front as the stairs that it is, thinned out, with the other networks beside."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator
 
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    panel = figure.subplots()
-    for (name, points), mark in zip(groups.items(), (".-", "x", "D"), strict=True):
-        milliseconds, objectives = [1e3 * point.used for point in points], [point.objective for point in points]
-        panel.plot(milliseconds, objectives, mark, label=name, markersize=4)
-    panel.set(xlabel="predicted latency, ms for one batch", ylabel="objective", title=title)
-    panel.legend(frameon=False)
-    path = RESULTS / "pareto_front.svg"
-    with mpl.rc_context({"svg.hashsalt": "front"}):  # the same picture for the same numbers
+    front = groups["front"]
+    wanted = np.geomspace(front[0].used, front[-1].used, DRAWN)
+    shown = [front[place] for place in np.unique(np.searchsorted([point.used for point in front], wanted))]
+    with mpl.rc_context({"svg.hashsalt": "front", "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure = Figure(figsize=(7, 4.5), layout="constrained")
+        panel = figure.subplots()
+        panel.plot(*_columns(shown), color="#1f77b4", drawstyle="steps-post", label="front (NSGA-II with climbs)")
+        panel.plot(*_columns(groups["exact"]), "D", color="#d62728", markersize=5, label="exact designs (CP-SAT)")
+        panel.plot(*_columns(groups["random"]), ".", color="#7f7f7f", markersize=5, label="random networks")
+        panel.set(xscale="log", xlabel="predicted latency of one batch, ms", ylabel="objective", title=title)
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.minorticks_off()
+        panel.grid(color="#e0e0e0", linewidth=0.6)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.legend(frameon=False)
+        path = RESULTS / "pareto_front.svg"
         figure.savefig(path, metadata={"Date": None})
     return path
 
 
+def _columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    """Return milliseconds and objectives."""
+    return [1e3 * point.used for point in points], [point.objective for point in points]
+
+
 if __name__ == "__main__":
-    app()
+    typer.run(main)
