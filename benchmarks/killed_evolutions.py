@@ -145,6 +145,7 @@ class Program:
         """Return what it comes to at its end, a JSON document."""
         output, _ = self._process.communicate()
         assert self._process.returncode == 0, "the program failed"
+        assert output, TOO_SHORT
         return json.loads(output.splitlines()[-1])
 
     def _started(self) -> "subprocess.Popen[str]":

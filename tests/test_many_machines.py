@@ -1,7 +1,6 @@
 """Evolutions and rows on a Ray of several machines: the answers of one process, whatever is killed on the way."""
 
 import json
-import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -69,16 +68,12 @@ def test_islands_and_calls_of_functions_share_the_cores_of_a_ray(
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """Join a Ray of two machines with two cores each; programs that are started join it too."""
-    ray = pytest.importorskip("ray", exc_type=ImportError)
+    """Let this program, and those that it starts, find a Ray of two machines with two cores each."""
+    pytest.importorskip("ray", exc_type=ImportError)
     with pytest.MonkeyPatch.context() as patch, ray_cluster(2, 2) as cluster:
         patch.chdir(ROOT)  # from where workers import what the tests send
         patch.setenv("RAY_ADDRESS", cluster.address)
-        ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-        try:
-            yield
-        finally:
-            ray.shutdown()
+        yield
 
 
 @pytest.fixture(scope="module")
