@@ -2,7 +2,7 @@
 
 The front's hypervolume is compared with that of the front joined with the others: where it dominates or equals all of
 them, the two are the same. The volume is taken within the lowest objective and the highest latency of the front and the
-exact designs, since a random network far below them would only make all volumes large. The latency is that of a table of
+exact designs: a random network far below them would only make all volumes large. The latency is that of a table of
 this machine:
 
     deepmad table build r18 -o r18.sqlite
