@@ -29,6 +29,8 @@ AXES = {
     "params": "parameters",
     "memory_bytes": "bytes of peak activations for one batch",
 }
+MARKED = 100
+"""Networks up to which each has a mark in the picture; more of them run into a line and make the file large."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Front:
             raise InputError(f"{path}: matplotlib is missing ({error}); pip install 'deepmad[report]'") from error
         figure = Figure(figsize=(7, 5), layout="constrained")
         panel = figure.subplots()
-        panel.plot([point.used for point in self.points], [point.objective for point in self.points], ".-")
+        used, objectives = ([getattr(point, name) for point in self.points] for name in ("used", "objective"))
+        panel.plot(used, objectives, marker="." if len(used) <= MARKED else "", drawstyle="steps-post")
         panel.set(xlabel=AXES[self.against], ylabel="objective", title=f"{len(self.points)} networks")
         text = io.StringIO()
         with mpl.rc_context({"svg.hashsalt": "front"}):  # the same picture for the same numbers
