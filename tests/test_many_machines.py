@@ -114,7 +114,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Ends:
     @cache
     def end(evolving: Evolving) -> tuple[Any, dict[str, Any]]:
         path = tmp_path_factory.mktemp("undisturbed") / "run.json"
-        return evolved(evolving, path), course(path)
+        return json.loads(json.dumps(evolved(evolving, path))), course(path)
 
     return end
 
