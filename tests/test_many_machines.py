@@ -126,7 +126,7 @@ def test_an_evolution_ends_as_if_neither_a_worker_nor_the_program_had_been_kille
 ) -> None:
     if on == "ray":
         request.getfixturevalue("cluster")
-    evolving, path = Evolving(SMALL, towards, generations=500, population=60, on=on), tmp_path / "killed.json"
+    evolving, path = Evolving(SMALL, towards, generations=200, population=60, on=on), tmp_path / "killed.json"
     kills, result = killed(evolving, path, ["worker", "program"], LONGEST_SECONDS, np.random.default_rng(0))
     assert [kill["killed"] for kill in kills] == ["worker", "program"]
     expected, expected_course = undisturbed(replace(evolving, on="local", workers=1))
@@ -138,7 +138,7 @@ def test_an_evolution_ends_as_if_neither_a_worker_nor_the_program_had_been_kille
 def by_rows(on: str = "local") -> Solution:
     """Return what two workers come to in a fixed amount of work, without the seconds that they took."""
     space = load_space(EXAMPLES / "strides.yaml")
-    settings = Rows(gap=0.0, workers=2, deterministic_limit=100.0, on=on)
+    settings = Rows(gap=0.0, workers=2, deterministic_limit=30.0, on=on)
     found = design(Problem(space, Budget.of(space)), settings)
     assert found.rows
     return replace(found, seconds=0.0, rows=tuple(replace(record, seconds=0.0) for record in found.rows))
