@@ -40,6 +40,7 @@ from deepmad.search_spaces.spaces import load_space
 TOWARDS = ("objective", "screened", "front")
 VICTIMS = ("worker", "program")
 SEED = 9
+ROOT = Path(__file__).parents[1]
 PROGRAM = "import sys; from benchmarks.killed_evolutions import work; work(*sys.argv[1:])"
 PROCESS, ACTOR = "popen_loky_posix", "ray::_Caller"
 """What stands in the command line of a worker of this machine, and of one on Ray."""
@@ -62,10 +63,10 @@ class Evolving:
 
 def main(
     kills: Annotated[int, typer.Option(help="Kills in all.")] = 20,
-    space: Annotated[str, typer.Option(help="A preset or a space's file.")] = "r18",
-    generations: Annotated[int, typer.Option(help="Generations of every evolution.")] = 120,
-    population: Annotated[int, typer.Option(help="Networks born in a generation of an island.")] = 200,
-    longest: Annotated[float, typer.Option(help="Most seconds from an epoch or a kill to the next kill.")] = 4.0,
+    space: Annotated[str, typer.Option(help="A preset, or a space's file.")] = str(ROOT / "examples" / "small.yaml"),
+    generations: Annotated[int, typer.Option(help="Generations of every evolution.")] = 1000,
+    population: Annotated[int, typer.Option(help="Networks born in a generation of an island.")] = 800,
+    longest: Annotated[float, typer.Option(help="Most seconds from an epoch or a kill to the next kill.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Seed of the moments and of what is killed.")] = 0,
 ) -> None:
     """Kill evolutions of every kind at every place, and write one line a kill."""
@@ -84,7 +85,8 @@ def main(
             same = result == expected[towards] and course(disturbed) == course(alone)
             rows += [{**line, "same_end": same} for line in lines]
             print(*rows[-len(lines) :], sep="\n", flush=True)
-    print(f"written to {write_results('killed_evolutions', rows)}")
+    notes = {"settings": f"{Path(space).stem}, {generations} generations of {population} networks, two islands and workers"}
+    print(f"written to {write_results('killed_evolutions', rows, notes)}")
     assert all(row["same_end"] for row in rows), "an evolution did not end as the undisturbed one"
 
 
@@ -153,7 +155,7 @@ class Program:
         command = [sys.executable, "-c", PROGRAM, json.dumps(asdict(self.evolving)), str(self.checkpoint)]
         process = subprocess.Popen(
             command,
-            cwd=Path(__file__).parents[1],
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},  # as Ray does in its workers
