@@ -85,7 +85,8 @@ def main(
             same = result == expected[towards] and course(disturbed) == course(alone)
             rows += [{**line, "same_end": same} for line in lines]
             print(*rows[-len(lines) :], sep="\n", flush=True)
-    notes = {"settings": f"{Path(space).stem}, {generations} generations of {population} networks, two islands and workers"}
+    size = f"{generations} generations of {population} networks, two islands, two workers"
+    notes = {"settings": f"{Path(space).stem}, {size}"}
     print(f"written to {write_results('killed_evolutions', rows, notes)}")
     assert all(row["same_end"] for row in rows), "an evolution did not end as the undisturbed one"
 
