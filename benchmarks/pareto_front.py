@@ -155,6 +155,7 @@ def _plot(groups: Groups, title: str) -> Path:
         panel.set(xscale="log", xlabel="predicted latency of one batch, ms", ylabel="objective", title=title)
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.set_ylim(bottom=0)  # a random network may be far below: a front needs no room there
         panel.minorticks_off()
         panel.grid(color="#e0e0e0", linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
