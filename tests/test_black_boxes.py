@@ -38,9 +38,9 @@ from tests.catalogue import StairTable, mixed, one_block, small_space
 from tests.functions import width_in_all
 
 FIXED = Auto(workers=1, deterministic_limit=1.0)
-CALL_SECONDS = 20.0
+CALL_SECONDS = 120.0
 """Time enough for any call that ends at all."""
-LIMIT_SECONDS = 4.0
+LIMIT_SECONDS = 10.0
 """A limit for calls that hang; the others need a fraction of it, the start of their process included."""
 
 
