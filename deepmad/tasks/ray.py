@@ -118,6 +118,7 @@ def _enter(on: str, workers: int | None) -> Callable[[], None]:
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
+        ray.shutdown()  # else this program would stay half a client, which can join nothing
         raise InputError(f"{address}: cannot join the Ray there ({first_line(error)}); see docs/machines.md") from error
     return ray.shutdown
 
