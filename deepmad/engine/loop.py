@@ -49,6 +49,7 @@ def design_measured(
     measure: Measure,
     *,
     rounds: int = 6,
+    first: Solution | None = None,
     report: Report | None = None,
     on_round: Callable[[Round], None] | None = None,
 ) -> Solution:
@@ -62,9 +63,9 @@ def design_measured(
 
     The loop ends with that proof, with 95.5 to 98.5 % of the limit used, when another limit binds, when the corrected
     limit leads to the same network again, or after `rounds`; the best network that met the limit is returned, else the
-    fastest measured one, marked as a violation. All rounds are in the solution. Raises `InputError` where there is no
-    latency limit, and `Interrupted` with what would be delivered by then on an interrupt (an unmeasured network in the
-    first round).
+    fastest measured one, marked as a violation. All rounds are in the solution. `first` is the first round's design,
+    where that has been made before. Raises `InputError` where there is no latency limit, and `Interrupted` with what
+    would be delivered by then on an interrupt (an unmeasured network in the first round).
     """
     require_counted(problem, "the measured loop")
     target = problem.budget.latency_seconds(problem.batch)
@@ -73,7 +74,7 @@ def design_measured(
     told: list[Round] = []
     delivered: Solution | None = None
     try:
-        for one, solution in _rounds(_Loop(problem, solver, measure, target, report), rounds):
+        for one, solution in _rounds(_Loop(problem, solver, measure, target, report), rounds, first):
             told.append(one)
             delivered = _better(delivered, one, solution)
             if on_round is not None:
@@ -86,12 +87,15 @@ def design_measured(
     return _finished(delivered, told)
 
 
-def _rounds(loop: _Loop, rounds: int) -> Iterator[tuple[Round, Solution]]:
+def _rounds(loop: _Loop, rounds: int, first: Solution | None) -> Iterator[tuple[Round, Solution]]:
     """Yield the rounds up to the one that ends the loop, each with the solution that it is worth."""
     limit, met = loop.target, False
     starts: tuple[Architecture, ...] = ()
     for number in range(1, rounds + 1):
-        solution = design(_limited(loop.problem, limit), loop.solver, starts=starts, report=loop.report)
+        if number == 1 and first is not None:
+            solution = first
+        else:
+            solution = design(_limited(loop.problem, limit), loop.solver, starts=starts, report=loop.report)
         fastest = _fastest(loop, solution) if solution.architecture is None and not met else None
         within = solution if fastest is None else _around(loop, fastest, solution)
         network, predicted = within.architecture, within.predicted
@@ -177,6 +181,11 @@ def _measured(loop: _Loop, solution: Solution, network: Architecture, predicted:
     except KeyboardInterrupt as interrupt:
         raise Interrupted(solution) from interrupt
     return _middle(times)
+
+
+def agreed(measure: Measure, network: Architecture) -> Measured:
+    """Return the middle one of as many measurements as it takes for them to agree; see `MEASUREMENTS`."""
+    return _middle(_agreeing(measure, network))
 
 
 def _agreeing(measure: Measure, network: Architecture) -> list[Measured]:
