@@ -200,7 +200,7 @@ class Reference:
     def __post_init__(self) -> None:
         if self.model is not None:
             if (self.latency, self.throughput, self.device) != (None, None, None):
-                raise InputError(f"{self.name}: it has a model, and that is timed; leave latency, throughput, device out")
+                raise InputError(f"{self.name}: a model is timed; leave latency, throughput and device out")
         elif self.device is None or (self.latency is None) == (self.throughput is None):
             raise InputError(f"{self.name}: give a model, or a device with either a latency or a throughput")
 
