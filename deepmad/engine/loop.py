@@ -6,6 +6,7 @@ ratio of measured to predicted of the last network corrects the limit of the nex
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from deepmad.engine.budgets import Budget
 from deepmad.engine.limits import require_counted, with_limit
@@ -175,7 +176,7 @@ def _measured(loop: _Loop, solution: Solution, network: Architecture, predicted:
     `Interrupted` with the solution as it was designed.
     """
     try:
-        times = _agreeing(loop.measure, network)
+        times = _agreeing(partial(loop.measure, network))
         if _ends(_middle(times).latency_seconds / loop.target, predicted):
             times += [loop.measure(network) for _ in range(MEASUREMENTS + 1)]
     except KeyboardInterrupt as interrupt:
@@ -183,16 +184,16 @@ def _measured(loop: _Loop, solution: Solution, network: Architecture, predicted:
     return _middle(times)
 
 
-def agreed(measure: Measure, network: Architecture) -> Measured:
-    """Return the middle one of as many measurements as it takes for them to agree; see `MEASUREMENTS`."""
-    return _middle(_agreeing(measure, network))
+def agreed(take: Callable[[], Measured]) -> Measured:
+    """Return the middle one of as many measurements as it takes for them to agree; `take` takes one."""
+    return _middle(_agreeing(take))
 
 
-def _agreeing(measure: Measure, network: Architecture) -> list[Measured]:
+def _agreeing(take: Callable[[], Measured]) -> list[Measured]:
     """Return an odd number of measurements whose middle three agree, or as many as are taken at most."""
     times: list[Measured] = []
     while len(times) < MOST_MEASUREMENTS:
-        times += [measure(network) for _ in range(2 if times else MEASUREMENTS)]
+        times += [take() for _ in range(2 if times else MEASUREMENTS)]
         seconds, middle = sorted(measured.latency_seconds for measured in times), len(times) // 2
         if seconds[middle + 1] <= (1 + AGREEMENT) * seconds[middle - 1]:
             break

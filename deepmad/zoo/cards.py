@@ -38,7 +38,7 @@ def card(entry: Entry, record: dict[str, Any], spec: Spec) -> str:
         "",
         "## Files",
         "",
-        *(f"- `{file}`: {WHAT[kind]}" for kind, file in record["files"].items() if file is not None),
+        *(f"- `{record['files'][kind]}`: {what}" for kind, what in WHAT.items() if record["files"][kind]),
         "",
         "## Made with",
         "",

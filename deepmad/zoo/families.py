@@ -144,7 +144,7 @@ def _need(file: SpecFile, member: Member, device: Device) -> Need:
     key = Key(**({"backend": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 1} | wanted))
     own = default_table(member.space.name, **asdict(key))
     path = own if device.table is None else file.place(device.table)
-    if missing := not _finished(path, key):
+    if missing := not finished(path, key):
         if device.build is None:
             raise InputError(
                 f"{file.path}: device {device.name}: no latency table of this machine for {member.space.name} with "
@@ -155,7 +155,7 @@ def _need(file: SpecFile, member: Member, device: Device) -> Need:
     return Need(member, device, path, asdict(key), missing)
 
 
-def _finished(path: Path, key: Key) -> bool:
+def finished(path: Path, key: Key) -> bool:
     """Whether a file holds a whole table of these conditions."""
     if not path.exists():
         return False
@@ -164,10 +164,15 @@ def _finished(path: Path, key: Key) -> bool:
 
 
 def build(need: Need, spec: Spec, progress: "Callable[[Progress], None] | None" = None) -> None:
-    """Measure the table that a family lacks, or go on with it. Raises what `build_table` raises."""
+    """Measure the table that a family lacks, or go on with it; another family may have done so meanwhile.
+
+    Raises what `build_table` raises.
+    """
     from deepmad.profilers.building import build_table
     from deepmad.profilers.probes import at_resolution
 
+    if finished(need.path, Key(**need.wanted)):
+        return
     space = load_space(need.member.argument)  # all of its channels: the table serves other designs too
     if spec.solver.resolution is not None:
         space = at_resolution(space, spec.solver.resolution)

@@ -71,3 +71,9 @@ def check_onnx(path: Path, model: "Network") -> None:
             f"{path.name.removeprefix('.')}: ONNX Runtime is {error:.2g} off PyTorch, above {TOLERANCE:g}; "
             "please report it with the architecture file"
         )
+
+
+def write_report(folder: Path) -> None:
+    """Write report.html from the zoo.json in `folder`. Raises `InputError` where a library for it is missing."""
+    if find_spec("deepmad.zoo.report") is not None:
+        import_module("deepmad.zoo.report").write_report(folder)
