@@ -86,7 +86,8 @@ def _steps(spec: Spec, needed: list[Need], on: str) -> Iterator[Step]:
     timed = [need for need in needed if spec.measures(need.device)]
     for path, need in {need.path: need for need in needed if need.missing}.items():
         assert need.device.build is not None, "only such tables are missing"
-        yield Step(f"measure the latency table {path}", 0.0, 60 * need.device.build.minutes)
+        most = 60 * need.device.build.minutes
+        yield Step(f"measure the latency table {path}", EARLY_SHARE * most, most)
     if spec.relative:
         designs = len({(need.member.slug, need.wanted.get("precision"), need.wanted.get("batch")) for need in needed})
         yield _solves(spec, on, f"design {designs} network(s) without a target", [designs])

@@ -206,8 +206,10 @@ class Reference:
 
 
 def _reference(value: Any) -> Any:
-    """Read a bare name as the model of that name."""
-    return Reference(name=value, model=value) if isinstance(value, str) else value
+    """Read a bare text as a model; a file's own name, without the ending, is what it is called."""
+    if not isinstance(value, str):
+        return value
+    return Reference(name=Path(value).stem if value.endswith(".json") else value, model=value)
 
 
 def _listed_names(value: Any) -> Any:
