@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from deepmad.profilers.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.zoo.making import News, make_zoo
-from tests.catalogue import EXAMPLES
+from tests.catalogue import EXAMPLES, ROOT
 from tests.zoo_parts import Replay, build_small, spec_of, written
 
 IMPOSSIBLE = "10ns"
@@ -169,29 +170,37 @@ def test_a_zoo_killed_at_any_moment_goes_on_to_the_same_end(table: Path, tmp_pat
         kill_at(moment, [str(spec), str(folder), str(table)])
         if (folder / "zoo.json").exists():
             assert not json.loads((folder / "zoo.json").read_text(encoding="utf-8"))["finished"]
-    timed: list[str] = []
+    timed: list[Architecture] = []
     resumed = make_zoo(spec, folder, timing=counting(Replay(table), timed))
     assert timeless(resumed) == timeless(unbroken)
     assert content(folder) == content(whole)
-    assert unbroken["entries"][0]["name"] not in timed  # what was finished is not timed again
+    first, *_, last = (nameless(Architecture.load(whole / entry["files"]["architecture"])) for entry in unbroken["entries"])
+    assert first not in timed  # what was finished is not timed again
+    assert last in timed
     again = make_zoo(spec, folder, timing=never)
     assert timeless(again) == timeless(unbroken)
 
 
+def nameless(network: Architecture) -> Architecture:
+    return replace(network, name="")
+
+
 def kill_at(moment: str, arguments: list[str]) -> None:
     """Start making a zoo in a process of its own, and kill that as soon as it tells of the moment."""
-    with subprocess.Popen([sys.executable, "-c", RUN, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", RUN, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         seen = any(moment in line for line in process.stdout)
         process.kill()
     assert seen, f"it ended without {moment!r}"
 
 
-def counting(timing: Callable[[Key, Architecture | str], Measured], timed: list[str]) -> Any:
-    """Return a timing that notes the names of the networks it times."""
+def counting(timing: Replay, timed: list[Architecture]) -> Callable[[Key, Architecture | str], Measured]:
+    """Return a timing that notes the networks it times, without their names."""
 
     def time_one(key: Key, network: Architecture | str) -> Measured:
-        timed.append(network.name if isinstance(network, Architecture) else network)
+        assert isinstance(network, Architecture)
+        timed.append(nameless(network))
         return timing(key, network)
 
     return time_one
@@ -199,11 +208,12 @@ def counting(timing: Callable[[Key, Architecture | str], Measured], timed: list[
 
 def test_missed_targets_are_kept_with_their_reason(table: Path, tmp_path: Path) -> None:
     """A device twice as slow as its table, and one round: nothing is met, and all is told."""
-    changes = {"targets": ["200us", "150us"], "verify": {"measure": True, "rounds": 1}}
+    verify = {"measure": True, "rounds": 1}
     predicted = make_zoo(written(tmp_path, spec_of(table, targets={"relative": [1.2, 1.5]})), tmp_path / "predicted")
-    changes["targets"] = [entry["target"]["latency_seconds"] for entry in predicted["entries"]]
+    targets = [entry["target"]["latency_seconds"] for entry in predicted["entries"]]
     folder = tmp_path / "zoo"
-    document = make_zoo(written(tmp_path, spec_of(table, **changes)), folder, timing=Replay(table, 2.0))
+    spec = written(tmp_path, spec_of(table, targets=targets, verify=verify))
+    document = make_zoo(spec, folder, timing=Replay(table, 2.0))
     assert [entry["outcome"] for entry in document["entries"]] == ["missed", "missed"]
     for entry in document["entries"]:
         assert entry["measured"]["violated"]
@@ -229,7 +239,7 @@ def test_what_fails_is_kept_and_tried_again(table: Path, tmp_path: Path) -> None
 
 
 def test_an_interrupt_leaves_what_is_finished(table: Path, tmp_path: Path) -> None:
-    spec, folder, replay, timed = written(tmp_path, measured_spec(table)), tmp_path / "zoo", Replay(table), list[str]()
+    spec, folder, replay, timed = written(tmp_path, measured_spec(table)), tmp_path / "zoo", Replay(table), list[Architecture]()
 
     def interrupted(key: Key, network: Architecture | str) -> Measured:
         if (folder / "zoo.json").exists():  # the first entry is finished

@@ -124,7 +124,7 @@ def _table(columns: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[st
 def command(entry: Entry, spec: Spec) -> str:
     """Return the command that designs a network for the target alone, under the same limits and settings."""
     need, settings, limits = entry.family.need, spec.solver, spec.limits
-    words = ["deepmad", "design", need.member.argument, "--latency", repr(entry.seconds)]
+    words = ["deepmad", "design", need.member.argument, "--latency", f"{entry.seconds!r}s"]
     words += ["--table", str(need.path), *entry.family.key.options().split()]
     asked = {"macs": limits.macs, "params": limits.params, "rho": limits.rho}
     for name, limit in asked.items():

@@ -141,7 +141,8 @@ def _need(file: SpecFile, member: Member, device: Device) -> Need:
     wanted = {name: value for name, value in given.items() if value is not None}
     if device.table is not None and device.build is None:
         return Need(member, device, file.place(device.table), wanted, missing=False)
-    key = Key(**({"backend": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 1} | wanted))
+    standard: dict[str, Any] = {"backend": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 1}
+    key = Key(**(standard | wanted))
     own = default_table(member.space.name, **asdict(key))
     path = own if device.table is None else file.place(device.table)
     if missing := not finished(path, key):

@@ -193,7 +193,8 @@ class _Making:
             for entry in pending:
                 self.tell(News("", entry=entry, state=SOLVING))
             for index, outcome in solve_all(crew, assignments):
-                entry, solved[pending[index].name] = pending[index], outcome
+                entry = pending[index]
+                solved[entry.name] = outcome
                 if isinstance(outcome, Solution):
                     outcome.save(self.journal.path(f"solved-{entry.name}"))
                     self._tell_entry(entry, SOLVED, outcome)
@@ -202,8 +203,9 @@ class _Making:
     def _starts(self, entry: Entry, solved: dict[str, Solution | str]) -> tuple[Architecture, ...]:
         """Return the networks that the solve of an entry begins from."""
         family = [other for other in self.entries if other.family is entry.family]
-        free = self.baselines.get(entry.family.name)
-        return starts_for(entry.place, [_solution(solved.get(other.name)) for other in family], free and free.network)
+        baseline = self.baselines.get(entry.family.name)
+        free = baseline.network if baseline else None
+        return starts_for(entry.place, [_solution(solved.get(other.name)) for other in family], free)
 
     def finish_family(self, entries: Sequence[Entry], solved: dict[str, Solution | str]) -> None:
         """Verify the entries of a family one after the other, and write their files."""
@@ -269,9 +271,11 @@ class _Making:
                 continue
             for name in dict.fromkeys(family.device.name for family in self.families):
                 step = f"reference-{number}-{name}"
-                if self.journal.get(step) is None:
-                    self.journal.put(step, self._refer(reference, devices[name]))
-                self.references.append(self.journal.get(step))
+                if (record := self.journal.get(step)) is None:
+                    record = self._refer(reference, devices[name])
+                    if record["latency_seconds"] is not None:  # else another run tries again
+                        self.journal.put(step, record)
+                self.references.append(record)
 
     def _refer(self, reference: Reference, family: Family) -> Record:
         """Return the document of a reference on one device."""

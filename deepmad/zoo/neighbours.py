@@ -38,10 +38,12 @@ def exchanged(
     best: Solution | None = None
     told: list[Solution | None] = []
     for problem, solution, bound in reversed(list(zip(problems, solutions, bounds, strict=True))):
-        if solution is not None:
-            solution = _improved(problem, solution, best, bound, gap)
-            best = solution if solution.architecture is not None else best
-        told.append(solution)
+        if solution is None:
+            told.append(None)
+            continue
+        improved = _improved(problem, solution, best, bound, gap)
+        best = improved if improved.architecture is not None else best
+        told.append(improved)
     return told[::-1]
 
 
