@@ -115,6 +115,7 @@ def check_network(folder: Path, entry: dict[str, Any], table: LatencyTable) -> N
     parts = [entry["stem"], *entry["stages"], entry["classifier"]]
     seconds = entry["overhead_seconds"] + sum(part["latency_seconds"] for part in parts)
     assert seconds == pytest.approx(predicted, rel=1e-9)
+    assert [sum(part[key] for part in parts) for key in ("macs", "params")] == [entry["macs"], entry["params"]]
     assert Solution.load(folder / entry["files"]["solution"]).architecture == network
     assert entry["measured"] is None
     images = np.random.default_rng(1).standard_normal((3, 3, 32, 32), dtype=np.float32)
@@ -298,3 +299,12 @@ def test_networks_are_really_timed(table: Path, tmp_path: Path, capsys: pytest.C
         (row,) = csv.DictReader(stream)
     assert row["latency_source"] == "measured"
     assert float(row["infer_samples_per_sec"]) == pytest.approx(measured["throughput"], rel=1e-5)
+
+
+def test_a_zoo_designed_on_ray_is_the_same(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", exc_type=ImportError)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    spec = written(tmp_path, spec_of(table, targets={"relative": [1.2, 1.5]}))
+    here, there = (make_zoo(spec, tmp_path / on, on=on) for on in ("local", "ray"))
+    assert timeless(there) == timeless(here)
+    assert content(tmp_path / "ray") == content(tmp_path / "local")

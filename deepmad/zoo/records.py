@@ -1,5 +1,6 @@
 """What zoo.json tells of an entry, of a device and of the design without a target."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from deepmad.engine.summaries import summary
 from deepmad.profilers.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.layers import Part, peak_activation_elements
+from deepmad.search_spaces.layers import Part, peak_activation_elements, total_macs, total_params
 from deepmad.zoo.entries import Entry
 from deepmad.zoo.families import Family
 
@@ -170,24 +171,28 @@ def network_record(network: Architecture, table: LatencyTable) -> Record:
     figures, parts = summary(network), network.parts()
     bytes_per_element = BYTES_PER_ELEMENT[table.precision]
 
-    def priced(chosen: list[Part]) -> Record:
+    def seconds(chosen: Sequence[Part]) -> Record:
         nanoseconds = int(latency_nanoseconds(chosen, table)) - table.overhead_nanoseconds
         return {"latency_seconds": nanoseconds / 1e9}
+
+    def costs(part: Part) -> Record:
+        counted = {"macs": int(total_macs((part,))), "params": int(total_params((part,)))}
+        return counted | seconds([part])
 
     def side(part: Part) -> Record:
         return {"side": int(part.body.main[-1].out_side)}
 
     named = {part.name: part for part in parts}
     stages = [
-        stage | priced([part for part in parts if part.stage == index]) for index, stage in enumerate(figures["stages"])
+        stage | seconds([part for part in parts if part.stage == index]) for index, stage in enumerate(figures["stages"])
     ]
     tail, classifier = named.get("tail"), named.get("classifier")
     found = {key: figures[key] for key in OF_NETWORK if key in figures}
     return found | {
         "activation_bytes": int(peak_activation_elements(parts)) * table.batch * bytes_per_element,
-        "stem": figures["stem"] | side(named["stem"]) | priced([named["stem"]]),
+        "stem": figures["stem"] | side(named["stem"]) | costs(named["stem"]),
         "stages": stages,
-        "tail": figures["tail"] | side(tail) | priced([tail]) if tail else None,
-        "classifier": priced([classifier]) if classifier else None,
+        "tail": figures["tail"] | side(tail) | costs(tail) if tail else None,
+        "classifier": costs(classifier) if classifier else None,
         "overhead_seconds": table.overhead_nanoseconds / 1e9,
     }

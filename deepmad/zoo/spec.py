@@ -216,6 +216,12 @@ def _listed_names(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+_OR_TEXT: dict[str, Any] = {"type": ["string", "object"]}
+_NAMES: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+Names = Annotated[
+    tuple[str, ...], Field(min_length=1), BeforeValidator(_listed_names), WithJsonSchema(_NAMES)
+]
+GivenReference = Annotated[Reference, BeforeValidator(_reference), WithJsonSchema(_OR_TEXT)]
 _TARGET = {"anyOf": [_NUMBER_OR_TEXT, {"type": "object"}]}
 _SPAN = {
     "type": "object",
@@ -243,14 +249,14 @@ class Spec:
     """A zoo: every space on every device for every target. Raises `InputError` where two devices have one name."""
 
     __pydantic_config__ = _CLOSED
-    spaces: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_listed_names)]
+    spaces: Names
     devices: Annotated[tuple[Device, ...], Field(min_length=1)]
     targets: Targets
     title: str | None = None
     limits: Limits = Limits()
     solver: SolverSettings = SolverSettings()
     verify: Verify = Verify()
-    references: tuple[Annotated[Reference, BeforeValidator(_reference)], ...] = ()
+    references: tuple[GivenReference, ...] = ()
 
     def __post_init__(self) -> None:
         names = [device.name for device in self.devices]
