@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -308,3 +309,17 @@ def test_a_zoo_designed_on_ray_is_the_same(table: Path, tmp_path: Path, monkeypa
     here, there = (make_zoo(spec, tmp_path / on, on=on) for on in ("local", "ray"))
     assert timeless(there) == timeless(here)
     assert content(tmp_path / "ray") == content(tmp_path / "local")
+
+
+def test_an_interrupted_command_exits_with_130(table: Path, tmp_path: Path) -> None:
+    spec = written(tmp_path, spec_of(table, targets={"relative": {"from": 1.05, "to": 2, "count": 16}}))
+    command = [sys.executable, "-m", "deepmad", "zoo", str(spec), "-o", str(tmp_path / "zoo")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        assert any(": solved" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "interrupted" in rest
+    assert "Traceback" not in rest
+    assert not json.loads((tmp_path / "zoo" / "zoo.json").read_text(encoding="utf-8"))["finished"]

@@ -13,7 +13,7 @@ from deepmad.cli.schema import schema_of
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import read_yaml
 from deepmad.zoo.entries import entries_of
-from deepmad.zoo.families import load_family, needs
+from deepmad.zoo.families import Family, load_family, needs
 from deepmad.zoo.plan import plan_zoo
 from deepmad.zoo.spec import load_spec
 from tests.catalogue import EXAMPLES
@@ -27,6 +27,12 @@ FIGURE = {"name": "theirs", "device": "cpu", "throughput": "100/s"}
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return real tables of this machine for batches of 1 and 2."""
     return build_small(tmp_path_factory.mktemp("tables") / "small.sqlite", 1, 2)
+
+
+def open_families(path: Path) -> list[Family]:
+    """Return the families of a spec."""
+    file = load_spec(path)
+    return [load_family(need, file.spec) for need in needs(file)]
 
 
 @pytest.mark.parametrize("name", ZOOS)
@@ -81,8 +87,7 @@ def test_what_is_wrong_is_told_with_its_key(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     path = written(tmp_path, spec_of(table, **changes))
     with pytest.raises(InputError) as told:
-        for need in needs(load_spec(path)):
-            load_family(need, load_spec(path).spec)
+        open_families(path)
     message = str(told.value)
     assert all(word.lower() in message.lower() for word in words), message
     assert "\n" not in message
@@ -99,7 +104,7 @@ def test_the_command_line_tells_what_is_wrong(tmp_path: Path, capsys: pytest.Cap
 def test_targets_in_any_form_are_entries_from_the_loosest_on(table: Path, tmp_path: Path) -> None:
     asked = ["2ms", "1000/s", {"relative": 2}, "2.00004ms"]
     file = load_spec(written(tmp_path, spec_of(table, targets=asked)))
-    families = [load_family(need, file.spec) for need in needs(file)]
+    families = open_families(file.path)
     entries = entries_of(file.spec, families, {families[0].name: 125.0})
     assert [entry.seconds for entry in entries] == [0.004, 0.002, 0.001]
     assert [entry.name.removeprefix("deepmad_small_cpu_fp32_b1_") for entry in entries] == ["4ms", "2ms", "1ms"]
@@ -118,7 +123,7 @@ def test_a_range_of_multiples_has_even_factors(table: Path, tmp_path: Path) -> N
 def test_limits_are_the_space_s_unless_the_spec_says_so(table: Path, tmp_path: Path) -> None:
     def budget(**limits: Any) -> dict[str, float]:
         file = load_spec(written(tmp_path, spec_of(table, limits=limits)))
-        family = load_family(needs(file)[0], file.spec)
+        (family,) = open_families(file.path)
         return family.problem(file.spec).limits()
 
     assert budget() == {"macs": 20e6, "params": 300e3, "rho": 0.3}
@@ -160,6 +165,6 @@ def test_networks_cannot_be_timed_on_a_device_elsewhere(table: Path, tmp_path: P
         connection.execute("UPDATE series SET backend = 'tpu'")
     connection.close()
     devices = [{"name": "far", "table": str(elsewhere), "batch": 1, "measure": True}]
-    file = load_spec(written(tmp_path, spec_of(table, devices=devices)))
+    path = written(tmp_path, spec_of(table, devices=devices))
     with pytest.raises(InputError, match="far: networks cannot be timed on it here .*measure: false"):
-        load_family(needs(file)[0], file.spec)
+        open_families(path)

@@ -49,7 +49,7 @@ class Build:
     """How this machine's table is measured where there is none yet: `minutes` at the most."""
 
     __pydantic_config__ = _CLOSED
-    minutes: Annotated[float, Field(ge=0)] = 10.0
+    minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
 
 
 @dataclass(frozen=True)
