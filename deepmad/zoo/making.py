@@ -97,10 +97,11 @@ class _Making:
         self.design_without_target()
         throughputs = {name: baseline.throughput for name, baseline in self.baselines.items()}
         self.entries = entries_of(self.spec, self.families, throughputs)
+        self.tell(News(f"{len(self.entries)} networks are asked for", entries=tuple(self.entries)))
         for entry in self.entries:
             if (record := self.journal.get(f"entry-{entry.name}")) is not None:
                 self.records[entry.name] = record
-        self.tell(News(f"{len(self.entries)} networks are asked for", entries=tuple(self.entries)))
+                self.tell(News("", entry=entry, state=record["outcome"], record=record))
         try:
             solved = self.solve()
             for _, entries in groupby(self.entries, lambda entry: entry.family.name):
