@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.live import Live
+from rich.text import Text
 
 from deepmad.cli.options import Json
 from deepmad.cli.output import DONE, MISSED, emit_json, err, out, say
@@ -108,7 +109,7 @@ class _Board:
     def shown(self) -> "Table":
         """Return the table, the last line below it."""
         table = plain_table(COLUMNS, list(self.rows.values()))
-        table.caption, table.caption_justify = self.line, "left"
+        table.caption, table.caption_justify = Text(self.line), "left"
         return table
 
 

@@ -17,7 +17,7 @@ from deepmad.search_spaces.files import write_text
 from deepmad.search_spaces.units import human
 from deepmad.zoo.cards import card
 from deepmad.zoo.entries import WAVES, Entry, entries_of
-from deepmad.zoo.families import Family, build, load_family, needs
+from deepmad.zoo.families import Family, Need, build, load_family, needs
 from deepmad.zoo.files import write_network, write_report, write_solution
 from deepmad.zoo.journal import Journal
 from deepmad.zoo.measuring import timed_apart
@@ -74,9 +74,10 @@ def make_zoo(
     or the design without a target fails, and `KeyboardInterrupt`, after writing what is finished, on an interrupt.
     """
     file, folder = load_spec(spec), Path(folder)
+    needed = needs(file)
     with closing(Journal(folder)) as journal:
         timing = timing or partial(timed_apart, seconds=file.spec.verify.seconds)
-        return _Making(file, folder, journal, on, timing, tell or (lambda _: None)).go()
+        return _Making(file, folder, journal, on, timing, tell or (lambda _: None)).go(needed)
 
 
 class _Making:
@@ -91,9 +92,9 @@ class _Making:
         self.records: dict[str, Record] = {}
         self.references: list[Record] = []
 
-    def go(self) -> dict[str, Any]:
-        """Do all steps that are not done; return the document of zoo.json."""
-        self.open_families()
+    def go(self, needed: Sequence[Need]) -> dict[str, Any]:
+        """Do all steps that are not done, from the tables on; return the document of zoo.json."""
+        self.open_families(needed)
         self.design_without_target()
         throughputs = {name: baseline.throughput for name, baseline in self.baselines.items()}
         self.entries = entries_of(self.spec, self.families, throughputs)
@@ -122,9 +123,8 @@ class _Making:
         except InputError as error:
             self.tell(News(f"no report: {error}"))
 
-    def open_families(self) -> None:
+    def open_families(self, needed: Sequence[Need]) -> None:
         """Open the tables, and measure those that are missing; no two spaces or tables may mix in one folder."""
-        needed = needs(self.file)
         for reference in self.spec.references:
             if reference.model is not None and reference.model.endswith(".json"):
                 known(self.file, reference)  # a file that is not there is told now, not in an hour
