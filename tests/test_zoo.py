@@ -1,6 +1,7 @@
 """Zoos of the small space: real tables, real solves; measurements are real, or replayed so that two runs agree."""
 
 import csv
+import io
 import json
 import re
 import shlex
@@ -16,8 +17,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from rich.console import Console
 
 from deepmad.cli.app import run
+from deepmad.cli.zoo import Board
 from deepmad.engine.solutions import Measured, Solution
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.onnx_export import initialised
@@ -146,13 +149,19 @@ def check_references(document: dict[str, Any], table: Path) -> None:
 
 
 def test_looser_targets_are_worth_no_less(table: Path, tmp_path: Path) -> None:
-    """What neighbours tell each other: a tighter target's network and a looser one's bound."""
+    """What neighbours tell each other: a tighter target's network and a looser one's bound; shown as a terminal would."""
     spec = written(tmp_path, spec_of(table, targets={"relative": {"from": 1.05, "to": 2, "count": 5}}))
-    entries = make_zoo(spec, tmp_path / "zoo")["entries"]
+    board = Board()
+    entries = make_zoo(spec, tmp_path / "zoo", tell=board.tell)["entries"]
     objectives, bounds = ([entry[key] for entry in entries] for key in ("objective", "bound"))
     assert objectives == sorted(objectives, reverse=True)
     assert bounds == sorted(bounds, reverse=True)
     assert all(bound >= objective for objective, bound in zip(objectives, bounds, strict=True))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(board.shown())
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(entry["name"] in shown and f"{entry['objective']:,.1f}" in shown for entry in entries)
+    assert shown.count(" met ") == len(entries)
 
 
 def measured_spec(table: Path) -> dict[str, Any]:

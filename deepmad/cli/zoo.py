@@ -79,12 +79,12 @@ def _watching() -> "Iterator[Tell]":
     if not console.is_terminal:
         yield lambda news: say(news.line) if news.line else None
         return
-    board = _Board()
+    board = Board()
     with Live(console=console, transient=True, get_renderable=board.shown, refresh_per_second=4):
         yield board.tell
 
 
-class _Board:
+class Board:
     """The table of all entries as they stand."""
 
     def __init__(self) -> None:
