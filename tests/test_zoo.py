@@ -44,9 +44,9 @@ make_zoo(sys.argv[1], sys.argv[2], timing=Replay(Path(sys.argv[3])), tell=lambda
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def table(small_tables: Path) -> Path:
     """Return real tables of this machine for batches of 1 and 2."""
-    return build_small(tmp_path_factory.mktemp("tables") / "small.sqlite", 1, 2)
+    return small_tables
 
 
 def never(_key: Key, _network: Architecture | str) -> Measured:
@@ -149,7 +149,7 @@ def check_references(document: dict[str, Any], table: Path) -> None:
 
 
 def test_looser_targets_are_worth_no_less(table: Path, tmp_path: Path) -> None:
-    """What neighbours tell each other: a tighter target's network and a looser one's bound; shown as a terminal would."""
+    """By what neighbours tell each other; and all of it shown as on a terminal."""
     spec = written(tmp_path, spec_of(table, targets={"relative": {"from": 1.05, "to": 2, "count": 5}}))
     board = Board()
     entries = make_zoo(spec, tmp_path / "zoo", tell=board.tell)["entries"]
@@ -185,7 +185,9 @@ def test_a_zoo_killed_at_any_moment_goes_on_to_the_same_end(table: Path, tmp_pat
     resumed = make_zoo(spec, folder, timing=counting(Replay(table), timed))
     assert timeless(resumed) == timeless(unbroken)
     assert content(folder) == content(whole)
-    first, *_, last = (nameless(Architecture.load(whole / entry["files"]["architecture"])) for entry in unbroken["entries"])
+    first, *_, last = (
+        nameless(Architecture.load(whole / entry["files"]["architecture"])) for entry in unbroken["entries"]
+    )
     assert first not in timed  # what was finished is not timed again
     assert last in timed
     again = make_zoo(spec, folder, timing=never)
@@ -250,7 +252,12 @@ def test_what_fails_is_kept_and_tried_again(table: Path, tmp_path: Path) -> None
 
 
 def test_an_interrupt_leaves_what_is_finished(table: Path, tmp_path: Path) -> None:
-    spec, folder, replay, timed = written(tmp_path, measured_spec(table)), tmp_path / "zoo", Replay(table), list[Architecture]()
+    spec, folder, replay, timed = (
+        written(tmp_path, measured_spec(table)),
+        tmp_path / "zoo",
+        Replay(table),
+        list[Architecture](),
+    )
 
     def interrupted(key: Key, network: Architecture | str) -> Measured:
         if (folder / "zoo.json").exists():  # the first entry is finished

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ FIGURE = {"name": "theirs", "device": "cpu", "throughput": "100/s"}
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def table(small_tables: Path) -> Path:
     """Return real tables of this machine for batches of 1 and 2."""
-    return build_small(tmp_path_factory.mktemp("tables") / "small.sqlite", 1, 2)
+    return small_tables
 
 
 def open_families(path: Path) -> list[Family]:
@@ -116,7 +117,7 @@ def test_a_range_of_multiples_has_even_factors(table: Path, tmp_path: Path) -> N
     path = written(tmp_path, spec_of(table, targets={"relative": {"from": 1.1, "to": 4, "count": 6}}))
     factors = [target.relative for target in load_spec(path).spec.targets]
     assert (factors[0], factors[-1], len(factors)) == (1.1, 4.0, 6)
-    ratios = [later / former for former, later in zip(factors, factors[1:], strict=False) if former and later]
+    ratios = [later / former for former, later in pairwise(factors) if former and later]
     assert max(ratios) == pytest.approx(min(ratios), rel=1e-3)
 
 
@@ -166,5 +167,5 @@ def test_networks_cannot_be_timed_on_a_device_elsewhere(table: Path, tmp_path: P
     connection.close()
     devices = [{"name": "far", "table": str(elsewhere), "batch": 1, "measure": True}]
     path = written(tmp_path, spec_of(table, devices=devices))
-    with pytest.raises(InputError, match="far: networks cannot be timed on it here .*measure: false"):
+    with pytest.raises(InputError, match=r"far: networks cannot be timed on it here .*measure: false"):
         open_families(path)

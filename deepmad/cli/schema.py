@@ -10,7 +10,9 @@ from deepmad.search_spaces.errors import InputError
 NAMES = ("architecture", "solution", "space", "zoo")
 
 
-def schema(name: Annotated[str, typer.Argument(help="architecture, solution, space or zoo (the spec of one).")]) -> None:
+def schema(
+    name: Annotated[str, typer.Argument(help="architecture, solution, space or zoo (the spec of one).")],
+) -> None:
     """Print the JSON Schema of a file.
 
     Example: deepmad schema architecture

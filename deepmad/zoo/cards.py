@@ -9,7 +9,6 @@ from deepmad.search_spaces.units import human
 from deepmad.zoo.entries import Entry
 from deepmad.zoo.spec import Spec
 
-
 WHAT = {
     "architecture": "the network as data; `deepmad show`, `export` and `measure` take it",
     "solution": "how it was designed: limits, bound, gap, rounds",
@@ -21,32 +20,34 @@ WHAT = {
 
 def card(entry: Entry, record: dict[str, Any], spec: Spec) -> str:
     """Return the card of an entry that has a network, as Markdown; `record` is its document in zoo.json."""
-    return "\n".join([
-        f"# {entry.name}",
-        "",
-        f"{_sentence(entry, record)} Its weights are random; it has not been trained.",
-        "",
-        *_table(("limit", "asked", "used"), _limits(record)),
-        "",
-        *_table(("", "latency", "throughput", "95 % interval"), _speeds(record)),
-        "",
-        *_conditions(entry, record),
-        "",
-        *_table(("figure", "value"), _figures(record, spec)),
-        "",
-        *_table(("stage", "out", "width", "kernel", "depth", "stride", "side", "MACs", "params"), _stages(record)),
-        "",
-        "## Files",
-        "",
-        *(f"- `{record['files'][kind]}`: {what}" for kind, what in WHAT.items() if record["files"][kind]),
-        "",
-        "## Made with",
-        "",
-        "    " + command(entry, spec),
-        "",
-        f"Outcome: {record['message']}. A limit in seconds, and several workers, promise no identical answer.",
-        "",
-    ])
+    return "\n".join(
+        [
+            f"# {entry.name}",
+            "",
+            f"{_sentence(entry, record)} Its weights are random; it has not been trained.",
+            "",
+            *_table(("limit", "asked", "used"), _limits(record)),
+            "",
+            *_table(("", "latency", "throughput", "95 % interval"), _speeds(record)),
+            "",
+            *_conditions(entry, record),
+            "",
+            *_table(("figure", "value"), _figures(record, spec)),
+            "",
+            *_table(("stage", "out", "width", "kernel", "depth", "stride", "side", "MACs", "params"), _stages(record)),
+            "",
+            "## Files",
+            "",
+            *(f"- `{record['files'][kind]}`: {what}" for kind, what in WHAT.items() if record["files"][kind]),
+            "",
+            "## Made with",
+            "",
+            "    " + command(entry, spec),
+            "",
+            f"Outcome: {record['message']}. A limit in seconds, and several workers, promise no identical answer.",
+            "",
+        ]
+    )
 
 
 def _sentence(entry: Entry, record: dict[str, Any]) -> str:

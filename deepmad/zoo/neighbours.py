@@ -24,9 +24,7 @@ def starts_for(place: int, solved: Sequence[Solution | None], free: Architecture
     return networks or ((free,) if free else ())
 
 
-def exchanged(
-    problems: Sequence[Problem], solutions: Sequence[Solution | None], gap: float
-) -> list[Solution | None]:
+def exchanged(problems: Sequence[Problem], solutions: Sequence[Solution | None], gap: float) -> list[Solution | None]:
     """Return the solutions of a family, each with the best network and the least bound that any of them gives it.
 
     The loosest target comes first; None stands for one that failed. `gap` is the relative gap asked for.

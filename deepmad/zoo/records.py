@@ -184,7 +184,8 @@ def network_record(network: Architecture, table: LatencyTable) -> Record:
 
     named = {part.name: part for part in parts}
     stages = [
-        stage | seconds([part for part in parts if part.stage == index]) for index, stage in enumerate(figures["stages"])
+        stage | seconds([part for part in parts if part.stage == index])
+        for index, stage in enumerate(figures["stages"])
     ]
     tail, classifier = named.get("tail"), named.get("classifier")
     found = {key: figures[key] for key in OF_NETWORK if key in figures}

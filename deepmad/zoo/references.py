@@ -43,9 +43,7 @@ def known(file: SpecFile, reference: Reference) -> Known:
             f"reference {reference.model}: give an architecture or solution file (.json), timm:NAME or torchvision:NAME"
         )
     with tempfile.TemporaryDirectory() as folder:
-        path = export_onnx(
-            module, Path(folder) / "model.onnx", 1, in_channels=source.in_channels or 3, resolution=side
-        )
+        path = export_onnx(module, Path(folder) / "model.onnx", 1, in_channels=source.in_channels or 3, resolution=side)
         layers = read_onnx_layers(path, side)
     params = sum(weight.numel() for weight in module.parameters())
     return Known(reference.model, replace(layers, params=params))

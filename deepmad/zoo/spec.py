@@ -126,7 +126,7 @@ def _listed(factors: Any) -> list[Any]:
 
 def _steps(span: dict[str, Any]) -> Iterator[float]:
     """Yield the multiples of a range: each is the one before times the same factor, to four digits."""
-    numbers = {key: span.get(key) for key in ("from", "to", "count")}
+    numbers: dict[str, Any] = {key: span.get(key) for key in ("from", "to", "count")}
     known = set(span) == set(numbers) and all(
         isinstance(number, int | float) and not isinstance(number, bool) for number in numbers.values()
     )
@@ -218,9 +218,7 @@ def _listed_names(value: Any) -> Any:
 
 _OR_TEXT: dict[str, Any] = {"type": ["string", "object"]}
 _NAMES: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
-Names = Annotated[
-    tuple[str, ...], Field(min_length=1), BeforeValidator(_listed_names), WithJsonSchema(_NAMES)
-]
+Names = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_listed_names), WithJsonSchema(_NAMES)]
 GivenReference = Annotated[Reference, BeforeValidator(_reference), WithJsonSchema(_OR_TEXT)]
 _TARGET = {"anyOf": [_NUMBER_OR_TEXT, {"type": "object"}]}
 _SPAN = {
@@ -302,5 +300,3 @@ def load_spec(path: str | Path) -> SpecFile:
     check_format(document, "zoo", str(path))
     spec = validated(ADAPTER, {key: value for key, value in document.items() if key != "format"}, str(path))
     return SpecFile(path, document, spec)
-
-
