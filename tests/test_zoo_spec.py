@@ -18,7 +18,7 @@ from deepmad.zoo.families import Family, load_family, needs
 from deepmad.zoo.plan import plan_zoo
 from deepmad.zoo.spec import load_spec
 from tests.catalogue import EXAMPLES
-from tests.zoo_parts import SMALL, build_small, spec_of, written
+from tests.zoo_parts import SMALL, spec_of, written
 
 ZOOS = ("cpu", "v100", "devices")
 FIGURE = {"name": "theirs", "device": "cpu", "throughput": "100/s"}
