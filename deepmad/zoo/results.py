@@ -46,10 +46,12 @@ def write_results(
         "references": list(references),
         "entries": list(entries),
     }
-    write_text(folder / DOCUMENT, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    write_text(folder / DOCUMENT, text)
     named = [(entry, entry["files"]["architecture"]) for entry in entries]
     write_text(folder / TABLE, csv_text([(entry, Architecture.load(folder / name)) for entry, name in named if name]))
-    return document
+    read: dict[str, Any] = json.loads(text)  # as every reader has it: lists, no tuples
+    return read
 
 
 @cache
