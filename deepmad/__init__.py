@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from deepmad.search_spaces.spaces import Space, presets
     from deepmad.search_spaces.spaces import load_space as space
     from deepmad.search_spaces.torch_builder import build
+    from deepmad.zoo.making import make_zoo
 
 __version__ = "0.1.0"
 
@@ -58,6 +59,7 @@ _HOMES = {
     "build": "deepmad.search_spaces.torch_builder",
     "design": "deepmad.engine.solvers",
     "design_measured": "deepmad.engine.loop",
+    "make_zoo": "deepmad.zoo.making",
     "measure": "deepmad.profilers.measurements",
     "pareto_front": "deepmad.engine.evolution.fronts",
     "presets": "deepmad.search_spaces.spaces",
@@ -86,6 +88,7 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "explain",
     "with_alternatives",
     "pareto_front",
+    "make_zoo",
     "Front",
     "Solution",
     "Status",

@@ -1,11 +1,20 @@
 """Fixtures that several test files use."""
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.prediction import define_torchvision_operators
+from tests.zoo_parts import build_small
 
 
 @pytest.fixture(scope="session")
 def torchvision_operators() -> None:
     """Let torchvision's CUDA build, the only one on the registry, be imported beside a CPU build of PyTorch."""
     define_torchvision_operators()
+
+
+@pytest.fixture(scope="session")
+def small_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return real latency tables of this machine for the small space, for batches of 1 and 2."""
+    return build_small(tmp_path_factory.mktemp("tables") / "small.sqlite", 1, 2)

@@ -317,7 +317,7 @@ def test_an_unwritable_output_is_one_line(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_help_has_an_example_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = [["design"], ["show"], ["compare"], ["measure"], ["export"], ["doctor"], ["schema"]]
+    commands = [["design"], ["show"], ["compare"], ["measure"], ["export"], ["zoo"], ["doctor"], ["schema"]]
     for command in [*commands, ["table", "build"], ["table", "show"], ["table", "export"]]:
         assert run([*command, "--help"]) == 0
         assert f"Example: deepmad {' '.join(command)}" in capsys.readouterr().out

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "search_spaces": {"search_spaces"},
     "engine": {"engine", "search_spaces", "tasks"},
     "profilers": {"profilers", "search_spaces", "tasks"},
+    "zoo": {"zoo", "engine", "profilers", "search_spaces", "tasks"},
 }
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from deepmad.cli.app import run
-from deepmad.cli.measured_rows import OWN_COLUMNS, TIMM_COLUMNS
+from deepmad.cli.measured_rows import OWN_COLUMNS
 from deepmad.cli.plots import Point, draw
 from deepmad.profilers.building import build_table
 from deepmad.profilers.network_layers import NetworkLayers
@@ -18,6 +18,7 @@ from deepmad.profilers.onnx_export import export_onnx
 from deepmad.profilers.probes import random_network
 from deepmad.profilers.tables import LatencyTable
 from deepmad.profilers.timing import Timer
+from deepmad.profilers.timm_files import RESULT_COLUMNS
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from tests.catalogue import one_block, small_space
@@ -95,7 +96,7 @@ def test_the_csv_file_has_timms_columns_and_units(
     (document,) = json.loads(capsys.readouterr().out)
     with path.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
-        assert tuple(reader.fieldnames or ()) == (*TIMM_COLUMNS, *OWN_COLUMNS)
+        assert tuple(reader.fieldnames or ()) == (*RESULT_COLUMNS, *OWN_COLUMNS)
         (row,) = reader
     own = NetworkLayers.of(network)
     expected = {

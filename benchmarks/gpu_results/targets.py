@@ -9,7 +9,6 @@ from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import Clock, Parts
 from benchmarks.gpu_results.steps import Step
 from benchmarks.gpu_results.tables import table_path
-from deepmad.cli.delivery import measured
 from deepmad.engine.budgets import Budget
 from deepmad.engine.loop import design_measured
 from deepmad.engine.problems import Problem
@@ -21,6 +20,7 @@ from deepmad.profilers.timing import Timer
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.spaces import load_space
+from deepmad.zoo.measuring import measured
 
 ROUNDS = 4
 TIGHT = 0.95

@@ -14,6 +14,7 @@ from deepmad.cli.output import DEVICE_FAILED, DONE, INTERRUPTED, MISUSE, err
 from deepmad.cli.schema import schema
 from deepmad.cli.show import compare, show
 from deepmad.cli.table import table
+from deepmad.cli.zoo import zoo
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.errors import InputError
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for _command in (design, show, compare, measure, export, doctor, schema):
+for _command in (design, show, compare, measure, export, zoo, doctor, schema):
     app.command()(_command)
 app.add_typer(table, name="table", no_args_is_help=True)
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from deepmad.engine.rows.settings import Rows
     from deepmad.engine.solutions import Measured, Round, Solution
     from deepmad.engine.solvers import Auto, CpSat, Solver
-    from deepmad.profilers.measurements import Measurement
     from deepmad.profilers.tables import LatencyTable
     from deepmad.search_spaces.architectures import Architecture
 
@@ -158,14 +157,12 @@ def _report(shown: Bar, seconds: float = 0.0) -> "Report":
 def measurer(conditions: Conditions, devices: int) -> "Callable[[Architecture], Measured]":
     """Return what times a network under the conditions asked for, each time in a new process.
 
-    A design leaves warm caches, threads and memory behind; a process of its own times what `deepmad measure` would.
     Raises `InputError` where the limit is to hold on several devices: only this machine can be measured. What is
     returned raises `DeviceError` where the back end fails.
     """
     from deepmad.profilers.backends import find_backend
-    from deepmad.profilers.errors import DeviceError
-    from deepmad.profilers.isolation import measure_apart
-    from deepmad.profilers.measurements import STANDARD, Failure, Request
+    from deepmad.profilers.table_files import Key
+    from deepmad.zoo.measuring import timed_apart
 
     if devices > 1:
         raise InputError(
@@ -173,35 +170,7 @@ def measurer(conditions: Conditions, devices: int) -> "Callable[[Architecture], 
             "run deepmad measure SOLUTION.json on every device"
         )
     find_backend(conditions.backend, conditions.precision)
-
-    def measuring(network: "Architecture") -> "Measured":
-        found = measure_apart(Request(network, **asdict(conditions)), STANDARD)
-        if isinstance(found, Failure):
-            raise DeviceError(f"{conditions.backend}: {found.reason}")
-        return measured(found)
-
-    return measuring
-
-
-def measured(measurement: "Measurement") -> "Measured":
-    """Return a measurement as the solution file tells it; whether a limit is violated is not known here."""
-    from deepmad.engine.solutions import Measured
-
-    what = measurement.conditions
-    return Measured(
-        measurement.seconds,
-        measurement.low,
-        measurement.high,
-        measurement.throughput,
-        None,
-        what.device,
-        what.backend,
-        what.version,
-        what.precision,
-        what.batch,
-        what.threads,
-        what.date,
-    )
+    return partial(timed_apart, Key(**asdict(conditions)))
 
 
 def _line(progress: "Progress") -> str:

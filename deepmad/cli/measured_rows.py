@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepmad.profilers.measurements import Failure, Measurement
 from deepmad.profilers.network_layers import predict_layers
+from deepmad.profilers.timm_files import RESULT_COLUMNS
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
 
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 
 Way = tuple[str, str]
 """A back end and a precision."""
-TIMM_COLUMNS = (
-    "model", "infer_img_size", "infer_samples_per_sec", "infer_step_time", "infer_batch_size", "param_count",
-    "infer_gmacs", "infer_macts",
-)  # fmt: skip
-"""The columns of timm's benchmark files: step time in milliseconds a batch, parameters and activations in millions."""
 OWN_COLUMNS = (
     "backend", "precision", "threads", "device", "version", "date", "latency_seconds", "low_seconds", "high_seconds",
     "ratio", "predicted_seconds", "prediction_error", "prediction_note", "gpu_memory_bytes", "joules_per_image",
@@ -128,7 +124,7 @@ def _shown(value: float | None, kind: Any) -> str:
 def csv_text(rows: Sequence[Row]) -> str:
     """Return the rows as CSV: timm's benchmark columns, then this project's; what is not known is empty."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, (*TIMM_COLUMNS, *OWN_COLUMNS), restval="", lineterminator="\n")
+    writer = csv.DictWriter(stream, (*RESULT_COLUMNS, *OWN_COLUMNS), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(_csv_row(row) for row in rows)
     return stream.getvalue()

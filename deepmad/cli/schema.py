@@ -7,10 +7,12 @@ import typer
 from deepmad.cli.output import emit_json
 from deepmad.search_spaces.errors import InputError
 
-NAMES = ("architecture", "solution", "space")
+NAMES = ("architecture", "solution", "space", "zoo")
 
 
-def schema(name: Annotated[str, typer.Argument(help="architecture, solution or space.")]) -> None:
+def schema(
+    name: Annotated[str, typer.Argument(help="architecture, solution, space or zoo (the spec of one).")],
+) -> None:
     """Print the JSON Schema of a file.
 
     Example: deepmad schema architecture
@@ -22,11 +24,13 @@ def schema_of(name: str) -> dict[str, Any]:
     """Return the JSON Schema of the file called `name`. Raises `InputError` for an unknown one."""
     from deepmad.engine import solutions
     from deepmad.search_spaces import architectures, spaces
+    from deepmad.zoo import spec
 
     adapters: dict[str, Any] = {
         "architecture": architectures.ADAPTER,
         "solution": solutions.ADAPTER,
         "space": spaces.ADAPTER,
+        "zoo": spec.ADAPTER,
     }
     if name not in adapters:
         raise InputError(f"schema: {name!r} is unknown; choose from {', '.join(NAMES)}")

@@ -11,7 +11,7 @@ import typer
 from deepmad.cli.options import Backend, Json, Threads
 from deepmad.cli.output import Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import plain_table
-from deepmad.cli.tables import default_table
+from deepmad.profilers.own_tables import default_table
 from deepmad.search_spaces.errors import InputError
 
 if TYPE_CHECKING:

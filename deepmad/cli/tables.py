@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
-
+from deepmad.profilers.own_tables import default_table
 from deepmad.search_spaces.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,12 +39,6 @@ class Asked:
         given = {name: value for name, value in asdict(self).items() if value is not None}
         first = {name: getattr(tables[0], name) for name in asdict(self)} if tables else {}
         return Conditions(**(first | given))
-
-
-def default_table(space: str, *, backend: str, precision: str, batch: int, threads: int) -> Path:
-    """Return where this machine's table for a space and its conditions stands unless the user says so."""
-    folder = Path(platformdirs.user_data_dir("deepmad", appauthor=False)) / "tables"
-    return folder / f"{space}-{backend}-{precision}-b{batch}-t{threads}.sqlite"
 
 
 def load_tables(paths: Sequence[Path], argument: str, space: str, asked: Asked) -> "tuple[LatencyTable, ...]":

@@ -6,6 +6,7 @@ ratio of measured to predicted of the last network corrects the limit of the nex
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from deepmad.engine.budgets import Budget
 from deepmad.engine.limits import require_counted, with_limit
@@ -49,6 +50,7 @@ def design_measured(
     measure: Measure,
     *,
     rounds: int = 6,
+    first: Solution | None = None,
     report: Report | None = None,
     on_round: Callable[[Round], None] | None = None,
 ) -> Solution:
@@ -62,9 +64,9 @@ def design_measured(
 
     The loop ends with that proof, with 95.5 to 98.5 % of the limit used, when another limit binds, when the corrected
     limit leads to the same network again, or after `rounds`; the best network that met the limit is returned, else the
-    fastest measured one, marked as a violation. All rounds are in the solution. Raises `InputError` where there is no
-    latency limit, and `Interrupted` with what would be delivered by then on an interrupt (an unmeasured network in the
-    first round).
+    fastest measured one, marked as a violation. All rounds are in the solution. `first` is the first round's design,
+    where that has been made before. Raises `InputError` where there is no latency limit, and `Interrupted` with what
+    would be delivered by then on an interrupt (an unmeasured network in the first round).
     """
     require_counted(problem, "the measured loop")
     target = problem.budget.latency_seconds(problem.batch)
@@ -73,7 +75,7 @@ def design_measured(
     told: list[Round] = []
     delivered: Solution | None = None
     try:
-        for one, solution in _rounds(_Loop(problem, solver, measure, target, report), rounds):
+        for one, solution in _rounds(_Loop(problem, solver, measure, target, report), rounds, first):
             told.append(one)
             delivered = _better(delivered, one, solution)
             if on_round is not None:
@@ -86,12 +88,15 @@ def design_measured(
     return _finished(delivered, told)
 
 
-def _rounds(loop: _Loop, rounds: int) -> Iterator[tuple[Round, Solution]]:
+def _rounds(loop: _Loop, rounds: int, first: Solution | None) -> Iterator[tuple[Round, Solution]]:
     """Yield the rounds up to the one that ends the loop, each with the solution that it is worth."""
     limit, met = loop.target, False
     starts: tuple[Architecture, ...] = ()
     for number in range(1, rounds + 1):
-        solution = design(_limited(loop.problem, limit), loop.solver, starts=starts, report=loop.report)
+        if number == 1 and first is not None:
+            solution = first
+        else:
+            solution = design(_limited(loop.problem, limit), loop.solver, starts=starts, report=loop.report)
         fastest = _fastest(loop, solution) if solution.architecture is None and not met else None
         within = solution if fastest is None else _around(loop, fastest, solution)
         network, predicted = within.architecture, within.predicted
@@ -171,7 +176,7 @@ def _measured(loop: _Loop, solution: Solution, network: Architecture, predicted:
     `Interrupted` with the solution as it was designed.
     """
     try:
-        times = _agreeing(loop.measure, network)
+        times = _agreeing(partial(loop.measure, network))
         if _ends(_middle(times).latency_seconds / loop.target, predicted):
             times += [loop.measure(network) for _ in range(MEASUREMENTS + 1)]
     except KeyboardInterrupt as interrupt:
@@ -179,11 +184,16 @@ def _measured(loop: _Loop, solution: Solution, network: Architecture, predicted:
     return _middle(times)
 
 
-def _agreeing(measure: Measure, network: Architecture) -> list[Measured]:
+def agreed(take: Callable[[], Measured]) -> Measured:
+    """Return the middle one of as many measurements as it takes for them to agree; `take` takes one."""
+    return _middle(_agreeing(take))
+
+
+def _agreeing(take: Callable[[], Measured]) -> list[Measured]:
     """Return an odd number of measurements whose middle three agree, or as many as are taken at most."""
     times: list[Measured] = []
     while len(times) < MOST_MEASUREMENTS:
-        times += [measure(network) for _ in range(2 if times else MEASUREMENTS)]
+        times += [take() for _ in range(2 if times else MEASUREMENTS)]
         seconds, middle = sorted(measured.latency_seconds for measured in times), len(times) // 2
         if seconds[middle + 1] <= (1 + AGREEMENT) * seconds[middle - 1]:
             break

@@ -25,6 +25,11 @@ COLUMNS = {
 """The columns that are read besides `model`, and what their numbers are to be multiplied with."""
 COUNTS = ("param_count", "infer_gmacs", "infer_macts")
 """What timm leaves empty where it could not count."""
+RESULT_COLUMNS = (
+    "model", "infer_img_size", "infer_samples_per_sec", "infer_step_time", "infer_batch_size", "param_count",
+    "infer_gmacs", "infer_macts",
+)  # fmt: skip
+"""The columns that are written: step time in milliseconds a batch, parameters and activations in millions."""
 _NANOSECONDS_IN_SECOND = 10**9
 
 

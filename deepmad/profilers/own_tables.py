@@ -1,0 +1,11 @@
+"""Where this machine's own latency tables stand unless the user says so."""
+
+from pathlib import Path
+
+import platformdirs
+
+
+def default_table(space: str, *, backend: str, precision: str, batch: int, threads: int) -> Path:
+    """Return where this machine's table for a space and its conditions stands unless the user says so."""
+    folder = Path(platformdirs.user_data_dir("deepmad", appauthor=False)) / "tables"
+    return folder / f"{space}-{backend}-{precision}-b{batch}-t{threads}.sqlite"

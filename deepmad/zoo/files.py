@@ -1,0 +1,79 @@
+"""The files of an entry: what others load, each checked before it counts."""
+
+import json
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepmad.engine.solutions import Solution
+from deepmad.profilers.errors import DeviceError
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.files import write_text
+from deepmad.zoo.entries import Entry
+
+if TYPE_CHECKING:
+    from deepmad.search_spaces.torch_builder import Network
+
+SEED = 0
+"""Seed of the initial weights in all files of a network."""
+TOLERANCE = 1e-4
+"""How far ONNX Runtime may be from PyTorch, relative to the largest output (at least 1)."""
+IMAGES = 2
+
+
+def write_solution(folder: Path, entry: Entry, solution: Solution) -> dict[str, str]:
+    """Write the solution file of an entry; return its name by its kind."""
+    name = f"{entry.name}.solution.json"
+    solution.save(folder / name)
+    return {"solution": name}
+
+
+def write_network(folder: Path, scratch: Path, network: Architecture) -> dict[str, str]:
+    """Write what a network, named as its files, is built and run from; return the files' names by their kinds.
+
+    `scratch` is a folder of the same file system for files that are not whole yet. Raises `InputError` where a file
+    cannot be written, and `DeviceError` where ONNX Runtime does not give what PyTorch does.
+    """
+    from deepmad.profilers.onnx_export import export_onnx, initialised
+
+    name = network.name
+    write_text(folder / f"{name}.json", json.dumps(network.to_dict(), indent=1) + "\n")
+    model = initialised(network, SEED)
+    exported = export_onnx(model, scratch / f".{name}.onnx")
+    check_onnx(exported, model)
+    os.replace(exported, folder / f"{name}.onnx")
+    files = {"architecture": f"{name}.json", "onnx": f"{name}.onnx"}
+    if find_spec("deepmad.search_spaces.standalone") is not None:
+        import_module("deepmad.search_spaces.standalone").write_standalone(network, folder / f"{name}.py")
+        import_module("deepmad.search_spaces.weights").write_safetensors(model, folder / f"{name}.safetensors")
+        files |= {"model": f"{name}.py", "weights": f"{name}.safetensors"}
+    return files
+
+
+def check_onnx(path: Path, model: "Network") -> None:
+    """Raise `DeviceError` unless ONNX Runtime makes of random images what `model` does, in its evaluation mode."""
+    import numpy as np
+    import onnxruntime
+    import torch
+
+    what = model.architecture
+    shape = (IMAGES, what.in_channels, what.resolution, what.resolution)
+    images = np.random.default_rng(SEED).standard_normal(shape, dtype=np.float32)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (output,) = session.run(None, {session.get_inputs()[0].name: images})
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(images)).numpy()
+    error = float(np.abs(output - expected).max()) / max(1.0, float(np.abs(expected).max()))
+    if not error <= TOLERANCE:  # not a number included
+        raise DeviceError(
+            f"{path.name.removeprefix('.')}: ONNX Runtime is {error:.2g} off PyTorch, above {TOLERANCE:g}; "
+            "please report it with the architecture file"
+        )
+
+
+def write_report(folder: Path) -> None:
+    """Write report.html from the zoo.json in `folder`. Raises `InputError` where a library for it is missing."""
+    if find_spec("deepmad.zoo.report") is not None:
+        import_module("deepmad.zoo.report").write_report(folder)

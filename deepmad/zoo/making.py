@@ -1,0 +1,315 @@
+"""Making a zoo: tables, designs, measurements, files; every step is stored once, so that a killed run goes on."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepmad.engine.loop import agreed
+from deepmad.engine.solutions import Round, Solution
+from deepmad.profilers.errors import DeviceError
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import write_text
+from deepmad.search_spaces.units import human
+from deepmad.zoo.cards import card
+from deepmad.zoo.entries import WAVES, Entry, entries_of
+from deepmad.zoo.families import Family, Need, build, load_family, needs
+from deepmad.zoo.files import write_network, write_report, write_solution
+from deepmad.zoo.journal import Journal
+from deepmad.zoo.measuring import timed_apart
+from deepmad.zoo.neighbours import exchanged, starts_for
+from deepmad.zoo.records import Baseline, Record, entry_record, failed_record
+from deepmad.zoo.references import figure_record, known, reference_record, unavailable_record
+from deepmad.zoo.results import write_results
+from deepmad.zoo.solving import Assignment, crew_for, solve_all, solver_for
+from deepmad.zoo.spec import Reference, SpecFile, load_spec
+from deepmad.zoo.verifying import Stopwatch, Timing, verified
+
+if TYPE_CHECKING:
+    from deepmad.profilers.building import Progress
+
+WAITING, SOLVING, SOLVED, TIMING = "waiting", "solving", "solved", "timing"
+"""What happens to an entry before it is met, missed, infeasible or failed."""
+
+
+@dataclass(frozen=True)
+class News:
+    """Something that happened: a line to be told, all `entries` once they are known, or how one `entry` stands.
+
+    `record` is the document of an entry that is finished, `solution` what is known of one before.
+    """
+
+    line: str
+    entries: tuple[Entry, ...] = ()
+    entry: Entry | None = None
+    state: str = ""
+    solution: Solution | None = None
+    record: Record | None = None
+
+
+Tell = Callable[[News], None]
+
+
+def make_zoo(
+    spec: str | Path,
+    folder: str | Path,
+    *,
+    on: str = "local",
+    timing: Timing | None = None,
+    tell: Tell | None = None,
+) -> dict[str, Any]:
+    """Make the zoo of a spec file in `folder`, or go on with it; return the document of its zoo.json.
+
+    Solves run `on` processes of this machine ("local") or a cluster ("ray", "ray://HOST:PORT"), networks are timed on
+    this machine, one at a time, when all solves are over. `timing` times a network in the place of a new process: a
+    function of the table's conditions (a `Key`) and an architecture, or the name of a reference, that returns a
+    `Measured`; one that replays recorded measurements makes a zoo that can be had twice, with one worker and a
+    deterministic limit. `tell` is told the news.
+
+    Raises `InputError` for a spec that cannot be made, or a folder that holds another one, `DeviceError` where a table
+    or the design without a target fails, and `KeyboardInterrupt`, after writing what is finished, on an interrupt.
+    """
+    file, folder = load_spec(spec), Path(folder)
+    needed = needs(file)
+    with closing(Journal(folder)) as journal:
+        timing = timing or partial(timed_apart, seconds=file.spec.verify.seconds)
+        return _Making(file, folder, journal, on, timing, tell or (lambda _: None)).go(needed)
+
+
+class _Making:
+    """One run: what it rests on, and what is finished by now."""
+
+    def __init__(self, file: SpecFile, folder: Path, journal: Journal, on: str, timing: Timing, tell: Tell) -> None:
+        self.file, self.spec, self.folder, self.journal = file, file.spec, folder, journal
+        self.on, self.timing, self.tell = on, timing, tell
+        self.families: list[Family] = []
+        self.baselines: dict[str, Baseline] = {}
+        self.entries: list[Entry] = []
+        self.records: dict[str, Record] = {}
+        self.references: list[Record] = []
+
+    def go(self, needed: Sequence[Need]) -> dict[str, Any]:
+        """Do all steps that are not done, from the tables on; return the document of zoo.json."""
+        self.open_families(needed)
+        self.design_without_target()
+        throughputs = {name: baseline.throughput for name, baseline in self.baselines.items()}
+        self.entries = entries_of(self.spec, self.families, throughputs)
+        self.tell(News(f"{len(self.entries)} networks are asked for", entries=tuple(self.entries)))
+        for entry in self.entries:
+            if (record := self.journal.get(f"entry-{entry.name}")) is not None:
+                self.records[entry.name] = record
+                self.tell(News("", entry=entry, state=record["outcome"], record=record))
+        try:
+            solved = self.solve()
+            for _, entries in groupby(self.entries, lambda entry: entry.family.name):
+                self.finish_family(list(entries), solved)
+            self.refer()
+        except KeyboardInterrupt:
+            self.write(finished=False)
+            self._report()
+            raise
+        document = self.write(finished=True)
+        self._report()
+        return document
+
+    def _report(self) -> None:
+        """Write the report; a library that it lacks costs nothing else."""
+        try:
+            write_report(self.folder)
+        except InputError as error:
+            self.tell(News(f"no report: {error}"))
+
+    def open_families(self, needed: Sequence[Need]) -> None:
+        """Open the tables, and measure those that are missing; no two spaces or tables may mix in one folder."""
+        for reference in self.spec.references:
+            if reference.model is not None and reference.model.endswith(".json"):
+                known(self.file, reference)  # a file that is not there is told now, not in an hour
+        spaces = {need.member.slug: asdict(need.member.space) for need in needed}
+        self.journal.check("spec", {"spec": self.file.document, "spaces": spaces}, "spec")
+        there = {need.name: load_family(need, self.spec) for need in needed if not need.missing}
+        for need in needed:
+            if need.missing:
+                self.tell(News(f"measuring the latency table {need.path}"))
+                build(need, self.spec, self._tell_build)
+                there[need.name] = load_family(need, self.spec)
+        self.families = [there[need.name] for need in needed]
+        self.journal.check("tables", {family.name: family.digest for family in self.families}, "latency table")
+
+    def _tell_build(self, progress: "Progress") -> None:
+        left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"
+        self.tell(News(f"table: {progress.done} of {progress.total} probes{left}"))
+
+    def design_without_target(self) -> None:
+        """Design the networks whose throughput relative targets are multiples of, one for alike families."""
+        if not self.spec.relative:
+            return
+        steps = {family.name: _free_step(family) for family in self.families}
+        firsts = {step: next(one for one in self.families if steps[one.name] == step) for step in steps.values()}
+        crew = crew_for(self.spec.solver, self.on, len(firsts))
+        pending = [step for step in firsts if self.journal.solution(step) is None]
+        solver = solver_for(self.spec.solver, crew.workers)
+        if pending:
+            self.tell(News(f"designing without a target: {len(pending)} network(s)"))
+        assignments = [Assignment(firsts[step].problem(self.spec), solver) for step in pending]
+        for index, outcome in solve_all(crew, assignments):
+            if isinstance(outcome, str):
+                raise DeviceError(f"the design without a target failed: {outcome}")
+            if outcome.architecture is None:
+                raise InputError(f"{self.file.path}: there is no network even without a target: {outcome.message}")
+            outcome.save(self.journal.path(pending[index]))
+        for family in self.families:
+            self.baselines[family.name] = self._baseline(family, steps[family.name])
+
+    def _baseline(self, family: Family, step: str) -> Baseline:
+        """Return a family's design without a target, timed where networks are timed."""
+        solution = self.journal.solution(step)
+        assert solution is not None, "designed before"
+        baseline, timed = Baseline(family, solution, None), f"timed-{family.name}"
+        if family.measured:
+            if self.journal.measured(timed) is None:
+                watch = Stopwatch(self.timing, family.key)
+                self.journal.put(timed, asdict(agreed(partial(watch, baseline.network))))
+            baseline = replace(baseline, measured=self.journal.measured(timed))
+        how = "measured" if baseline.measured else "predicted"
+        self.tell(News(f"{family.name}: {how} at {baseline.throughput:.4g} images/s without a target"))
+        return baseline
+
+    def solve(self) -> dict[str, Solution | str]:
+        """Return the solution of every entry, or why it failed; neighbours of the first wave start the second."""
+        waves = [[entry for entry in self.entries if entry.wave == wave] for wave in range(WAVES)]
+        crew = crew_for(self.spec.solver, self.on, max(map(len, waves)))
+        solver = solver_for(self.spec.solver, crew.workers)
+        solved: dict[str, Solution | str] = {}
+        for wave in waves:
+            known_ones = {entry.name: self.journal.solution(f"solved-{entry.name}") for entry in wave}
+            pending = [entry for entry in wave if known_ones[entry.name] is None]
+            assignments = [
+                Assignment(entry.problem(self.spec), solver, self._starts(entry, solved)) for entry in pending
+            ]
+            solved |= {name: solution for name, solution in known_ones.items() if solution is not None}
+            for entry in pending:
+                self.tell(News("", entry=entry, state=SOLVING))
+            for index, outcome in solve_all(crew, assignments):
+                entry = pending[index]
+                solved[entry.name] = outcome
+                if isinstance(outcome, Solution):
+                    outcome.save(self.journal.path(f"solved-{entry.name}"))
+                    self._tell_entry(entry, SOLVED, outcome)
+        return solved
+
+    def _starts(self, entry: Entry, solved: dict[str, Solution | str]) -> tuple[Architecture, ...]:
+        """Return the networks that the solve of an entry begins from."""
+        family = [other for other in self.entries if other.family is entry.family]
+        baseline = self.baselines.get(entry.family.name)
+        free = baseline.network if baseline else None
+        return starts_for(entry.place, [_solution(solved.get(other.name)) for other in family], free)
+
+    def finish_family(self, entries: Sequence[Entry], solved: dict[str, Solution | str]) -> None:
+        """Verify the entries of a family one after the other, and write their files."""
+        problems = [entry.problem(self.spec) for entry in entries]
+        solutions = exchanged(problems, [_solution(solved[entry.name]) for entry in entries], self.spec.solver.gap)
+        for entry, solution in zip(entries, solutions, strict=True):
+            if entry.name in self.records:
+                continue
+            if solution is None:
+                self.records[entry.name] = failed_record(entry, str(solved[entry.name]))
+            else:
+                try:
+                    self.records[entry.name] = self._finish(entry, solution)
+                except DeviceError as error:
+                    self.records[entry.name] = failed_record(entry, str(error))
+            self._tell_finished(entry, self.records[entry.name])
+            self.write(finished=False)
+
+    def _finish(self, entry: Entry, solution: Solution) -> Record:
+        """Return the document of an entry, verified where networks are timed, its files written."""
+        if entry.family.measured:
+            solution = self.journal.solution(f"verified-{entry.name}") or self._verify(entry, solution)
+        network = solution.architecture and replace(solution.architecture, name=entry.name)
+        solution = replace(solution, architecture=network)
+        files = write_solution(self.folder, entry, solution)
+        if network is not None:
+            files |= write_network(self.folder, self.journal.folder, network) | {"card": f"{entry.name}.md"}
+        tables = {family.device.name: family.table for family in self.families if family.space == entry.family.space}
+        record = entry_record(entry, solution, tables, files)
+        if network is not None:
+            write_text(self.folder / files["card"], card(entry, record, self.spec))
+        self.journal.put(f"entry-{entry.name}", record)
+        return record
+
+    def _verify(self, entry: Entry, solution: Solution) -> Solution:
+        """Return what the measured loop makes of a solved entry; its solves have the whole machine."""
+        self._tell_entry(entry, TIMING, solution)
+
+        def on_round(one: Round) -> None:
+            if one.measured is not None:
+                verdict = "missed" if one.violated else "met"
+                told = f"round {one.number}: measured {human(one.measured, 'seconds')}, {verdict}"
+                self.tell(News(f"{entry.name}: {told}"))
+
+        found = verified(
+            entry.problem(self.spec),
+            solver_for(self.spec.solver, self.spec.solver.workers),
+            Stopwatch(self.timing, entry.family.key),
+            solution,
+            rounds=self.spec.verify.rounds,
+            on_round=on_round,
+        )
+        found.save(self.journal.path(f"verified-{entry.name}"))
+        return found
+
+    def refer(self) -> None:
+        """Time or predict the references on every device."""
+        devices = {family.device.name: family for family in reversed(self.families)}
+        for number, reference in enumerate(self.spec.references):
+            if reference.model is None:
+                family = devices[str(reference.device)]
+                self.references.append(figure_record(reference, family.table.batch))
+                continue
+            for name in dict.fromkeys(family.device.name for family in self.families):
+                step = f"reference-{number}-{name}"
+                if (record := self.journal.get(step)) is None:
+                    record = self._refer(reference, devices[name])
+                    if record["latency_seconds"] is not None:  # else another run tries again
+                        self.journal.put(step, record)
+                self.references.append(record)
+
+    def _refer(self, reference: Reference, family: Family) -> Record:
+        """Return the document of a reference on one device."""
+        self.tell(News(f"reference {reference.name} on {family.device.name}"))
+        try:
+            found = known(self.file, reference)
+        except InputError as error:
+            return unavailable_record(reference, family, str(error))
+        timing = partial(self.timing, family.key)
+        return reference_record(reference, found, family, self.spec, lambda model: agreed(partial(timing, model)))
+
+    def write(self, *, finished: bool) -> dict[str, Any]:
+        """Write zoo.json and zoo.csv as far as the zoo is; return the document."""
+        records = [self.records[entry.name] for entry in self.entries if entry.name in self.records]
+        return write_results(
+            self.folder, self.file, self.families, list(self.baselines.values()), self.references, records,
+            finished=finished,
+        )  # fmt: skip
+
+    def _tell_entry(self, entry: Entry, state: str, solution: Solution) -> None:
+        what = solution.message if solution.objective is None else f"objective {solution.objective:,.1f}"
+        self.tell(News(f"{entry.name}: {state}: {what}", entry=entry, state=state, solution=solution))
+
+    def _tell_finished(self, entry: Entry, record: Record) -> None:
+        line = f"{entry.name}: {record['outcome']}: {record['message']}"
+        self.tell(News(line, entry=entry, state=record["outcome"], record=record))
+
+
+def _free_step(family: Family) -> str:
+    """Return the step of the design without a target: families that differ in their latency alone share it."""
+    return f"free-{family.need.member.slug}-{family.key.precision}-b{family.key.batch}"
+
+
+def _solution(solved: Solution | str | None) -> Solution | None:
+    """Return a solution; None where a solve failed, or is to come."""
+    return solved if isinstance(solved, Solution) else None

@@ -1,0 +1,121 @@
+"""References: networks of others beside the zoo, timed where a device is at hand, predicted by its table elsewhere."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deepmad.engine.problems import Problem
+from deepmad.engine.solutions import Measured
+from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.network_layers import NetworkLayers, predict_layers
+from deepmad.profilers.sources import load_source
+from deepmad.search_spaces.architectures import Architecture, split_rank
+from deepmad.search_spaces.errors import InputError
+from deepmad.zoo.families import Family
+from deepmad.zoo.spec import Reference, Spec, SpecFile
+
+PREDICTED, PUBLISHED, MEASURED = "predicted", "published", "measured"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A reference at hand: what `deepmad measure` takes for it, and what it is made of."""
+
+    model: Architecture | str
+    layers: NetworkLayers
+
+
+def known(file: SpecFile, reference: Reference) -> Known:
+    """Return a reference that is at hand. Raises `InputError` where there is no such model, or it cannot be read."""
+    from deepmad.profilers.onnx_export import export_onnx
+    from deepmad.profilers.onnx_layers import read_onnx_layers
+
+    assert reference.model is not None, "figures are typed, and not loaded"
+    if split_rank(reference.model)[0].suffix == ".json":
+        network = Architecture.load(file.place(reference.model))
+        return Known(network, NetworkLayers.of(network))
+    source = load_source(reference.model)
+    module, side = source.model, source.resolution
+    if isinstance(module, Architecture | Path) or side is None:
+        raise InputError(
+            f"reference {reference.model}: give an architecture or solution file (.json), timm:NAME or torchvision:NAME"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = export_onnx(module, Path(folder) / "model.onnx", 1, in_channels=source.in_channels or 3, resolution=side)
+        layers = read_onnx_layers(path, side)
+    params = sum(weight.numel() for weight in module.parameters())
+    return Known(reference.model, replace(layers, params=params))
+
+
+def figure_record(reference: Reference, batch: int) -> dict[str, Any]:
+    """Return the document of a published figure; `batch` is that of its device."""
+    seconds = batch / reference.throughput if reference.throughput is not None else reference.latency
+    assert seconds is not None, "a figure has one of the two"
+    return _record(reference, str(reference.device), seconds, batch, PUBLISHED) | {
+        "macs": reference.macs,
+        "params": reference.params,
+        "note": reference.note,
+    }
+
+
+def reference_record(
+    reference: Reference, found: Known, family: Family, spec: Spec, timed: Callable[[Architecture | str], Measured]
+) -> dict[str, Any]:
+    """Return the document of a reference on a device: timed there where networks are, else predicted by its table.
+
+    Where neither can be had the note says why.
+    """
+    batch, device, notes = family.table.batch, family.device.name, [reference.note, found.layers.caveat]
+    seconds, source, interval = None, PREDICTED, None
+    try:
+        if family.measured:
+            measured, source = timed(found.model), MEASURED
+            seconds, interval = measured.latency_seconds, (measured.low, measured.high)
+        elif found.layers.withheld is not None:
+            notes.append(found.layers.withheld)
+        else:
+            seconds = predict_layers(family.table, found.layers.layers)
+    except (DeviceError, InputError) as error:
+        notes.append(str(error))
+    low, high = interval or (None, None)
+    return _record(reference, device, seconds, batch, source) | {
+        "low": low,
+        "high": high,
+        "objective": _objective(found.model, family.problem(spec)),
+        "macs": found.layers.macs,
+        "params": found.layers.params,
+        "note": "; ".join(filter(None, notes)) or None,
+    }
+
+
+def unavailable_record(reference: Reference, family: Family, why: str) -> dict[str, Any]:
+    """Return the document of a reference that could not be had on a device."""
+    return _record(reference, family.device.name, None, family.table.batch, PREDICTED) | {"note": why}
+
+
+def _record(reference: Reference, device: str, seconds: float | None, batch: int, source: str) -> dict[str, Any]:
+    return {
+        "name": reference.name,
+        "device": device,
+        "latency_seconds": seconds,
+        "low": None,
+        "high": None,
+        "throughput": None if seconds is None else batch / seconds,
+        "objective": None,
+        "macs": None,
+        "params": None,
+        "source": source,
+        "note": None,
+    }
+
+
+def _objective(model: Architecture | str, problem: Problem) -> float | None:
+    """Return the zoo's objective of a network; None for one of other libraries, or with other scales than the space."""
+    if not isinstance(model, Architecture):
+        return None
+    scales = 1 + sum(stage.stride == 2 for stage in model.stages)
+    if problem.space.alpha is not None and len(problem.space.alpha) != scales:
+        return None
+    return problem.value(model)

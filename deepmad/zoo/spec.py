@@ -1,0 +1,302 @@
+"""Specs: which zoo to make, as data read from a user's YAML file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
+
+from deepmad.engine.objectives import ObjectiveName
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import check_format, parsed_yaml, read_text, validated
+from deepmad.search_spaces.units import Kind, quantity
+
+_CLOSED = ConfigDict(extra="forbid")
+_NUMBER_OR_TEXT: dict[str, Any] = {"type": ["number", "string"]}
+_QUANTITY = WithJsonSchema({"type": ["number", "string", "null"]})
+_NAME = Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")
+MOST_TARGETS = 1000
+
+
+def _read(kind: Kind) -> BeforeValidator:
+    """Return what reads a quantity with its unit; None stays None."""
+    return BeforeValidator(lambda value: None if value is None else quantity(value, kind, kind))
+
+
+def _read_limit(kind: Kind) -> BeforeValidator:
+    """Return what reads a limit: a quantity, `none` for no limit, `space` for the space's own."""
+
+    def read(value: Any) -> Any:
+        if value in ("space", "none", None):
+            return "space" if value == "space" else None
+        return quantity(value, kind, kind)
+
+    return BeforeValidator(read)
+
+
+Seconds = Annotated[float | None, _read("seconds"), _QUANTITY]
+PerSecond = Annotated[float | None, _read("per second"), _QUANTITY]
+Bytes = Annotated[float | None, _read_limit("bytes"), _QUANTITY]
+Count = Annotated[float | None, _read("count"), _QUANTITY]
+CountLimit = Annotated[float | Literal["space"] | None, _read_limit("count"), _QUANTITY]
+NumberLimit = Annotated[float | Literal["space"] | None, _read_limit("number"), _QUANTITY]
+GivenSeconds = Annotated[float, _read("seconds"), WithJsonSchema(_NUMBER_OR_TEXT)]
+
+
+@dataclass(frozen=True)
+class Build:
+    """How this machine's table is measured where there is none yet: `minutes` at the most."""
+
+    __pydantic_config__ = _CLOSED
+    minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device by the name that files and figures get, and its latency table.
+
+    Without `table` it is this machine, with its own table from the user's data folder; with `build` a table that is
+    missing is measured first. `backend`, `precision`, `batch` and `threads` choose among the tables in a file. Networks
+    are timed on it where `measure` says so, by default as the spec's `verify.measure`.
+    """
+
+    __pydantic_config__ = _CLOSED
+    name: Annotated[str, _NAME]
+    table: str | None = None
+    build: Build | None = None
+    backend: str | None = None
+    precision: str | None = None
+    batch: Annotated[int, Field(strict=True, ge=1, le=65_536)] | None = None
+    threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
+    measure: Annotated[bool, Field(strict=True)] | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target: seconds for one batch, images a second, or a multiple of the throughput without a target."""
+
+    __pydantic_config__ = _CLOSED
+    latency: Seconds = None
+    throughput: PerSecond = None
+    relative: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    def __post_init__(self) -> None:
+        if sum(value is not None for value in (self.latency, self.throughput, self.relative)) != 1:
+            raise InputError("give one of latency, throughput and relative")
+
+    def seconds(self, batch: int, throughput: float | None) -> float:
+        """Return the target in seconds for one batch, `throughput` being that of the design without a target."""
+        if self.latency is not None:
+            return self.latency
+        if self.throughput is not None:
+            return batch / self.throughput
+        assert throughput is not None, "a relative target comes with a design without one"
+        assert self.relative is not None, "as checked above"
+        return batch / (self.relative * throughput)
+
+
+def _target(value: Any) -> Any:
+    """Read `20ms` as a latency, `50/s` as a throughput."""
+    if isinstance(value, dict | Target):
+        return value
+    if isinstance(value, str) and value.strip().endswith("/s"):
+        return Target(throughput=quantity(value, "per second", "throughput"))
+    return Target(latency=quantity(value, "seconds", "latency"))
+
+
+def _targets(value: Any) -> Any:
+    """Read a list of targets, or `{relative: ...}`, a range or a list of multiples, as a list."""
+    if not isinstance(value, dict):
+        return value
+    if set(value) != {"relative"}:
+        raise InputError(
+            f"{', '.join(map(str, value)) or 'nothing'}: targets are a list like [20ms, 50/s], or "
+            "{relative: {from: 1.1, to: 4, count: 6}}"
+        )
+    factors = value["relative"]
+    return [{"relative": factor} for factor in (_steps(factors) if isinstance(factors, dict) else _listed(factors))]
+
+
+def _listed(factors: Any) -> list[Any]:
+    if not isinstance(factors, list):
+        raise InputError(f"relative: {factors!r} is neither a list of multiples nor a range with from, to and count")
+    return factors
+
+
+def _steps(span: dict[str, Any]) -> Iterator[float]:
+    """Yield the multiples of a range: each is the one before times the same factor, to four digits."""
+    numbers: dict[str, Any] = {key: span.get(key) for key in ("from", "to", "count")}
+    known = set(span) == set(numbers) and all(
+        isinstance(number, int | float) and not isinstance(number, bool) for number in numbers.values()
+    )
+    if not known:
+        raise InputError(f"relative: {span} is no range; it has the numbers from, to and count")
+    first, last, count = (numbers[key] for key in ("from", "to", "count"))
+    if not (0 < first <= last < float("inf") and isinstance(count, int) and 1 <= count <= MOST_TARGETS):
+        raise InputError(f"relative: {span} needs 0 < from <= to, and a count from 1 to {MOST_TARGETS}")
+    for step in range(count):
+        yield float(f"{first * (last / first) ** (step / max(1, count - 1)):.4g}")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits beside the targets: the space's own by default (`space`), None for none."""
+
+    __pydantic_config__ = _CLOSED
+    macs: CountLimit = "space"
+    params: CountLimit = "space"
+    rho: NumberLimit = "space"
+    memory: Bytes = None
+
+
+@dataclass(frozen=True)
+class SolverSettings:
+    """How every network is designed; the names and defaults are those of the options of `deepmad design`.
+
+    `workers` are the cores of one solve, by default the machine's shared among the solves that run at a time.
+    """
+
+    __pydantic_config__ = _CLOSED
+    time_limit: GivenSeconds = 60.0
+    deterministic_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    gap: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+    seed: Annotated[int, Field(strict=True, ge=0)] = 0
+    workers: Annotated[int, Field(strict=True, ge=1)] | None = None
+    objective: ObjectiveName = "paper"
+    classes: Annotated[int, Field(strict=True, ge=0)] | None = None
+    resolution: Annotated[int, Field(strict=True, ge=1)] | None = None
+    multiple: Annotated[int, Field(strict=True, ge=8)] | None = None
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Whether networks are timed and designed again, in how many rounds at most, each timed for `seconds`."""
+
+    __pydantic_config__ = _CLOSED
+    measure: Annotated[bool, Field(strict=True)] = True
+    rounds: Annotated[int, Field(strict=True, ge=1, le=100)] = 6
+    seconds: GivenSeconds = 1.0
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A network to stand beside the zoo: one that is at hand (`model`), or a figure that somebody published.
+
+    `model` is an architecture or solution file, `timm:NAME` or `torchvision:NAME`. A figure is of one `device` of the
+    spec: `latency` for one of its batches, or `throughput`.
+    """
+
+    __pydantic_config__ = _CLOSED
+    name: Annotated[str, Field(min_length=1)]
+    model: str | None = None
+    device: str | None = None
+    latency: Seconds = None
+    throughput: PerSecond = None
+    macs: Count = None
+    params: Count = None
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.model is not None:
+            if (self.latency, self.throughput, self.device) != (None, None, None):
+                raise InputError(f"{self.name}: a model is timed; leave latency, throughput and device out")
+        elif self.device is None or (self.latency is None) == (self.throughput is None):
+            raise InputError(f"{self.name}: give a model, or a device with either a latency or a throughput")
+
+
+def _reference(value: Any) -> Any:
+    """Read a bare text as a model; a file's own name, without the ending, is what it is called."""
+    if not isinstance(value, str):
+        return value
+    return Reference(name=Path(value).stem if value.endswith(".json") else value, model=value)
+
+
+def _listed_names(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+_OR_TEXT: dict[str, Any] = {"type": ["string", "object"]}
+_NAMES: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+Names = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_listed_names), WithJsonSchema(_NAMES)]
+GivenReference = Annotated[Reference, BeforeValidator(_reference), WithJsonSchema(_OR_TEXT)]
+_TARGET = {"anyOf": [_NUMBER_OR_TEXT, {"type": "object"}]}
+_SPAN = {
+    "type": "object",
+    "properties": {key: {"type": "number"} for key in ("from", "to", "count")},
+    "required": ["from", "to", "count"],
+    "additionalProperties": False,
+}
+_RELATIVE = {
+    "type": "object",
+    "properties": {"relative": {"anyOf": [{"type": "array", "items": {"type": "number"}, "minItems": 1}, _SPAN]}},
+    "required": ["relative"],
+    "additionalProperties": False,
+}
+_TARGETS_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "array", "items": _TARGET, "minItems": 1}, _RELATIVE]}
+Targets = Annotated[
+    tuple[Annotated[Target, BeforeValidator(_target)], ...],
+    Field(min_length=1, max_length=MOST_TARGETS),
+    BeforeValidator(_targets),
+    WithJsonSchema(_TARGETS_SCHEMA),
+]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A zoo: every space on every device for every target. Raises `InputError` where two devices have one name."""
+
+    __pydantic_config__ = _CLOSED
+    spaces: Names
+    devices: Annotated[tuple[Device, ...], Field(min_length=1)]
+    targets: Targets
+    title: str | None = None
+    limits: Limits = Limits()
+    solver: SolverSettings = SolverSettings()
+    verify: Verify = Verify()
+    references: tuple[GivenReference, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [device.name for device in self.devices]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"devices: {names.count(name)} are called {name}; give each a name of its own")
+        for index, reference in enumerate(self.references):
+            if reference.device is not None and reference.device not in names:
+                raise InputError(
+                    f"references[{index}].device: {reference.device!r} is none of the devices: {', '.join(names)}"
+                )
+
+    def measures(self, device: Device) -> bool:
+        """Whether networks are timed on a device."""
+        return self.verify.measure if device.measure is None else device.measure
+
+    @property
+    def relative(self) -> bool:
+        """Whether a target is a multiple of the throughput without one."""
+        return any(target.relative is not None for target in self.targets)
+
+
+ADAPTER: TypeAdapter[Spec] = TypeAdapter(Spec)
+
+
+@dataclass(frozen=True)
+class SpecFile:
+    """A spec with the file it was read from and its document as it stands there; paths in it start at its folder."""
+
+    path: Path
+    document: dict[str, Any]
+    spec: Spec
+
+    def place(self, name: str) -> Path:
+        """Return the path of a file that the spec names."""
+        return self.path.parent / name
+
+
+def load_spec(path: str | Path) -> SpecFile:
+    """Return the spec in a YAML file. Raises `InputError` with the path of the first offending key."""
+    path = Path(path)
+    document = parsed_yaml(read_text(path), str(path))
+    check_format(document, "zoo", str(path))
+    spec = validated(ADAPTER, {key: value for key, value in document.items() if key != "format"}, str(path))
+    return SpecFile(path, document, spec)
