@@ -49,7 +49,8 @@ def register(
     it is no lower-case identifier.
     """
     network = architecture if isinstance(architecture, Architecture) else Architecture.load(architecture)
-    chosen = name or timm_name(network.name or ("" if isinstance(architecture, Architecture) else Path(architecture).stem))
+    stem = "" if isinstance(architecture, Architecture) else Path(architecture).stem
+    chosen = name or timm_name(network.name or stem)
     file = None if weights is None else Path(weights)
     if not re.fullmatch(r"[a-z_][a-z0-9_]*", chosen):
         raise InputError(f"name: {chosen!r} cannot name a model; use lower-case letters, digits and underscores")
