@@ -60,7 +60,7 @@ def network(
     spec = adapted(NETWORK, num_classes=num_classes, in_chans=in_chans, global_pool=global_pool)
     return Network(spec, features_only=features_only, zero_init_last=zero_init_last)'''
     imports, code = _texts(["torch_modules.py"])
-    write_text(path, _file(_description(network, "PyTorch", usage), imports, [*code, _table(spec), function]))
+    write_text(path, _file(_description(network, "PyTorch only", usage), imports, [*code, _table(spec), function]))
 
 
 def write_timm(network: Architecture, path: Path) -> str:
@@ -89,7 +89,7 @@ def {name}(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     imports, code = _texts(["torch_modules.py", "timm_modules.py"])
     imports.append("from timm.models import generate_default_cfgs, register_model")
     text = _file(
-        _description(network, "timm", usage), imports, [*code, _table(network_spec(network)), function]
+        _description(network, "PyTorch and timm only", usage), imports, [*code, _table(network_spec(network)), function]
     )
     write_text(path, text)
     return name
@@ -177,10 +177,12 @@ def _description(network: Architecture, library: str, usage: str) -> str:
     table = "\n".join(
         f"    {where:<10}" + ", ".join(f"{key} {value}" for key, value in asdict(row).items()) for where, row in rows
     )
-    return f'''"""{name}, designed by deepmad {__version__} (the method: https://arxiv.org/abs/2303.02165), for {library} alone.
+    return f'''"""{name}, designed by deepmad {__version__}; needs {library}.
 
-Images (N, {network.in_channels}, {network.resolution}, {network.resolution}) to {_result(network)}, with \
-{total_macs(parts):,} multiply-accumulates an image and {total_params(parts):,} parameters.
+The method is that of https://arxiv.org/abs/2303.02165.
+
+Images (N, {network.in_channels}, {network.resolution}, {network.resolution}) to {_result(network)};
+{total_macs(parts):,} multiply-accumulates an image, {total_params(parts):,} parameters.
 
 {table}
 
