@@ -82,7 +82,7 @@ def register_zoo(folder: str | Path) -> tuple[str, ...]:
     """
     path = Path(folder) / "zoo.json"
     document = read_json(path)
-    check_format(document, "zoo", str(path))
+    check_format(document, "zoo_results", str(path))
     zoo = validated(_ZOO, document, str(path))
     designed = [(entry.name, entry.files.architecture) for entry in zoo.entries]
     return tuple(register(path.parent / file, name) for name, file in designed if file is not None)

@@ -275,7 +275,7 @@ def write_zoo(folder: Path, networks: dict[str, Architecture]) -> None:
         (folder / f"{name}.json").write_text(json.dumps(network.to_dict()), encoding="utf-8")
         entries.append({"name": name, "outcome": "met", "files": {"architecture": f"{name}.json", "card": None}})
     entries.append({"name": "deepmad_none", "outcome": "infeasible", "files": {"architecture": None}})
-    document = {"format": "deepmad/zoo@1", "finished": True, "entries": entries}
+    document = {"format": "deepmad/zoo_results@1", "finished": True, "entries": entries}
     (folder / "zoo.json").write_text(json.dumps(document), encoding="utf-8")
 
 
@@ -300,9 +300,9 @@ def test_zoos_are_registered_by_folder_and_by_environment(tmp_path: Path) -> Non
     ("text", "words"),
     [
         (None, "No such file"),
-        ("{}", "deepmad/zoo@1"),
-        ('{"format": "deepmad/zoo@1"}', "entries"),
-        ('{"format": "deepmad/zoo@1", "entries": [{"name": "a"}]}', "files"),
+        ("{}", "deepmad/zoo_results@1"),
+        ('{"format": "deepmad/zoo_results@1"}', "entries"),
+        ('{"format": "deepmad/zoo_results@1", "entries": [{"name": "a"}]}', "files"),
     ],
 )
 def test_folders_without_a_zoo_are_refused(text: str | None, words: str, tmp_path: Path) -> None:
