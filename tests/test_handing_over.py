@@ -63,13 +63,14 @@ def test_the_command_line_tells_what_timm_calls_the_network(
 
 
 def test_torch_hub_builds_the_network_of_a_file(file: Path) -> None:
+    hub: Any = torch.hub
     options: dict[str, Any] = {"source": "local"}
-    model = torch.hub.load(str(ROOT), "network", str(file), **options)
+    model = hub.load(str(ROOT), "network", str(file), **options)
     assert model(torch.randn(2, 3, 64, 64)).shape == (2, 7)
     model.load_state_dict(build(mixed()).state_dict())
-    model = torch.hub.load(str(ROOT), "network", str(file), num_classes=5, in_chans=1, **options)
+    model = hub.load(str(ROOT), "network", str(file), num_classes=5, in_chans=1, **options)
     assert model(torch.randn(2, 1, 64, 64)).shape == (2, 5)
-    assert len(torch.hub.load(str(ROOT), "network", str(file), features_only=True, **options)(images())) == 4
+    assert len(hub.load(str(ROOT), "network", str(file), features_only=True, **options)(images())) == 4
 
 
 def images() -> torch.Tensor:

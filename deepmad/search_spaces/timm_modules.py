@@ -138,7 +138,7 @@ class TimmNetwork(Network):
         taken, last = feature_take_indices(len(self.feature_info), indices)
         ends = [index for index, ends_scale in enumerate(self.ends_scale) if ends_scale]
         if last < len(ends):
-            self.stages, self.tail = self.stages[: ends[last]], nn.Identity()
+            self.stages, self.tail = nn.Sequential(*list(self.stages)[: ends[last]]), nn.Identity()
             self.ends_scale = self.ends_scale[: ends[last]]
             self.num_features = self.feature_info[last]["num_chs"]
         if prune_head or last < len(ends):
