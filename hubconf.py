@@ -1,6 +1,6 @@
 """Entry points for torch.hub, which is pointed at a checkout of deepmad.
 
-    torch.hub.load("path/to/deepmad", "network", "solution.json", source="local", features_only=True)
+torch.hub.load("path/to/deepmad", "network", "solution.json", source="local", features_only=True)
 """
 
 from dataclasses import replace

@@ -4,7 +4,7 @@
     python examples/train.py small.json --data digits -o trained.safetensors
     python examples/train.py r50.json --data /data/imagenet --epochs 300 --batch 256 --opt lamb --lr 5e-3
 
-A folder of images holds train/CLASS/*.jpg and val/CLASS/*.jpg. Optimisers and schedules are timm's, by their names there
+A folder of images holds train/CLASS/*.jpg and val/CLASS/*.jpg. Optimisers and the schedule are timm's, by name
 (pip install 'deepmad[timm]').
 """
 

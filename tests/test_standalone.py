@@ -188,7 +188,13 @@ def test_the_file_is_readable_and_tells_what_it_is(tmp_path: Path) -> None:
     assert "from deepmad" not in text
     docstring = loaded(tmp_path / "r50.py").__doc__ or ""
     counts = NetworkLayers.of(published("r50"))
-    for words in (f"deepmad {__version__}", f"{counts.macs:,}", f"{counts.params:,}", "from r50 import network", "depth 15"):
+    for words in (
+        f"deepmad {__version__}",
+        f"{counts.macs:,}",
+        f"{counts.params:,}",
+        "from r50 import network",
+        "depth 15",
+    ):
         assert words in docstring
     lines = text.splitlines()
     assert len(lines) < 450
@@ -198,7 +204,7 @@ def test_the_file_is_readable_and_tells_what_it_is(tmp_path: Path) -> None:
 def test_a_name_cannot_put_code_into_the_file(tmp_path: Path) -> None:
     name = '"""\nraise SystemExit("run")\n"""\\'
     write_standalone(replace(mixed(), name=name), tmp_path / "named.py")
-    assert loaded(tmp_path / "named.py").network()(images_of(mixed())).shape == (1, 7)
+    assert loaded(tmp_path / "named.py").network()(images_of(mixed(), 2)).shape == (2, 7)
 
 
 def test_literals_are_python_that_gives_the_value_back() -> None:
@@ -253,7 +259,5 @@ def test_residual_blocks_start_as_their_shortcuts_where_asked() -> None:
         plain, zero = initialised(network), build(network, zero_init_last=True)  # the first is what is timed
         scales = [module.weight for module in plain.modules() if isinstance(module, nn.BatchNorm2d)]
         assert all(bool((scale == 1).all()) for scale in scales)
-        empty = sum(
-            bool((module.weight == 0).all()) for module in zero.modules() if isinstance(module, nn.BatchNorm2d)
-        )
+        empty = sum(bool((module.weight == 0).all()) for module in zero.modules() if isinstance(module, nn.BatchNorm2d))
         assert empty == sum(part.repeats for part in network.parts() if part.body.residual)

@@ -161,7 +161,9 @@ def _merged(imports: Sequence[str]) -> list[str]:
     for line in imports:
         module, _, wanted = line.removeprefix("from ").partition(" import ")
         names.setdefault(module, set()).update(wanted.split(", ") if wanted else ())
-    lines = [f"from {module} import {', '.join(sorted(wanted))}" if wanted else module for module, wanted in names.items()]
+    lines = [
+        f"from {module} import {', '.join(sorted(wanted))}" if wanted else module for module, wanted in names.items()
+    ]
     return sorted(lines, key=lambda line: (line.startswith("from"), line))
 
 

@@ -83,8 +83,8 @@ class TimmNetwork(Network):
             x = checkpoint_seq(self.stages, x, flatten=True)
         else:
             x = self.stages(x)
-        x = self.tail(x)
-        return x
+        last: Tensor = self.tail(x)
+        return last
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Return the logits for the last feature map, or the pooled features."""
@@ -95,9 +95,7 @@ class TimmNetwork(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (N, num_classes) for images (N, C, H, W), or what a reset classifier leaves."""
-        x = self.forward_features(x)
-        x = self.forward_head(x)
-        return x
+        return self.forward_head(self.forward_features(x))
 
     def forward_intermediates(
         self,
@@ -150,9 +148,7 @@ def timm_network(spec: NetworkSpec, name: str, pretrained: bool = False, **kwarg
     """Return what `timm.create_model(name, pretrained, **kwargs)` gives: the network, or its feature maps alone."""
     taps = {"out_indices": tuple(range(len(feature_info(spec)))), "flatten_sequential": True}
     taps |= kwargs.pop("feature_cfg", {})
-    model: nn.Module = build_model_with_cfg(
-        TimmNetwork, name, pretrained, model_cfg=spec, feature_cfg=taps, **kwargs
-    )
+    model: nn.Module = build_model_with_cfg(TimmNetwork, name, pretrained, model_cfg=spec, feature_cfg=taps, **kwargs)
     return model
 
 
