@@ -104,13 +104,15 @@ def test_segmentation_models_take_it_as_an_encoder(kind: str) -> None:
 
 
 def steps(model: nn.Module, count: int) -> list[float]:
-    """Return the losses of `count` steps on one batch of random images with labels."""
+    """Return the losses of `count` steps on one batch of noise whose mean colour tells the label."""
     labels = torch.arange(16) % 4
-    batch = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    generator = torch.Generator().manual_seed(0)
+    colours = torch.randn(4, 3, 1, 1, generator=generator)
+    batch = torch.randn(16, 3, 32, 32, generator=generator) + colours[labels]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     losses = []
     for _ in range(count):
-        loss = nn.functional.cross_entropy(model.train()(batch), labels)
+        loss: Any = nn.functional.cross_entropy(model.train()(batch), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -127,8 +129,8 @@ def test_a_hundred_layers_learn_within_a_few_steps(kind: str) -> None:
         torch.manual_seed(0)
         model = build(network, zero_init_last=True)
     losses = steps(model, 12)
-    assert losses[0] < 3.0  # near log(4): the shortcuts keep the scale of what enters
-    assert min(losses[-3:]) < 0.6 * losses[0]
+    assert max(losses) == losses[0] < 2.0  # near log(4); with branches at full scale it is above 2, and rises at first
+    assert losses[-1] < 0.4 * losses[0]
 
 
 def test_every_block_after_the_first_starts_as_the_identity() -> None:
@@ -148,14 +150,15 @@ def test_the_example_learns_the_digits(capsys: pytest.CaptureFixture[str]) -> No
 
     with torch.random.fork_rng(devices=[]):
         task = train.digits(TINY, 64, 0)
-        model = train.train(task, epochs=3, opt="adamw", lr=3e-3, weight_decay=0.05)
+        model = train.train(task, epochs=6, opt="adamw", lr=1e-2, weight_decay=0.05)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["pass 1/3", "pass 2/3", "pass 3/3"]
+    assert [line.split(":")[0] for line in lines] == [f"pass {number}/6" for number in range(1, 7)]
     assert all("loss" in line and "accuracy" in line for line in lines)
     assert train.accuracy(model, task.test) > 0.6
 
 
 @pytest.mark.usefixtures("torchvision_operators")
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # timm leaves the images open
 def test_the_example_takes_a_folder_of_images_and_writes_what_it_learnt(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -175,5 +178,5 @@ def test_the_example_takes_a_folder_of_images_and_writes_what_it_learnt(tmp_path
     name = deepmad.timm.register(trained.with_suffix(".json"), "deepmad_two_shades", weights=trained)
     import timm
 
-    model = timm.create_model(name, pretrained=True)
+    model: Any = timm.create_model(name, pretrained=True)
     assert (model.num_classes, model.in_chans) == (2, 3)

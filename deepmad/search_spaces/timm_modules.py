@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import DropPath, create_classifier
+from timm.layers.classifier import create_classifier
+from timm.layers.drop import DropPath
 from timm.models import build_model_with_cfg, checkpoint_seq
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
@@ -79,7 +80,7 @@ class TimmNetwork(Network):
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last feature map (N, num_features, h, w) for images (N, C, H, W)."""
         x = self.stem(x)
-        if self.grad_checkpointing and not torch.jit.is_scripting():
+        if self.grad_checkpointing and not torch.jit.is_scripting():  # type: ignore[attr-defined]
             x = checkpoint_seq(self.stages, x, flatten=True)
         else:
             x = self.stages(x)

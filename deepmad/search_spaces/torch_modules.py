@@ -44,7 +44,7 @@ class BlockSpec(NamedTuple):
     @property
     def stride(self) -> int:
         """By how much all the repeats together divide the side."""
-        return math.prod(layer.stride for layer in self.layers if layer.role == "main") ** self.repeats
+        return int(math.prod(layer.stride for layer in self.layers if layer.role == "main") ** self.repeats)
 
 
 class StageSpec(NamedTuple):
