@@ -132,7 +132,7 @@ def accuracy(model: nn.Module, batches: Batches) -> float:
 def main(
     architecture: Annotated[str, typer.Argument(metavar="ARCH", help="An architecture or a solution file.")],
     data: Annotated[str, typer.Option(help="digits, or a folder with train/CLASS and val/CLASS.")] = "digits",
-    epochs: Annotated[int, typer.Option(help="Passes over the data.", min=1)] = 10,
+    epochs: Annotated[int, typer.Option(help="Passes over the data.", min=1)] = 6,
     batch: Annotated[int, typer.Option(help="Images in one batch.", min=2)] = 64,
     opt: Annotated[str, typer.Option(help="Optimiser, by timm's name.")] = "adamw",
     lr: Annotated[float, typer.Option(help="Learning rate after the warm-up.")] = 3e-3,
