@@ -204,7 +204,7 @@ def test_tensorrt_builds_an_engine_of_every_block_ahead_of_time(kind: str, preci
 
 
 def _parameters(network: Architecture) -> list[torch.Tensor]:
-    from deepmad.profilers.onnx_export import initialised
+    from deepmad.search_spaces.weights import initialised
 
     return list(initialised(network).parameters())
 

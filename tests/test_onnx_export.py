@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from deepmad.profilers.backends import BACKENDS, Settings
-from deepmad.profilers.onnx_export import export_onnx, initialised
+from deepmad.profilers.onnx_export import export_onnx
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
 from deepmad.search_spaces.blocks import BLOCKS
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.torch_builder import Network, build
+from deepmad.search_spaces.weights import initialised
 
 
 def small(block: str, *, classes: int = 7, tail: Tail | None = None) -> Architecture:

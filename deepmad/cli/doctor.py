@@ -24,6 +24,7 @@ _NEEDED = {
     "onnxruntime": "onnxruntime",
     "deap": "deap",
     "nvidia-ml-py": "pynvml",
+    "safetensors": "safetensors",
     "numpy": "numpy",
     "scipy": "scipy",
     "scikit-learn": "sklearn",

@@ -8,25 +8,12 @@ from typing import TYPE_CHECKING
 
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.weights import initialised
 
 if TYPE_CHECKING:
     from torch import nn
 
     from deepmad.search_spaces.torch_builder import Network
-
-
-def initialised(architecture: Architecture, seed: int = 0) -> "Network":
-    """Return the torch module of `architecture` in evaluation mode, random weights drawn from `seed`.
-
-    The global random state is restored.
-    """
-    import torch
-
-    from deepmad.search_spaces.torch_builder import build
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(architecture).eval()
 
 
 def onnx_bytes(model: "Architecture | Network", batch: int | None = None) -> bytes:

@@ -85,7 +85,7 @@ def on_processor(
     """
     import torch
 
-    from deepmad.profilers.onnx_export import initialised
+    from deepmad.search_spaces.weights import initialised
 
     if isinstance(model, Path):
         raise InputError(f"{model}: the back end {name} does not run ONNX files; choose onnxruntime")
