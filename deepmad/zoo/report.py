@@ -196,8 +196,7 @@ def _binding(networks: Sequence[Mapping[str, Any]]) -> str:
         for name in entry["binding"]:
             numbers[name] = numbers.get(name, 0) + 1
     if not numbers:
-        return "No limit is used to 98\N{NO-BREAK SPACE}% or more."
+        return "No limit binds."
     ranked = sorted(numbers.items(), key=lambda item: -item[1])
     words = [f"{formats.limit_name(name)} in {number}" for name, number in ranked]
-    share = "98\N{NO-BREAK SPACE}% or more"
-    return f"Of {formats.plural(len(networks), 'network')}, limits used to {share}: {formats.listed(words)}."
+    return f"Of {formats.plural(len(networks), 'network')}, these limits bind: {formats.listed(words)}."
