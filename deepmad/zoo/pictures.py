@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deepmad.zoo.formats import plural
+
 COLUMN = 92.0
 """The least width of a column of labels, in units of the picture (pixels at its own size)."""
 
@@ -65,13 +67,13 @@ def pieces(entry: Mapping[str, Any]) -> tuple[Piece, ...]:
 
 def _pieces(entry: Mapping[str, Any]) -> Iterator[Piece]:
     stem, tail = entry["stem"], entry["tail"]
-    yield Piece("stem", 1, stem["out"], None, ("stem", "convolution", *_labels(stem, stem["stride"])))
+    yield Piece("stem", 1, stem["out"], None, ("stem", "convolution", "1 layer", *_labels(stem, stem["stride"])))
     for number, stage in enumerate(entry["stages"], start=1):
-        blocks = f"{stage['depth']} block{'s' * (stage['depth'] > 1)}"
-        labels = (f"stage {number}", stage["block"], *_labels(stage, stage["stride"], stage["width"]), blocks)
-        yield Piece("stage", stage["depth"], stage["out"], stage["width"], labels)
+        depth, inner = stage["depth"], stage["width"]
+        labels = (f"stage {number}", stage["block"], plural(depth, "block"), *_labels(stage, stage["stride"], inner))
+        yield Piece("stage", depth, stage["out"], inner, labels)
     if tail:
-        yield Piece("tail", 1, tail["out"], None, ("tail", "convolution", *_labels(tail, 1)))
+        yield Piece("tail", 1, tail["out"], None, ("tail", "convolution", "1 layer", *_labels(tail, 1)))
 
 
 def _labels(part: Mapping[str, Any], stride: int, inner: int | None = None) -> tuple[str, str, str]:
