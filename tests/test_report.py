@@ -16,7 +16,7 @@ from deepmad.zoo.costs import MEASURES, cost_bars
 from deepmad.zoo.figures import front, front_chart, prediction_chart
 from deepmad.zoo.pictures import Frame, drawn, own_frame, pieces
 from deepmad.zoo.report import TEMPLATES, report_text, write_report
-from tests.zoo_documents import OUTCOMES, Document, network_of, zoo_document
+from tests.zoo_documents import Document, network_of, zoo_document
 
 VOID = {"meta", "link", "wbr", "br", "img", "input", "hr"}
 HOSTILE = "<script>window.hacked = 1</script>\"'><img src=x onerror='window.hacked = 1'>"
@@ -122,7 +122,7 @@ def test_every_text_is_escaped(six: Document) -> None:
     page = Page(text)
     assert HOSTILE in "".join(page.texts["h1"])
     assert not page.named("img")
-    assert len(page.named("script")) == 4
+    assert len(page.named("script")) == 3
     charts = page.texts["script"][0]
     assert "<" not in charts
     told = json.dumps(json.loads(charts))
@@ -195,11 +195,11 @@ def test_a_file_that_is_no_zoo_is_refused(tmp_path: Path, six: Document) -> None
         report_text({"format": "deepmad/zoo_results@2"})
     broken = deepcopy(six)
     del broken["entries"][0]["binding"]
-    with pytest.raises(InputError, match=r"zoo\.json: 'binding' is missing"):
+    with pytest.raises(InputError, match=r"zoo\.json: not a whole zoo \('binding'\)"):
         report_text(broken)
     broken = deepcopy(six)
     del broken["devices"][0]["threads"]
-    with pytest.raises(InputError, match="no attribute 'threads' is missing"):
+    with pytest.raises(InputError, match="not a whole zoo .*no attribute 'threads'"):
         report_text(broken)
 
 
@@ -269,10 +269,6 @@ def test_pictures_are_to_scale() -> None:
         assert len(place.dividers) == place.piece.depth - 1
     assert max(place.out.y + place.out.height for place in places) <= frame.height
     assert drawn(row, Frame(76.0, 12.0, 2 * frame.depth, frame.channels))[-1].out.x < 38.0
-
-
-def test_outcomes_are_all_covered() -> None:
-    assert set(OUTCOMES) == {"met", "missed", "infeasible", "failed"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

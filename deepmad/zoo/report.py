@@ -62,7 +62,7 @@ def report_text(zoo: Mapping[str, Any], source: str = "zoo.json") -> str:
     try:
         return environment.get_template("report.html.jinja").render(_context(zoo))
     except (KeyError, UndefinedError) as error:
-        raise InputError(f"{source}: {error} is missing or unknown; write it anew with 'deepmad zoo'") from error
+        raise InputError(f"{source}: not a whole zoo ({error}); write it anew with 'deepmad zoo'") from error
 
 
 def _environment() -> "Environment":
@@ -108,7 +108,7 @@ def _context(zoo: Mapping[str, Any]) -> dict[str, Any]:
     scripts = [_plotly(), script] if charts else [script]
     return {
         "zoo": zoo,
-        "title": zoo["title"] or f"{formats.listed(_spaces(zoo))} on {formats.listed(_devices(zoo))}",
+        "title": zoo["title"] or f"{formats.listed(_spaces(zoo)) or 'Nothing'} on {formats.listed(_devices(zoo))}",
         "lead": _lead(zoo),
         "asked": _asked(zoo),
         "outcomes": OUTCOMES,
@@ -164,7 +164,7 @@ def _spec(zoo: Mapping[str, Any]) -> str:
 
 
 def _spaces(zoo: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys(entry["space"] for entry in zoo["entries"])) or ["no network yet"]
+    return list(dict.fromkeys(entry["space"] for entry in zoo["entries"]))
 
 
 def _devices(zoo: Mapping[str, Any]) -> list[str]:
@@ -182,10 +182,13 @@ def _asked(zoo: Mapping[str, Any]) -> str:
 
 def _lead(zoo: Mapping[str, Any]) -> str:
     """Return what the zoo is, in a sentence."""
-    number = formats.plural(len(zoo["entries"]), "network")
+    number = len(zoo["entries"])
+    if not number:
+        return "Nothing has been designed yet."
+    where = f"{formats.listed(_spaces(zoo))} on {formats.listed(_devices(zoo))}"
     return (
-        f"{number} asked for in {formats.listed(_spaces(zoo))}, on {formats.listed(_devices(zoo))}: for every target "
-        f"latency the network of the highest objective ({zoo['objective']}) that keeps it and all other limits."
+        f"{formats.plural(number, 'network')} asked for, {where}: for every target latency the network of the highest "
+        f"objective ({zoo['objective']}) that keeps it and all other limits."
     )
 
 
