@@ -16,10 +16,9 @@ from deepmad.zoo.costs import MEASURES, cost_bars
 from deepmad.zoo.figures import front, front_chart, prediction_chart
 from deepmad.zoo.pictures import Frame, drawn, own_frame, pieces
 from deepmad.zoo.report import TEMPLATES, report_text, write_report
-from tests.zoo_documents import Document, network_of, zoo_document
+from tests.zoo_documents import HOSTILE, Document, hostile_everywhere, network_of, networks_of, zoo_document
 
 VOID = {"meta", "link", "wbr", "br", "img", "input", "hr"}
-HOSTILE = "<script>window.hacked = 1</script>\"'><img src=x onerror='window.hacked = 1'>"
 
 
 class Page(HTMLParser):
@@ -52,10 +51,6 @@ class Page(HTMLParser):
         """Return the attributes of all tags of a kind, and of a CSS class."""
         found = [attributes for name, attributes in self.tags if name == tag]
         return [attributes for attributes in found if css_class in (attributes.get("class") or "").split() or not css_class]
-
-
-def networks_of(zoo: Document) -> list[Document]:
-    return [entry for entry in zoo["entries"] if entry["stages"]]
 
 
 @pytest.fixture(scope="module")
@@ -128,22 +123,6 @@ def test_every_text_is_escaped(six: Document) -> None:
     told = json.dumps(json.loads(charts))
     assert "&lt;script&gt;" in told, "plotly.js reads tags"
     assert "<script" not in told
-
-
-def hostile_everywhere(zoo: Document) -> None:
-    """Put markup into every text of a zoo that a user can choose."""
-    zoo["title"] = HOSTILE
-    zoo["spec"]["title"] = HOSTILE
-    for number, entry in enumerate(zoo["entries"]):
-        entry["name"] = f"{HOSTILE}{number}"
-        entry["message"] = HOSTILE
-        entry["files"]["onnx"] = entry["files"]["onnx"] and HOSTILE
-        entry["limits"][HOSTILE] = {"limit": 1.0, "used": 0.5, "share": 0.5}
-        for stage in entry["stages"] or []:
-            stage["block"] = HOSTILE
-    for reference in zoo["references"]:
-        reference |= {"name": HOSTILE, "note": HOSTILE}
-    zoo["devices"][0] |= {"device": HOSTILE, "version": HOSTILE}
 
 
 def test_a_zoo_without_networks_has_a_report() -> None:

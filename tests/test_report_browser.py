@@ -12,8 +12,7 @@ import pytest
 
 from deepmad.search_spaces.files import write_text
 from deepmad.zoo.report import report_text
-from tests.test_report import HOSTILE, hostile_everywhere, networks_of
-from tests.zoo_documents import Document, zoo_document
+from tests.zoo_documents import HOSTILE, Document, hostile_everywhere, networks_of, zoo_document
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,7 +37,9 @@ def browser() -> "Iterator[Browser]":
     """Yield a headless Chromium; skip where the machine has none, which in CI is an error."""
     if CHROMIUM is None:
         reason = "no Chromium on this machine; install it (Debian: apt-get install chromium fonts-liberation)"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -115,7 +116,7 @@ def check_charts(page: "Page", zoo: Document) -> None:
             const frame = document.querySelector(plot).getBoundingClientRect();
             return marks.every((mark) => {
                 const box = mark.getBoundingClientRect();
-                return box.width > 2 && box.left >= frame.left && box.right <= frame.right
+                return Math.max(box.width, box.height) > 2 && box.left >= frame.left && box.right <= frame.right
                     && box.top >= frame.top && box.bottom <= frame.bottom;
             });
         }"""

@@ -10,6 +10,9 @@ from tests.catalogue import published
 
 Document = dict[str, Any]
 
+HOSTILE = "<script>window.hacked = 1</script>\"'><img src=x onerror='window.hacked = 1'>"
+"""A text that a page must show, and not run."""
+
 OUTCOMES = ("met", "met", "missed", "met", "infeasible", "failed")
 MESSAGES = {
     "met": "the network is proven to be within 0.79% of the optimum; measured within the target",
@@ -175,3 +178,24 @@ def _references(device: Document) -> list[Document]:
         common | timed | {"name": "timm:resnet18", "latency_seconds": 0.9 * latency, "throughput": 1.1 / latency},
         common | timed | {"name": "timm:gone", "latency_seconds": None, "throughput": None, "note": "timm is missing"},
     ]
+
+
+def networks_of(zoo: Document) -> list[Document]:
+    """Return the entries that have a network."""
+    return [entry for entry in zoo["entries"] if entry["stages"]]
+
+
+def hostile_everywhere(zoo: Document) -> None:
+    """Put markup into every text of a zoo that a user can choose."""
+    zoo["title"] = HOSTILE
+    zoo["spec"]["title"] = HOSTILE
+    for number, entry in enumerate(zoo["entries"]):
+        entry["name"] = f"{HOSTILE}{number}"
+        entry["message"] = HOSTILE
+        entry["files"]["onnx"] = entry["files"]["onnx"] and HOSTILE
+        entry["limits"][HOSTILE] = {"limit": 1.0, "used": 0.5, "share": 0.5}
+        for stage in entry["stages"] or []:
+            stage["block"] = HOSTILE
+    for reference in zoo["references"]:
+        reference |= {"name": HOSTILE, "note": HOSTILE}
+    zoo["devices"][0] |= {"device": HOSTILE, "version": HOSTILE}

@@ -51,7 +51,7 @@ def front_chart(zoo: Record) -> Chart | None:
     if not entries:
         return None
     others = [other for other in [*references(zoo)] if other["latency_seconds"] is not None]
-    traces = []
+    traces: list[Document] = []
     for index, device in enumerate(zoo["devices"]):
         here = [entry for entry in entries if entry["device"] == device["name"]]
         beside = [other for other in others if other["device"] == device["name"]]
@@ -84,7 +84,8 @@ def device_label(device: Record) -> str:
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return the (latency, objective) pairs that no other one beats in both, by rising latency."""
-    best, kept = -math.inf, []
+    best = -math.inf
+    kept: list[tuple[float, float]] = []
     for latency, objective in sorted(points, key=lambda point: (point[0], -point[1])):
         if objective > best:
             kept.append((latency, objective))
@@ -113,7 +114,8 @@ def _front_traces(index: int, device: Record, entries: Sequence[Record], labelle
     symbols = ["x" if one["outcome"] == "missed" else mark if one["measured"] else f"{mark}-open" for one in entries]
     marks = _marks(device_label(device), points, [_told(entry) for entry in entries], colour, symbols)
     marks |= {"legendgroup": device["name"], "text": [html.escape(_target(entry), quote=False) for entry in entries]}
-    marks |= {"mode": "markers+text" if labelled else "markers", "textposition": "bottom right"}
+    marks["textfont"] = {"size": 11, "color": "--muted"}
+    marks |= {"mode": "markers+text" if labelled else "markers", "textposition": "bottom center"}
     return [line, marks]
 
 
@@ -121,7 +123,7 @@ def _reference_traces(index: int, others: Sequence[Record]) -> list[Document]:
     """Return a device's references: stars where the objective is known, else ticks on the axis of latency."""
     scored = [other for other in others if other["objective"] is not None]
     unscored = [other for other in others if other["objective"] is None]
-    traces = []
+    traces: list[Document] = []
     if scored:
         points = [(1e3 * other["latency_seconds"], other["objective"]) for other in scored]
         symbols = ["star" if other["source"] == "measured" else "star-open" for other in scored]
@@ -315,5 +317,6 @@ def _layout(horizontal: str, vertical: str) -> Document:
         "hovermode": "closest",
         "hoverlabel": {"bgcolor": "--panel", "bordercolor": "--zero", "align": "left", "font": {"color": "--text"}},
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
+        "showlegend": True,
         "dragmode": False,
     }

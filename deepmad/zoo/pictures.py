@@ -96,7 +96,8 @@ def own_frame(network: Sequence[Piece], height: float = 120.0) -> Frame:
 
 def drawn(network: Sequence[Piece], frame: Frame) -> tuple[Drawn, ...]:
     """Return where every piece is drawn, from left to right, its channels around the middle of the frame."""
-    placed, x = [], 0.0
+    placed: list[Drawn] = []
+    x = 0.0
     column = frame.width / len(network)
     for index, piece in enumerate(network):
         width = frame.width * piece.depth / frame.depth

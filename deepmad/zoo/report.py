@@ -15,14 +15,7 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_format, read_json, write_text
 from deepmad.zoo import formats
 from deepmad.zoo.costs import MEASURES, REST, cost_bars, tones
-from deepmad.zoo.figures import (
-    device_label,
-    front_chart,
-    measured_entries,
-    prediction_chart,
-    prediction_errors,
-    references,
-)
+from deepmad.zoo.figures import front_chart, prediction_chart, prediction_errors, references
 from deepmad.zoo.pictures import drawn, own_frame, pieces, shared_frame
 
 if TYPE_CHECKING:
@@ -119,11 +112,9 @@ def _context(zoo: Mapping[str, Any]) -> dict[str, Any]:
         "open": len(networks) <= OPENED,
         "unmet": [entry for entry in entries if entry["outcome"] != "met"],
         "references": list(references(zoo)),
-        "device_label": device_label,
         "charts": charts,
         "documents": {key: chart.document for key, chart in charts.items()},
         "errors": prediction_errors(zoo),
-        "measured": len(measured_entries(zoo)),
         "limits": list(dict.fromkeys(name for entry in networks for name in entry["limits"])),
         "binding": _binding(networks),
         "spec": _spec(zoo),
@@ -185,10 +176,10 @@ def _lead(zoo: Mapping[str, Any]) -> str:
     number = len(zoo["entries"])
     if not number:
         return "Nothing has been designed yet."
-    where = f"{formats.listed(_spaces(zoo))} on {formats.listed(_devices(zoo))}"
+    where = f"{formats.listed(_spaces(zoo))} for {formats.listed(_devices(zoo))}"
     return (
-        f"{formats.plural(number, 'network')} asked for, {where}: for every target latency the network of the highest "
-        f"objective ({zoo['objective']}) that keeps it and all other limits."
+        f"{formats.plural(number, 'network')} of {where}: for every target latency the one of the highest objective "
+        f"({zoo['objective']}) that keeps it and every other limit."
     )
 
 
