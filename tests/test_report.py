@@ -247,7 +247,8 @@ def test_pictures_are_to_scale() -> None:
         assert place.out.height == pytest.approx(frame.height * (place.piece.out / frame.channels) ** 0.5)
         assert len(place.dividers) == place.piece.depth - 1
     assert max(place.out.y + place.out.height for place in places) <= frame.height
-    assert drawn(row, Frame(76.0, 12.0, 2 * frame.depth, frame.channels))[-1].out.x < 38.0
+    small = drawn(row, Frame(76.0, 12.0, 2 * frame.depth, frame.channels))[-1].out
+    assert small.x + small.width == pytest.approx(38.0, abs=1.0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
