@@ -50,7 +50,9 @@ class Page(HTMLParser):
     def named(self, tag: str, css_class: str = "") -> list[dict[str, str | None]]:
         """Return the attributes of all tags of a kind, and of a CSS class."""
         found = [attributes for name, attributes in self.tags if name == tag]
-        return [attributes for attributes in found if css_class in (attributes.get("class") or "").split() or not css_class]
+        return [
+            attributes for attributes in found if css_class in (attributes.get("class") or "").split() or not css_class
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +180,7 @@ def test_a_file_that_is_no_zoo_is_refused(tmp_path: Path, six: Document) -> None
         report_text(broken)
     broken = deepcopy(six)
     del broken["devices"][0]["threads"]
-    with pytest.raises(InputError, match="not a whole zoo .*no attribute 'threads'"):
+    with pytest.raises(InputError, match=r"not a whole zoo .*no attribute 'threads'"):
         report_text(broken)
 
 

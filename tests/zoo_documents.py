@@ -91,7 +91,8 @@ def network_of(index: int) -> Architecture:
 
 
 def _seconds(network: Architecture, device: Document) -> float:
-    return float(summary(network)["macs"]) * device["batch"] / OPERATIONS[device["name"]] + 1e-3
+    macs: float = summary(network)["macs"] * device["batch"]
+    return macs / OPERATIONS[device["name"]] + 1e-3
 
 
 def _used(network: Architecture | None, device: Document) -> dict[str, float]:
@@ -130,12 +131,17 @@ def _figures(network: Architecture | None, device: Document, truth: float, targe
         "predicted": _timing(latency, device["batch"], 0.05 if device["interval"] else None),
         "predicted_by_device": {device["name"]: {"latency_seconds": latency, "throughput": device["batch"] / latency}},
         "measured": _measured(truth, target, device) if device["measured"] else None,
-        "stem": figures["stem"] | {"side": 112, "latency_seconds": 0.6 * rest},
+        "stem": figures["stem"] | {"side": 112, "latency_seconds": 0.6 * rest} | _counts(network, "stem"),
         "stages": stages,
         "tail": None,
-        "classifier": {"latency_seconds": 0.3 * rest},
+        "classifier": {"latency_seconds": 0.3 * rest} | _counts(network, "classifier"),
         "overhead_seconds": 0.1 * rest,
     }
+
+
+def _counts(network: Architecture, part: str) -> Document:
+    body = next(one.body for one in network.parts() if one.name == part)
+    return {"macs": body.macs, "params": body.params}
 
 
 def _timing(latency: float, batch: int, width: float | None) -> Document:

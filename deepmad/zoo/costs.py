@@ -1,18 +1,19 @@
 """What every stage costs, as stacked bars: MACs, parameters and predicted latency."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 MEASURES = ("macs", "params", "latency_seconds")
 """What is shown of a network's parts, by the keys of zoo.json."""
 
-REST = "stem, tail, classifier"
+OTHERS = ("stem", "tail", "classifier")
+"""The parts of a network beside its stages."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A part's share of a bar: `percent` of its length; `tone` from 0 to 1 tells stages apart, None is the rest."""
+    """A part's share of a bar: `percent` of its length; `tone` from 0 to 1 tells stages apart, others have none."""
 
     name: str
     value: float
@@ -65,13 +66,22 @@ def _total(entry: Mapping[str, Any], measure: str) -> float | None:
 
 
 def _bar(entry: Mapping[str, Any], measure: str, longest: float, palette: Sequence[float]) -> Bar | None:
-    total, values = _total(entry, measure), [stage[measure] for stage in entry["stages"]]
-    if not total or None in values:
+    total, parts = _total(entry, measure), list(_parts(entry, measure, palette))
+    if not total or any(value is None for _, value, _ in parts):
         return None
-    segments = [
-        Segment(f"stage {index + 1}", value, 100 * value / total, palette[index]) for index, value in enumerate(values)
-    ]
-    rest = total - sum(values)
-    name = f"{REST}, overhead" if measure == "latency_seconds" else REST
-    segments.append(Segment(name, rest, max(0.0, 100 * rest / total), None))
+    segments = (Segment(name, value or 0.0, 100 * (value or 0.0) / total, tone) for name, value, tone in parts)
     return Bar(total, 100 * total / longest, tuple(segments))
+
+
+def _parts(
+    entry: Mapping[str, Any], measure: str, palette: Sequence[float]
+) -> Iterator[tuple[str, float | None, float | None]]:
+    """Yield every part's name, its cost (None where it is not known) and its tone, in the order that they run."""
+    yield "stem", entry["stem"][measure], None
+    for index, stage in enumerate(entry["stages"]):
+        yield f"stage {index + 1}", stage[measure], palette[index]
+    for name in OTHERS[1:]:
+        if entry[name]:
+            yield name, entry[name][measure], None
+    if measure == "latency_seconds":
+        yield "overhead", entry["overhead_seconds"], None

@@ -61,10 +61,8 @@ def front_chart(zoo: Record) -> Chart | None:
     shown = [delivered_seconds(entry) for entry in entries] + [other["latency_seconds"] for other in others]
     layout["xaxis"]["type"] = _axis_type(shown)
     layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
-    description = (
-        f"Objective against latency: {formats.plural(len(entries), 'network')} and {formats.plural(len(others), 'reference')}. "
-        "The tables hold the same figures."
-    )
+    shown_here = f"{formats.plural(len(entries), 'network')} and {formats.plural(len(others), 'reference')}"
+    description = f"Objective against latency: {shown_here}. The tables hold the same figures."
     return Chart("front", description, {"data": traces, "layout": layout})
 
 
@@ -113,7 +111,7 @@ def _front_traces(index: int, device: Record, entries: Sequence[Record], labelle
     }
     symbols = ["x" if one["outcome"] == "missed" else mark if one["measured"] else f"{mark}-open" for one in entries]
     marks = _marks(device_label(device), points, [_told(entry) for entry in entries], colour, symbols)
-    marks |= {"legendgroup": device["name"], "text": [html.escape(_target(entry), quote=False) for entry in entries]}
+    marks |= {"legendgroup": device["name"], "text": [f"≤ {_target(entry)}" for entry in entries]}
     marks["textfont"] = {"size": 11, "color": "--muted"}
     marks |= {"mode": "markers+text" if labelled else "markers", "textposition": "bottom center"}
     return [line, marks]

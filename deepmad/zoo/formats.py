@@ -25,7 +25,11 @@ LIMITS = {
 
 def figure(value: float | None, kind: Kind) -> str:
     """Return a quantity (SI) with its unit, on one line."""
-    return ABSENT if value is None else human(value, kind).replace(" ", "\N{NO-BREAK SPACE}")
+    return ABSENT if value is None else _joined(human(value, kind).split(" "))
+
+
+def _joined(words: Sequence[str]) -> str:
+    return "\N{NO-BREAK SPACE}".join(words)
 
 
 def count(value: float | None) -> str:
@@ -45,7 +49,11 @@ def rate(value: float | None) -> str:
 
 def interval(low: float | None, high: float | None) -> str:
     """Return the ends of an interval of seconds; nothing where it is not known."""
-    return "" if low is None or high is None else f"{seconds(low)} to {seconds(high)}"
+    if low is None or high is None:
+        return ""
+    ends = [human(end, "seconds").split(" ") for end in (low, high)]
+    units = ends[0][1:] if ends[0][1:] != ends[1][1:] else []  # a shared unit is written once
+    return f"{_joined([ends[0][0], *units])} to {_joined(ends[1])}"
 
 
 def limit(value: float | None, name: str) -> str:

@@ -51,7 +51,7 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A piece where it is drawn: its channels out and inside, the borders between its blocks, and its labels' column."""
+    """A piece where it is drawn: its channels out and inside, the borders between its blocks, its column of labels."""
 
     piece: Piece
     out: Rectangle

@@ -14,8 +14,8 @@ from urllib.parse import quote
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_format, read_json, write_text
 from deepmad.zoo import formats
-from deepmad.zoo.costs import MEASURES, REST, cost_bars, tones
-from deepmad.zoo.figures import front_chart, prediction_chart, prediction_errors, references
+from deepmad.zoo.costs import MEASURES, OTHERS, cost_bars, tones
+from deepmad.zoo.figures import LABELLED, front_chart, prediction_chart, prediction_errors, references
 from deepmad.zoo.pictures import drawn, own_frame, pieces, shared_frame
 
 if TYPE_CHECKING:
@@ -71,7 +71,19 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = ("breakable", "count", "day", "gap", "interval", "limit", "limit_name", "rate", "score", "seconds", "share")
+    filters = (
+        "breakable",
+        "count",
+        "day",
+        "gap",
+        "interval",
+        "limit",
+        "limit_name",
+        "rate",
+        "score",
+        "seconds",
+        "share",
+    )
     environment.filters |= {name: getattr(formats, name) for name in filters}
     environment.filters["link"] = _link
     return environment
@@ -113,6 +125,7 @@ def _context(zoo: Mapping[str, Any]) -> dict[str, Any]:
         "unmet": [entry for entry in entries if entry["outcome"] != "met"],
         "references": list(references(zoo)),
         "charts": charts,
+        "labelled": len(networks) <= LABELLED,
         "documents": {key: chart.document for key, chart in charts.items()},
         "errors": prediction_errors(zoo),
         "limits": list(dict.fromkeys(name for entry in networks for name in entry["limits"])),
@@ -135,7 +148,7 @@ def _drawings(networks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "measures": dict(zip(MEASURES, ("MACs", "parameters", "predicted latency"), strict=True)),
         "bars": cost_bars(networks),
         "tones": tones(max((len(entry["stages"]) for entry in networks), default=0)),
-        "rest": REST,
+        "others": (*OTHERS, "overhead"),
     }
 
 
