@@ -18,7 +18,7 @@ GPU_OPTIONS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: design test lint setup gpu-results clean
+.PHONY: design test lint setup browser gpu-results clean
 .DELETE_ON_ERROR:
 
 design: $(VENV)/.design
@@ -55,7 +55,7 @@ build/wheels/.installed: $(wildcard $(WHEELS)/*.whl)
 	$(PYTHON) -m pip --disable-pip-version-check install --no-index --no-deps --upgrade --target build/wheels $(WHEELS)/*.whl
 	@touch $@
 
-test: $(VENV)/.test lint
+test: $(VENV)/.test browser lint
 	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/.test
@@ -64,6 +64,14 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 setup: $(VENV)/.test
+
+# The tests look at a zoo's report in a real browser. It is installed where that can be done, else said to be missing.
+browser:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
+	  echo "== Chromium, for the tests of the report"; \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium fonts-liberation; \
+	} || echo "make: no Chromium: the tests that look at the report are skipped; install it (Debian: apt-get install chromium fonts-liberation)" >&2
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -85,7 +93,7 @@ $(VENV)/.design: pyproject.toml $(VENV)/constraints.txt
 
 $(VENV)/.test: $(VENV)/.design
 	@echo "== what the tests need"
-	$(PIP) install --progress-bar on -c $(VENV)/constraints.txt -e '.[dev,timm,benchmarks,openvino,tensorrt-rtx,ray]'
+	$(PIP) install --progress-bar on -c $(VENV)/constraints.txt -e '.[dev,timm,report,benchmarks,openvino,tensorrt-rtx,ray]'
 	@touch $@
 
 $(VENV)/.gpu: $(VENV)/.design

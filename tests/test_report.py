@@ -1,0 +1,279 @@
+"""The report of a zoo as a text: whole, escaped, free of addresses, readable without a picture."""
+
+import json
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepmad.search_spaces.errors import InputError
+from deepmad.zoo.costs import MEASURES, cost_bars
+from deepmad.zoo.figures import front, front_chart, prediction_chart
+from deepmad.zoo.pictures import Frame, drawn, own_frame, pieces
+from deepmad.zoo.report import TEMPLATES, report_text, write_report
+from tests.zoo_documents import HOSTILE, Document, hostile_everywhere, network_of, networks_of, zoo_document
+
+VOID = {"meta", "link", "wbr", "br", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """A page's tags with their attributes, its texts, and its headings in order; tags have to close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self._open, f"left open: {self._open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, f"</{tag}> at {self.getpos()}"
+
+    def handle_data(self, data: str) -> None:
+        self.texts.setdefault(self._open[-1] if self._open else "", []).append(data)
+
+    def named(self, tag: str, css_class: str = "") -> list[dict[str, str | None]]:
+        """Return the attributes of all tags of a kind, and of a CSS class."""
+        found = [attributes for name, attributes in self.tags if name == tag]
+        return [
+            attributes for attributes in found if css_class in (attributes.get("class") or "").split() or not css_class
+        ]
+
+
+@pytest.fixture(scope="module")
+def six() -> Document:
+    """Return a zoo of six entries of all outcomes."""
+    return zoo_document(6)
+
+
+@pytest.fixture(scope="module")
+def page(six: Document) -> Page:
+    """Return its report."""
+    return Page(report_text(six))
+
+
+@pytest.mark.parametrize("entries", [1, 6, 50])
+def test_every_entry_is_in_the_report(entries: int) -> None:
+    zoo = zoo_document(entries)
+    page = Page(report_text(zoo))
+    networks = networks_of(zoo)
+    assert len(page.named("table", "summary")) == 1
+    assert len(page.named("details", "network")) == len(page.named("svg", "picture")) == len(networks)
+    assert len(page.named("div", "bar")) == len(MEASURES) * len(networks)
+    assert sum("open" in attributes for attributes in page.named("details", "network")) == (entries <= 3)
+    told = "".join(page.texts["span"] + page.texts["p"])
+    for entry in zoo["entries"]:
+        assert entry["outcome"] == "met" or entry["message"] in told
+
+
+def test_headings_are_in_order(page: Page) -> None:
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_pictures_and_charts_are_told_in_words(page: Page) -> None:
+    shown = [attributes for _, attributes in page.tags if attributes.get("role") == "img"]
+    assert len(shown) > 10
+    assert all(attributes.get("aria-label") for attributes in shown)
+    assert all(a.get("role") == "img" or a.get("aria-hidden") == "true" for a in page.named("svg"))
+    assert all(attributes.get("aria-label") for _, attributes in page.tags if attributes.get("role") == "region")
+
+
+def test_links_lead_somewhere(page: Page) -> None:
+    anchors = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(anchors) == len(set(anchors))
+    for attributes in page.named("a"):
+        target = attributes["href"] or ""
+        assert target.removeprefix("#") in anchors if target.startswith("#") else target.startswith("./network.")
+
+
+def test_nothing_comes_from_elsewhere(page: Page) -> None:
+    for tag, attributes in page.tags:
+        addresses = [attributes[key] or "" for key in ("src", "href", "srcset", "data", "action") if key in attributes]
+        assert all(re.match(r"#|\./|data:,$", address) for address in addresses), (tag, addresses)
+    written = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    assert not re.search(r"url\(|@import|https?:|fetch\(|XMLHttpRequest", written)
+
+
+def test_every_text_is_escaped(six: Document) -> None:
+    zoo = deepcopy(six)
+    hostile_everywhere(zoo)
+    text = report_text(zoo)
+    page = Page(text)
+    assert HOSTILE in "".join(page.texts["h1"])
+    assert not page.named("img")
+    assert len(page.named("script")) == 3
+    charts = page.texts["script"][0]
+    assert "<" not in charts
+    told = json.dumps(json.loads(charts))
+    assert "&lt;script&gt;" in told, "plotly.js reads tags"
+    assert "<script" not in told
+
+
+def test_a_zoo_without_networks_has_a_report() -> None:
+    zoo = zoo_document(2, outcomes=("infeasible", "failed"))
+    page = Page(report_text(zoo))
+    assert len(page.named("script")) == 1, "plotly.js is left out where nothing is drawn with it"
+    assert not page.named("details", "network")
+    assert len(page.named("ul", "reasons")) == 1
+
+
+def test_an_unfinished_zoo_without_entries_has_a_report() -> None:
+    zoo = zoo_document(0) | {"finished": False, "baselines": [], "references": [], "title": "a title"}
+    text = report_text(zoo)
+    assert "not finished" in text
+    assert len(text) < 60_000
+
+
+def test_a_zoo_that_is_predicted_only_has_no_second_chart() -> None:
+    zoo = zoo_document(2)
+    for entry in zoo["entries"]:
+        entry |= {"measured": None, "rounds": None, "judged_by": "predicted"}
+    page = Page(report_text(zoo))
+    plots = [attributes["id"] for attributes in page.named("div", "plot")]
+    assert plots == ["plot-front"]
+
+
+def test_parts_without_a_known_latency_leave_a_gap() -> None:
+    zoo = zoo_document(1)
+    entry = zoo["entries"][0]
+    for part in (entry["stem"], *entry["stages"], entry["classifier"]):
+        part["latency_seconds"] = None
+    entry["overhead_seconds"] = None
+    page = Page(report_text(zoo))
+    assert len(page.named("div", "bar")) == 2
+
+
+def test_the_report_lies_beside_its_zoo(tmp_path: Path, six: Document) -> None:
+    (tmp_path / "zoo.json").write_text(json.dumps(six), encoding="utf-8")
+    path = write_report(tmp_path)
+    assert path == tmp_path / "report.html"
+    assert path.read_text(encoding="utf-8") == report_text(six)
+    assert path.stat().st_size < 8_000_000
+
+
+def test_a_file_that_is_no_zoo_is_refused(tmp_path: Path, six: Document) -> None:
+    with pytest.raises(InputError, match=r"zoo\.json: cannot read it"):
+        write_report(tmp_path)
+    with pytest.raises(InputError, match="this version of deepmad reads 'deepmad/zoo_results@1'"):
+        report_text({"format": "deepmad/zoo_results@2"})
+    broken = deepcopy(six)
+    del broken["entries"][0]["binding"]
+    with pytest.raises(InputError, match=r"zoo\.json: not a whole zoo \('binding'\)"):
+        report_text(broken)
+    broken = deepcopy(six)
+    del broken["devices"][0]["threads"]
+    with pytest.raises(InputError, match=r"not a whole zoo .*no attribute 'threads'"):
+        report_text(broken)
+
+
+def test_a_front_is_what_no_other_point_beats() -> None:
+    points = [(3.0, 5.0), (1.0, 2.0), (2.0, 2.0), (2.0, 4.0), (4.0, 5.0), (5.0, 1.0), (6.0, 7.0)]
+    beaten = [
+        any(other != point and other[0] <= point[0] and other[1] >= point[1] for other in points) for point in points
+    ]
+    assert front(points) == sorted(point for point, is_beaten in zip(points, beaten, strict=True) if not is_beaten)
+
+
+@pytest.mark.parametrize("entries", [1, 6, 50])
+def test_charts_hold_every_network_and_are_valid_for_plotly(entries: int) -> None:
+    import plotly.graph_objects as go
+
+    zoo = zoo_document(entries)
+    networks = networks_of(zoo)
+    measured = [entry for entry in networks if entry["measured"]]
+    references = [other for other in [*zoo["references"], *zoo["baselines"]] if other["latency_seconds"]]
+    first, second = front_chart(zoo), prediction_chart(zoo)
+    assert first is not None
+    assert second is not None
+    for chart, number in ((first, len(networks) + len(references)), (second, len(measured))):
+        document = json.loads(json.dumps(chart.document), object_hook=_with_colours)
+        go.Figure(document)  # refuses an unknown property or value
+        assert sum(len(trace["x"]) for trace in document["data"] if "markers" in trace["mode"]) == number
+
+
+def _with_colours(document: dict[str, Any]) -> dict[str, Any]:
+    """Put a colour in place of every variable, as the page does."""
+    named = {key: value for key, value in document.items() if isinstance(value, str) and value.startswith("--")}
+    assert all(key.endswith("color") for key in named), named
+    return document | dict.fromkeys(named, "rgba(1, 2, 3, 0.5)")
+
+
+def test_marks_tell_what_was_measured_and_missed(six: Document) -> None:
+    chart = front_chart(six)
+    assert chart is not None
+    trace = next(trace for trace in chart.document["data"] if trace.get("name", "").startswith("cpu"))
+    networks = networks_of(six)
+    assert trace["marker"]["symbol"] == ["x" if one["outcome"] == "missed" else "circle" for one in networks]
+    assert trace["x"] == [1e3 * entry["measured"]["latency_seconds"] for entry in networks]
+
+
+def test_costs_add_up(six: Document) -> None:
+    networks = networks_of(six)
+    for entry, bars in zip(networks, cost_bars(networks), strict=True):
+        totals: Mapping[str, float] = entry | {"latency_seconds": entry["predicted"]["latency_seconds"]}
+        for measure, bar in bars.items():
+            assert bar is not None
+            assert sum(part.value for part in bar.segments) == pytest.approx(totals[measure])
+            assert sum(part.percent for part in bar.segments) == pytest.approx(100)
+    assert max(bars["macs"].percent for bars in cost_bars(networks) if bars["macs"]) == pytest.approx(100)
+
+
+def test_pictures_are_to_scale() -> None:
+    zoo = zoo_document(1)
+    row = pieces(zoo["entries"][0])
+    assert [piece.depth for piece in row] == [1, *(stage.depth for stage in network_of(0).stages)]
+    frame = own_frame(row)
+    places = drawn(row, frame)
+    assert sum(place.out.width for place in places) == pytest.approx(frame.width, rel=0.02)
+    per_block = [(place.out.width + 1.5) / place.piece.depth for place in places]
+    assert max(per_block) == pytest.approx(min(per_block), rel=0.01)
+    for place in places:
+        assert place.out.height == pytest.approx(frame.height * (place.piece.out / frame.channels) ** 0.5)
+        assert len(place.dividers) == place.piece.depth - 1
+    assert max(place.out.y + place.out.height for place in places) <= frame.height
+    small = drawn(row, Frame(76.0, 12.0, 2 * frame.depth, frame.channels))[-1].out
+    assert small.x + small.width == pytest.approx(38.0, abs=1.0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_can_be_read(scheme: str) -> None:
+    """Hold the contrast of WCAG 2.2: 4.5 for texts, 3 for marks (success criteria 1.4.3 and 1.4.11)."""
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]
+    colours = dict(re.findall(r"(--[a-z0-9-]+): (#[0-9a-f]{6})", light + (dark if scheme == "dark" else "")))
+    for ground in ("--page", "--panel", "--soft"):
+        for text in ("--text", "--muted", "--accent"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    marks = ["--good", "--warn", "--bad", *(f"--device-{index}" for index in range(6))]
+    for mark in marks:
+        assert contrast(colours[mark], colours["--panel"]) >= 3, mark
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours like #1f6fb4, as WCAG 2.2 defines it."""
+    high, low = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
