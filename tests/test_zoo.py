@@ -23,11 +23,11 @@ from deepmad.cli.app import run
 from deepmad.cli.zoo import Board
 from deepmad.engine.solutions import Measured, Solution
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.onnx_export import initialised
 from deepmad.profilers.table_files import Key
 from deepmad.profilers.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.weights import initialised
 from deepmad.zoo.making import News, make_zoo
 from tests.catalogue import EXAMPLES, ROOT
 from tests.zoo_parts import Replay, build_small, spec_of, written
@@ -170,14 +170,14 @@ def measured_spec(table: Path) -> dict[str, Any]:
 
 
 def test_a_zoo_killed_at_any_moment_goes_on_to_the_same_end(table: Path, tmp_path: Path) -> None:
-    """Killed with SIGKILL at its first solve, its first measurement and its first finished network, then resumed."""
+    """Killed with SIGKILL at its first solve, its first round, its first pass and its first finished network."""
     spec = written(tmp_path, measured_spec(table))
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     unbroken = make_zoo(spec, whole, timing=Replay(table))
     assert {entry["outcome"] for entry in unbroken["entries"]} == {"met"}
     assert any(len(entry["rounds"]) > 1 for entry in unbroken["entries"])
     assert all(entry["judged_by"] == "measured" for entry in unbroken["entries"])
-    for moment in (": solved", "round 1: measured", ": met: "):
+    for moment in (": solved", "round 1: measured", "timed again", ": met: "):
         kill_at(moment, [str(spec), str(folder), str(table)])
         if (folder / "zoo.json").exists():
             assert not json.loads((folder / "zoo.json").read_text(encoding="utf-8"))["finished"]
@@ -185,11 +185,9 @@ def test_a_zoo_killed_at_any_moment_goes_on_to_the_same_end(table: Path, tmp_pat
     resumed = make_zoo(spec, folder, timing=counting(Replay(table), timed))
     assert timeless(resumed) == timeless(unbroken)
     assert content(folder) == content(whole)
-    first, *_, last = (
-        nameless(Architecture.load(whole / entry["files"]["architecture"])) for entry in unbroken["entries"]
-    )
-    assert first not in timed  # what was finished is not timed again
-    assert last in timed
+    designed = [nameless(Architecture.load(whole / entry["files"]["architecture"])) for entry in unbroken["entries"]]
+    assert not set(designed) & set(timed)  # what was timed is not timed again
+    assert timed  # but the reference is
     again = make_zoo(spec, folder, timing=never)
     assert timeless(again) == timeless(unbroken)
 
@@ -260,7 +258,7 @@ def test_an_interrupt_leaves_what_is_finished(table: Path, tmp_path: Path) -> No
     )
 
     def interrupted(key: Key, network: Architecture | str) -> Measured:
-        if (folder / "zoo.json").exists():  # the first entry is finished
+        if (folder / "zoo.json").exists():  # all entries are finished, and the reference is timed
             raise KeyboardInterrupt
         return counting(replay, timed)(key, network)
 
@@ -268,8 +266,10 @@ def test_an_interrupt_leaves_what_is_finished(table: Path, tmp_path: Path) -> No
         make_zoo(spec, folder, timing=interrupted)
     document = json.loads((folder / "zoo.json").read_text(encoding="utf-8"))
     assert not document["finished"]
-    assert [entry["outcome"] for entry in document["entries"]] == ["met"]
+    assert [entry["outcome"] for entry in document["entries"]] == ["met", "met", "met"]
+    assert not document["references"]
     assert timed
+    assert (folder / "report.html").is_file()
 
 
 def test_another_spec_or_table_is_refused_in_the_same_folder(table: Path, tmp_path: Path) -> None:

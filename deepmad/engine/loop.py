@@ -20,8 +20,10 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
 
 Measure = Callable[[Architecture], Measured]
+TIGHT = 0.95
+"""A network that uses at least this share of the latency limit is a tight hit."""
 ENOUGH = 0.955
-"""A network that uses at least this share of the latency limit is not improved on: 0.95 would be a tight hit,"""
+"""One is not improved on from this share on: the next measurement may be lower,"""
 SAFE = 0.985
 """but one above this share is: the next measurement may well exceed the limit."""
 AIM = 0.97
@@ -65,8 +67,9 @@ def design_measured(
     The loop ends with that proof, with 95.5 to 98.5 % of the limit used, when another limit binds, when the corrected
     limit leads to the same network again, or after `rounds`; the best network that met the limit is returned, else the
     fastest measured one, marked as a violation. All rounds are in the solution. `first` is the first round's design,
-    where that has been made before. Raises `InputError` where there is no latency limit, and `Interrupted` with what
-    would be delivered by then on an interrupt (an unmeasured network in the first round).
+    where that has been made before, or a solution of this loop, which then goes on from it. Raises `InputError` where
+    there is no latency limit, and `Interrupted` with what would be delivered by then on an interrupt (an unmeasured
+    network in the first round).
     """
     require_counted(problem, "the measured loop")
     target = problem.budget.latency_seconds(problem.batch)
@@ -90,7 +93,7 @@ def design_measured(
 
 def _rounds(loop: _Loop, rounds: int, first: Solution | None) -> Iterator[tuple[Round, Solution]]:
     """Yield the rounds up to the one that ends the loop, each with the solution that it is worth."""
-    limit, met = loop.target, False
+    limit, met = _limit_of(first) or loop.target, False
     starts: tuple[Architecture, ...] = ()
     for number in range(1, rounds + 1):
         if number == 1 and first is not None:
@@ -118,6 +121,31 @@ def _rounds(loop: _Loop, rounds: int, first: Solution | None) -> Iterator[tuple[
         met = met or not violated
         limit = loop.target * AIM * predicted.latency_seconds / measured.latency_seconds
         starts = (network,)
+
+
+def _limit_of(solution: Solution | None) -> float | None:
+    """Return the limit that the loop designed a solution under; None for one that is not the loop's."""
+    rounds = solution.rounds if solution and solution.rounds else ()
+    return next((one.limit for one in rounds if solution and one.architecture == solution.architecture), None)
+
+
+def in_the_end(solution: Solution, times: Sequence[Measured]) -> Solution:
+    """Return a solution of the loop with an odd number of later measurements, whose middle one counts from now on."""
+    target, measured = solution.limits["latency_seconds"].limit, _middle(times)
+    violated = measured.latency_seconds > target
+    verdict = "misses" if violated else "meets"
+    message = f"{solution.message}; {human(measured.latency_seconds, 'seconds')} in the end, which {verdict} it"
+    return replace(solution, measured=replace(measured, violated=violated), message=message)
+
+
+def borne_out(solution: Solution) -> bool:
+    """Whether later measurements bear a checked solution out: within the target, and tight where that decides."""
+    target, limit = solution.limits["latency_seconds"].limit, _limit_of(solution)
+    assert solution.predicted is not None
+    assert solution.measured is not None
+    assert limit is not None, "it is the loop's"
+    used, predicted = solution.measured.latency_seconds / target, solution.predicted.latency_seconds / limit
+    return used <= 1 and (used >= TIGHT or predicted < ENOUGH)
 
 
 def _ends(used: float, predicted: float) -> bool:

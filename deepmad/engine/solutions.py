@@ -60,7 +60,11 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Measured:
-    """A measurement of the delivered network: median seconds for one batch with its 95 % interval."""
+    """A measurement of the delivered network: median seconds for one batch with its 95 % interval.
+
+    `pace` is how slow the machine was meanwhile, as a network that took turns with this one tells: these seconds times
+    `pace` are those that the clock showed. None where no other network took turns; then they are the clock's.
+    """
 
     latency_seconds: float
     low: float
@@ -74,6 +78,7 @@ class Measured:
     batch: int
     threads: int
     date: str
+    pace: float | None = None
 
 
 @dataclass(frozen=True)

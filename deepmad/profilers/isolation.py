@@ -37,6 +37,14 @@ def measure_apart(
     return Failure(request, found.reason.removeprefix(f"{request.label}: ")) if isinstance(found, Broken) else found
 
 
+def measure_both_apart(
+    request: Request, companion: Request, timer: "Timer"
+) -> tuple[Measurement, Measurement] | Failure:
+    """Time two networks in turns in a new process; return what was found about each, or why that failed."""
+    found = call_apart(_measure_both, request, companion, timer)
+    return Failure(request, found.reason.removeprefix(f"{request.label}: ")) if isinstance(found, Broken) else found
+
+
 def call_apart(function: Callable[..., T], *arguments: Any, limit_seconds: float | None = None) -> T | Broken:
     """Return what `function` returns in a new process, or why it returned nothing.
 
@@ -56,3 +64,8 @@ def call_apart(function: Callable[..., T], *arguments: Any, limit_seconds: float
 
 def _measure_one(request: Request, timer: "Timer", reference: bool, describe: bool) -> Measurement:
     return measure_all([request], timer=timer, reference=reference, describe=describe)[0]
+
+
+def _measure_both(request: Request, companion: Request, timer: "Timer") -> tuple[Measurement, Measurement]:
+    first, second = measure_all([request, companion], timer=timer, reference=False)
+    return first, second

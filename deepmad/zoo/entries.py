@@ -12,7 +12,7 @@ from deepmad.zoo.spec import Spec, Target
 WAVES = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """One network to be designed: of a family, within `seconds` for one batch.
 

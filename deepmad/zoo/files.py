@@ -2,8 +2,6 @@
 
 import json
 import os
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +34,9 @@ def write_network(folder: Path, scratch: Path, network: Architecture) -> dict[st
     `scratch` is a folder of the same file system for files that are not whole yet. Raises `InputError` where a file
     cannot be written, and `DeviceError` where ONNX Runtime does not give what PyTorch does.
     """
-    from deepmad.profilers.onnx_export import export_onnx, initialised
+    from deepmad.profilers.onnx_export import export_onnx
+    from deepmad.search_spaces.standalone import write_standalone
+    from deepmad.search_spaces.weights import initialised, write_safetensors
 
     name = network.name
     write_text(folder / f"{name}.json", json.dumps(network.to_dict(), indent=1) + "\n")
@@ -44,12 +44,14 @@ def write_network(folder: Path, scratch: Path, network: Architecture) -> dict[st
     exported = export_onnx(model, scratch / f".{name}.onnx")
     check_onnx(exported, model)
     os.replace(exported, folder / f"{name}.onnx")
-    files = {"architecture": f"{name}.json", "onnx": f"{name}.onnx"}
-    if find_spec("deepmad.search_spaces.standalone") is not None:
-        import_module("deepmad.search_spaces.standalone").write_standalone(network, folder / f"{name}.py")
-        import_module("deepmad.search_spaces.weights").write_safetensors(model, folder / f"{name}.safetensors")
-        files |= {"model": f"{name}.py", "weights": f"{name}.safetensors"}
-    return files
+    write_standalone(network, folder / f"{name}.py")
+    write_safetensors(model, folder / f"{name}.safetensors")
+    return {
+        "architecture": f"{name}.json",
+        "onnx": f"{name}.onnx",
+        "model": f"{name}.py",
+        "weights": f"{name}.safetensors",
+    }
 
 
 def check_onnx(path: Path, model: "Network") -> None:
@@ -71,9 +73,3 @@ def check_onnx(path: Path, model: "Network") -> None:
             f"{path.name.removeprefix('.')}: ONNX Runtime is {error:.2g} off PyTorch, above {TOLERANCE:g}; "
             "please report it with the architecture file"
         )
-
-
-def write_report(folder: Path) -> None:
-    """Write report.html from the zoo.json in `folder`. Raises `InputError` where a library for it is missing."""
-    if find_spec("deepmad.zoo.report") is not None:
-        import_module("deepmad.zoo.report").write_report(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepmad.engine.loop import agreed
-from deepmad.engine.solutions import Round, Solution
+from deepmad.engine.solutions import Measured, Round, Solution
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -18,16 +18,17 @@ from deepmad.search_spaces.units import human
 from deepmad.zoo.cards import card
 from deepmad.zoo.entries import WAVES, Entry, entries_of
 from deepmad.zoo.families import Family, Need, build, load_family, needs
-from deepmad.zoo.files import write_network, write_report, write_solution
+from deepmad.zoo.files import write_network, write_solution
 from deepmad.zoo.journal import Journal
-from deepmad.zoo.measuring import timed_apart
+from deepmad.zoo.measuring import Companion, timed_apart
 from deepmad.zoo.neighbours import exchanged, starts_for
 from deepmad.zoo.records import Baseline, Record, entry_record, failed_record
 from deepmad.zoo.references import figure_record, known, reference_record, unavailable_record
+from deepmad.zoo.report import write_report
 from deepmad.zoo.results import write_results
 from deepmad.zoo.solving import Assignment, crew_for, solve_all, solver_for
 from deepmad.zoo.spec import Reference, SpecFile, load_spec
-from deepmad.zoo.verifying import Stopwatch, Timing, verified
+from deepmad.zoo.verifying import Timing, Verifier
 
 if TYPE_CHECKING:
     from deepmad.profilers.building import Progress
@@ -76,16 +77,17 @@ def make_zoo(
     file, folder = load_spec(spec), Path(folder)
     needed = needs(file)
     with closing(Journal(folder)) as journal:
-        timing = timing or partial(timed_apart, seconds=file.spec.verify.seconds)
         return _Making(file, folder, journal, on, timing, tell or (lambda _: None)).go(needed)
 
 
 class _Making:
     """One run: what it rests on, and what is finished by now."""
 
-    def __init__(self, file: SpecFile, folder: Path, journal: Journal, on: str, timing: Timing, tell: Tell) -> None:
+    def __init__(
+        self, file: SpecFile, folder: Path, journal: Journal, on: str, timing: Timing | None, tell: Tell
+    ) -> None:
         self.file, self.spec, self.folder, self.journal = file, file.spec, folder, journal
-        self.on, self.timing, self.tell = on, timing, tell
+        self.on, self.given_timing, self.tell = on, timing, tell
         self.families: list[Family] = []
         self.baselines: dict[str, Baseline] = {}
         self.entries: list[Entry] = []
@@ -171,12 +173,21 @@ class _Making:
         baseline, timed = Baseline(family, solution, None), f"timed-{family.name}"
         if family.measured:
             if self.journal.measured(timed) is None:
-                watch = Stopwatch(self.timing, family.key)
-                self.journal.put(timed, asdict(agreed(partial(watch, baseline.network))))
+                timing = partial(self.timing(family), family.key, baseline.network)
+                self.journal.put(timed, asdict(agreed(timing)))
             baseline = replace(baseline, measured=self.journal.measured(timed))
         how = "measured" if baseline.measured else "predicted"
         self.tell(News(f"{family.name}: {how} at {baseline.throughput:.4g} images/s without a target"))
         return baseline
+
+    def timing(self, family: Family) -> Timing:
+        """Return what times a network: in turns with the design without a target, once that was timed itself."""
+        if self.given_timing is not None:
+            return self.given_timing
+        found, companion = self.baselines.get(family.name), None
+        if found is not None and found.measured is not None:
+            companion = Companion(found.network, found.measured.latency_seconds)
+        return partial(timed_apart, seconds=self.spec.verify.seconds, companion=companion)
 
     def solve(self) -> dict[str, Solution | str]:
         """Return the solution of every entry, or why it failed; neighbours of the first wave start the second."""
@@ -212,11 +223,16 @@ class _Making:
         """Verify the entries of a family one after the other, and write their files."""
         problems = [entry.problem(self.spec) for entry in entries]
         solutions = exchanged(problems, [_solution(solved[entry.name]) for entry in entries], self.spec.solver.gap)
-        for entry, solution in zip(entries, solutions, strict=True):
-            if entry.name in self.records:
-                continue
-            if solution is None:
-                self.records[entry.name] = failed_record(entry, str(solved[entry.name]))
+        found: dict[Entry, Solution | str] = {
+            entry: solution or str(solved[entry.name])
+            for entry, solution in zip(entries, solutions, strict=True)
+            if entry.name not in self.records
+        }
+        if entries[0].family.measured:
+            found |= self._verify({entry: one for entry, one in found.items() if isinstance(one, Solution)})
+        for entry, solution in found.items():
+            if isinstance(solution, str):
+                self.records[entry.name] = failed_record(entry, solution)
             else:
                 try:
                     self.records[entry.name] = self._finish(entry, solution)
@@ -226,9 +242,7 @@ class _Making:
             self.write(finished=False)
 
     def _finish(self, entry: Entry, solution: Solution) -> Record:
-        """Return the document of an entry, verified where networks are timed, its files written."""
-        if entry.family.measured:
-            solution = self.journal.solution(f"verified-{entry.name}") or self._verify(entry, solution)
+        """Return the document of an entry, its files written."""
         network = solution.architecture and replace(solution.architecture, name=entry.name)
         solution = replace(solution, architecture=network)
         files = write_solution(self.folder, entry, solution)
@@ -241,26 +255,23 @@ class _Making:
         self.journal.put(f"entry-{entry.name}", record)
         return record
 
-    def _verify(self, entry: Entry, solution: Solution) -> Solution:
-        """Return what the measured loop makes of a solved entry; its solves have the whole machine."""
-        self._tell_entry(entry, TIMING, solution)
+    def _verify(self, solved: dict[Entry, Solution]) -> dict[Entry, Solution | str]:
+        """Return what measuring makes of the solved entries of a family."""
+        for entry, solution in solved.items():
+            self._tell_entry(entry, TIMING, solution)
+        first = next(iter(solved), None)
+        if first is None:
+            return {}
+        verifier = Verifier(self.spec, self.journal, self.timing(first.family), self._tell_round, self._tell_time)
+        return verifier.verify(solved)
 
-        def on_round(one: Round) -> None:
-            if one.measured is not None:
-                verdict = "missed" if one.violated else "met"
-                told = f"round {one.number}: measured {human(one.measured, 'seconds')}, {verdict}"
-                self.tell(News(f"{entry.name}: {told}"))
+    def _tell_round(self, entry: Entry, one: Round) -> None:
+        if one.measured is not None:
+            verdict = "missed" if one.violated else "met"
+            self.tell(News(f"{entry.name}: round {one.number}: measured {human(one.measured, 'seconds')}, {verdict}"))
 
-        found = verified(
-            entry.problem(self.spec),
-            solver_for(self.spec.solver, self.spec.solver.workers),
-            Stopwatch(self.timing, entry.family.key),
-            solution,
-            rounds=self.spec.verify.rounds,
-            on_round=on_round,
-        )
-        found.save(self.journal.path(f"verified-{entry.name}"))
-        return found
+    def _tell_time(self, entry: Entry, time: Measured) -> None:
+        self.tell(News(f"{entry.name}: timed again: {human(time.latency_seconds, 'seconds')}"))
 
     def refer(self) -> None:
         """Time or predict the references on every device."""
@@ -285,7 +296,7 @@ class _Making:
             found = known(self.file, reference)
         except InputError as error:
             return unavailable_record(reference, family, str(error))
-        timing = partial(self.timing, family.key)
+        timing = partial(self.timing(family), family.key)
         return reference_record(reference, found, family, self.spec, lambda model: agreed(partial(timing, model)))
 
     def write(self, *, finished: bool) -> dict[str, Any]:
