@@ -12,7 +12,7 @@ from deepmad.cli.output import MISSED
 from deepmad.cli.schema import schema_of
 from deepmad.engine.budgets import Budget
 from deepmad.engine.latency import latency_nanoseconds
-from deepmad.engine.loop import MEASUREMENTS, design_measured
+from deepmad.engine.loop import MEASUREMENTS, borne_out, design_measured, in_the_end
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Progress
 from deepmad.engine.solutions import Measured, Round, Solution, Status
@@ -103,6 +103,29 @@ def test_a_burst_of_other_work_is_not_corrected_for() -> None:
     rounds: list[Round] = []
     design_measured(problem(0.6), SOLVER, Device(0.98, scatter=(1.0, 2.0, 1.0)), on_round=rounds.append)
     assert len(rounds) == 1
+
+
+def test_a_network_that_later_times_do_not_bear_out_goes_through_the_loop_again() -> None:
+    """The device is 15 % slower than when the loop measured; the loop goes on from the slower time."""
+    target, slower = problem(0.6), Device(1.1 * 1.15)
+    first = design_measured(target, SOLVER, Device(1.1))
+    assert borne_out(in_the_end(first, [slower(network_of(first))] * 3)) is False
+    assert borne_out(in_the_end(first, [Device(1.1)(network_of(first))] * 3))
+    checked = in_the_end(first, [slower(network_of(first))] * 3)
+    assert checked.measured is not None
+    assert checked.measured.violated
+    rounds: list[Round] = []
+    solution = design_measured(target, SOLVER, slower, first=checked, on_round=rounds.append)
+    assert first.rounds is not None
+    assert rounds[0].limit == first.rounds[-1].limit != target.budget.latency
+    assert rounds[0].architecture == first.architecture
+    assert solution.measured is not None
+    assert not solution.measured.violated
+
+
+def network_of(solution: Solution) -> Architecture:
+    assert solution.architecture is not None
+    return solution.architecture
 
 
 @pytest.mark.parametrize(("scatter", "count"), [((1.0, 1.01, 1.02), 3), ((1.0, 1.3, 1.01, 1.02, 0.99), 5)])
