@@ -19,6 +19,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from benchmarks.zoo_content import content, timeless
 from deepmad.cli.app import run
 from deepmad.cli.zoo import Board
 from deepmad.engine.solutions import Measured, Solution
@@ -51,25 +52,6 @@ def table(small_tables: Path) -> Path:
 
 def never(_key: Key, _network: Architecture | str) -> Measured:
     raise AssertionError("nothing is to be timed")
-
-
-def content(folder: Path) -> dict[str, Any]:
-    """Return what the files of a zoo hold, but for dates and seconds of solving."""
-    found: dict[str, Any] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix == ".json":
-            found[path.name] = timeless(json.loads(path.read_text(encoding="utf-8")))
-        elif path.is_file() and path.suffix != ".html":
-            found[path.name] = path.read_bytes()
-    return found
-
-
-def timeless(document: Any) -> Any:
-    """Return a document without dates and seconds."""
-    if isinstance(document, dict):
-        kept = {key: value for key, value in document.items() if key not in ("date", "seconds", "solve_seconds")}
-        return {key: timeless(value) for key, value in kept.items()}
-    return [timeless(value) for value in document] if isinstance(document, list) else document
 
 
 def test_a_zoo_on_two_devices(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
