@@ -1,9 +1,10 @@
 """Kills runs of `deepmad zoo` at random moments, and looks whether the zoo ends as one does that nothing disturbs.
 
-A zoo of the small space is made twice without a kill. The first time networks are timed for real, each in a new process,
-and the first time of each is recorded; the second time that record is replayed, which gives the zoo to compare with and
-the time that an undisturbed run takes. A replayed time takes as long as `--pause` says, so that kills hit measurements
-as well as designs and files. The latency tables are measured before, and not killed: benchmarks.killed_builds does that.
+A zoo of the small space is made twice without a kill. The first time networks are timed for real, each in a new
+process, and the first time of each is recorded; the second time that record is replayed, which gives the zoo to compare
+with and the time that an undisturbed run takes. A replayed time takes as long as `--pause` says, so that kills hit
+measurements as well as designs and files. The latency tables are measured before, and not killed;
+benchmarks.killed_builds does that.
 
 Then, all by replay: some zoos are killed once each, at a moment that is uniform over the time of the undisturbed run,
 and go on to their end. And one zoo is killed again and again until it is finished. A kill is a SIGKILL of the process

@@ -1,7 +1,7 @@
 """Counts and runs every network of a finished zoo in all the forms that it was written in: do they agree?
 
-For each network: the parameters and multiply-accumulates that zoo.json records, and what is counted apart from the layer
-records that those come from,
+For each network: the parameters and multiply-accumulates that zoo.json records, and what is counted apart from the
+layer records that those come from,
 
 - in the torch module of its architecture file: the elements of its parameters, and half of what PyTorch's counter of
   floating-point operations finds in a forward pass (convolutions and matrix products, as the records count);
