@@ -1,15 +1,19 @@
 # make design: set up, measure this machine, design a network for a target throughput, measure it
 # make test:   set up, lint, type-check and test
+# make zoo:    set up, make the networks of SPEC in the folder OUT, with a report (docs/zoo.md)
 # make gpu-results: everything that is published about an NVIDIA GPU, in pieces (docs/gpu.md)
 #
 # PYTHON: the interpreter to start from. TORCH: what pip installs as PyTorch; on a machine without a GPU
 # the CPU build is much smaller, e.g. TORCH="torch==2.13.0 --index-url <PyTorch's index of CPU builds>".
+# WORKERS: processes that the tests are spread over.
 PYTHON ?= python3
 TORCH ?= torch
 VENV ?= .venv
 SPACE ?= r18
 THROUGHPUT ?= 60
-OUT ?= results/quickstart
+WORKERS ?= 2
+SPEC ?= examples/cpu.yaml
+OUT ?= $(if $(filter zoo,$(MAKECMDGOALS)),zoo,results/quickstart)
 # gpu-results only. WHEELS: a folder of wheels, installed without an index beside the packages of PYTHON, for a machine
 # without internet. PIECES: how many pieces to do before giving back the prompt; GPU_OPTIONS: see docs/gpu.md.
 WHEELS ?=
@@ -18,7 +22,7 @@ GPU_OPTIONS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: design test lint setup browser gpu-results clean
+.PHONY: design zoo test lint setup browser gpu-results clean
 .DELETE_ON_ERROR:
 
 design: $(VENV)/.design
@@ -34,6 +38,10 @@ design: $(VENV)/.design
 	@{ echo "command: make design SPACE=$(SPACE) THROUGHPUT=$(THROUGHPUT)"; echo "date: $$(date -u +%Y-%m-%dT%H:%M:%SZ)"; \
 	  echo "commit: $$(git rev-parse HEAD 2>/dev/null || echo unknown)"; $(BIN)/deepmad doctor; } > $(OUT)/conditions.txt
 	@echo "== done: $(OUT)/ holds table.sqlite, solution.json, network.onnx, conditions.txt"
+
+zoo: $(VENV)/.zoo
+	$(BIN)/deepmad zoo $(SPEC) -o $(OUT)
+	@echo "== done: open $(OUT)/report.html in a browser"
 
 ifeq ($(WHEELS),)
 GPU_READY := $(VENV)/.gpu
@@ -56,7 +64,7 @@ build/wheels/.installed: $(wildcard $(WHEELS)/*.whl)
 	@touch $@
 
 test: $(VENV)/.test browser lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -89,6 +97,11 @@ $(VENV)/.design: pyproject.toml $(VENV)/constraints.txt
 	@echo "== PyTorch, then deepmad and what it needs (minutes the first time)"
 	$(PIP) install --progress-bar on -c $(VENV)/constraints.txt $(TORCH)
 	$(PIP) install --progress-bar on -c $(VENV)/constraints.txt -e .
+	@touch $@
+
+$(VENV)/.zoo: $(VENV)/.design
+	@echo "== what a zoo's report and its references need"
+	$(PIP) install --progress-bar on -c $(VENV)/constraints.txt -e '.[timm,report]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.design

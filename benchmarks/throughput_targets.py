@@ -1,17 +1,20 @@
 """Delivered networks against throughput targets on this machine, in three modes: violations and tight hits.
 
 Designs without a target, then for multiples of that design's measured throughput:
-- `feedback`: the measured loop of `design --measure`;
+- `feedback`: the measured loop, as `deepmad zoo` runs it;
 - `open`: one solve with the table's prediction, delivered unmeasured;
 - `macs`: one solve with MACs as the proxy, at the seconds a MAC of the design without a target.
-At the end all networks are timed afresh, each in a new process, in nine interleaved passes: the fresh measurement of a
-network is the median of its passes, and what they differ by is the noise floor. A run that was cut off goes on where it
-was, for the same code and options. Run: python -m benchmarks.throughput_targets
+Networks are timed in new processes, in turns with the design without a target, whose throughput the targets are multiples
+of: a latency is what the network takes where that design takes what it took at the start. At the end all networks are
+timed afresh so, in nine interleaved passes: the fresh measurement of a network is the median of its passes, and what they
+differ by is the noise floor. What the clock showed in them, without the turns, stands beside. A run that was cut off goes
+on where it was, for the same code and options. Run: python -m benchmarks.throughput_targets
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,36 +24,44 @@ from rich.console import Console
 
 from benchmarks.conditions import RESULTS, write_results
 from benchmarks.journal import Journal
-from deepmad.cli.delivery import measurer
 from deepmad.cli.render import plain_table
 from deepmad.cli.tables import Conditions
 from deepmad.engine.budgets import Budget
-from deepmad.engine.loop import Measure, design_measured
+from deepmad.engine.loop import Measure, agreed, design_measured
 from deepmad.engine.problems import Problem
 from deepmad.engine.solutions import Round, Solution
 from deepmad.engine.solvers import CpSat, design
 from deepmad.profilers.building import build_table
+from deepmad.profilers.table_files import Key
 from deepmad.profilers.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.layers import total_macs
 from deepmad.search_spaces.spaces import Space, load_space
+from deepmad.zoo.measuring import Companion, timed_apart
 
 FACTORS = "1.1,1.25,1.5,1.75,2,2.5,3,4"
 MODES = ("feedback", "open", "macs")
 PASSES = 9
 TIGHT = 0.95
 FREE = "free"
+Pass = tuple[float, float]
+"""Seconds of a network where the design without a target takes its usual ones, and those that the clock showed."""
 Delivered = dict[str, Any]
 """What was delivered for a target, as JSON: architecture (None without one), seconds, rounds, objective, gap."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all designs share: the problem without a target, and the solver."""
+    """What all designs share: the problem without a target, the solver, and how networks are timed."""
 
     problem: Problem
     solver: CpSat
     measure: Measure
+
+    def beside(self, free: Delivered, key: Key) -> "Bench":
+        """Return this bench with networks timed in turns with the design without a target."""
+        companion = Companion(Architecture.from_dict(free["architecture"]), free["loop"])
+        return replace(self, measure=partial(timed_apart, key, companion=companion))
 
 
 def main(
@@ -71,11 +82,13 @@ def main(
     members = replace(members, resolution=resolution or members.resolution)
     conditions = Conditions(backend, precision, batch, threads)
     solver = CpSat(time_limit=time_limit, workers=workers, seed=seed)
-    bench = Bench(_problem(members, table, conditions), solver, measurer(conditions, 1))
+    key = Key(**asdict(conditions))
+    bench = Bench(_problem(members, table, conditions), solver, partial(timed_apart, key))
     asked, chosen = [float(text) for text in factors.split(",")], modes.split(",")
     content = hashlib.sha256(table.read_bytes()).hexdigest()
     journal = Journal("throughput_targets", members, content, conditions, solver, asked, chosen)
     free = journal.once(FREE, lambda: _free(bench))
+    bench = bench.beside(free, key)
     print(f"without a target: objective {free['objective']:,.1f}, measured {1e3 * free['loop']:.4g} ms", flush=True)
     delivered = {
         (mode, factor): journal.once(f"{mode} {factor}", lambda m=mode, f=factor: _delivered(bench, m, f, free))  # type: ignore[misc]
@@ -103,11 +116,10 @@ def _problem(space: Space, table: Path, conditions: Conditions) -> Problem:
 
 
 def _free(bench: Bench) -> Delivered:
-    """Return the design without a target, measured: the middle one of three times."""
+    """Return the design without a target, measured: the middle one of several times."""
     solution = design(bench.problem, bench.solver)
     assert solution.architecture is not None
-    times = sorted(bench.measure(solution.architecture).latency_seconds for _ in range(3))
-    return _document(solution, loop=times[1])
+    return _document(solution, loop=agreed(partial(bench.measure, solution.architecture)).latency_seconds)
 
 
 def _delivered(bench: Bench, mode: str, factor: float, free: Delivered) -> Delivered:
@@ -150,24 +162,32 @@ def _document(solution: Solution, loop: float | None = None) -> Delivered:
     }
 
 
-def _passes(bench: Bench, journal: Journal, delivered: Mapping[str, Delivered]) -> dict[str, list[float]]:
-    """Return the seconds of every network in every pass; every other pass goes backwards, so that drift cancels."""
+def _passes(bench: Bench, journal: Journal, delivered: Mapping[str, Delivered]) -> dict[str, list[Pass]]:
+    """Return the times of every network in every pass; every other pass goes backwards, so that drift cancels."""
     networks = {
         name: Architecture.from_dict(one["architecture"]) for name, one in delivered.items() if one["architecture"]
     }
-    found: dict[str, list[float]] = {name: [] for name in networks}
+    found: dict[str, list[Pass]] = {name: [] for name in networks}
     for number in range(PASSES):
         for name in list(networks)[:: -1 if number % 2 else 1]:
             network = networks[name]
-            seconds = journal.once(f"pass {number} {name}", lambda n=network: bench.measure(n).latency_seconds)  # type: ignore[misc]
-            found[name].append(seconds)
+            seconds, clock = journal.once(f"pass {number} {name}", lambda n=network: _pass(bench, n))  # type: ignore[misc]
+            found[name].append((seconds, clock))
         print(f"pass {number + 1} of {PASSES} done", flush=True)
     return found
 
 
-def _row(mode: str, factor: float, one: Delivered, free: Delivered, times: Sequence[float] | None) -> dict[str, object]:
+def _pass(bench: Bench, network: Architecture) -> Pass:
+    measured = bench.measure(network)
+    assert measured.pace is not None, "another network took turns"
+    return measured.latency_seconds, measured.latency_seconds * measured.pace
+
+
+def _row(mode: str, factor: float, one: Delivered, free: Delivered, passes: Sequence[Pass] | None) -> dict[str, object]:
     target = free["loop"] / factor
+    times = None if passes is None else [seconds for seconds, _ in passes]
     fresh = None if times is None else float(np.median(times))
+    clock = None if passes is None else float(np.median([seconds for _, seconds in passes]))
     return {
         "mode": mode,
         "factor": factor,
@@ -177,9 +197,11 @@ def _row(mode: str, factor: float, one: Delivered, free: Delivered, times: Seque
         "fresh_ms": _milliseconds(fresh),
         "fastest_pass_ms": _milliseconds(min(times) if times else None),
         "slowest_pass_ms": _milliseconds(max(times) if times else None),
+        "clock_ms": _milliseconds(clock),
         "fresh_over_target": None if fresh is None else round(fresh / target, 4),
         "violated": None if fresh is None else fresh > target,
         "tight": None if fresh is None else TIGHT <= fresh / target <= 1,
+        "clock_over_target": None if clock is None else round(clock / target, 4),
         "rounds": one["rounds"],
         "objective": None if one["objective"] is None else round(one["objective"], 2),
         "gap_percent": None if one["gap"] is None else round(100 * one["gap"], 2),
@@ -205,18 +227,19 @@ def _summary(rows: Sequence[Mapping[str, object]]) -> dict[str, str]:
     return found
 
 
-def _noise(passes: Mapping[str, Sequence[float]], free: Delivered) -> dict[str, str]:
+def _noise(passes: Mapping[str, Sequence[Pass]], free: Delivered) -> dict[str, str]:
     """Return the noise floor, the same network in different passes, and how the machine drifted from pass to pass."""
-    times = np.array([passes[name] for name in passes])
+    times = np.array([passes[name] for name in passes])  # networks, passes, in turns and by the clock
     relative = times / np.median(times, axis=1, keepdims=True)
-    off = np.abs(relative - 1)
-    drift = np.median(relative, axis=0)
-    since = float(np.median(passes[FREE])) / free["loop"]
+    turns, clock = np.moveaxis(np.abs(relative - 1), -1, 0)
+    drift = np.median(relative[..., 1], axis=0)
+    since = float(np.median([seconds for _, seconds in passes[FREE]])) / free["loop"]
     return {
-        "noise floor": f"a pass is off the median of a network's passes by {np.median(off):.2%} in the median, "
-        f"{np.quantile(off, 0.95):.2%} at the 95 % quantile",
-        "drift": f"the passes took {' '.join(f'{one:.4f}' for one in drift)} of their networks' medians; the design "
-        f"without a target took {since:.4f} of its time at the start",
+        "noise floor": f"a pass is off the median of a network's passes by {np.median(turns):.2%} in the median, "
+        f"{np.quantile(turns, 0.95):.2%} at the 95 % quantile; by the clock {np.median(clock):.2%} and "
+        f"{np.quantile(clock, 0.95):.2%}",
+        "drift": f"by the clock the passes took {' '.join(f'{one:.4f}' for one in drift)} of their networks' medians; "
+        f"the design without a target took {since:.4f} of its time at the start",
     }
 
 

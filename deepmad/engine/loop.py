@@ -44,6 +44,7 @@ class _Loop:
     measure: Measure
     target: float
     report: Report | None
+    confirm: bool
 
 
 def design_measured(
@@ -53,6 +54,7 @@ def design_measured(
     *,
     rounds: int = 6,
     first: Solution | None = None,
+    confirm: bool = True,
     report: Report | None = None,
     on_round: Callable[[Round], None] | None = None,
 ) -> Solution:
@@ -67,7 +69,8 @@ def design_measured(
     The loop ends with that proof, with 95.5 to 98.5 % of the limit used, when another limit binds, when the corrected
     limit leads to the same network again, or after `rounds`; the best network that met the limit is returned, else the
     fastest measured one, marked as a violation. All rounds are in the solution. `first` is the first round's design,
-    where that has been made before, or a solution of this loop, which then goes on from it. Raises `InputError` where
+    where that has been made before, or a solution of this loop, which then goes on from it. Without `confirm` the caller
+    times what is delivered again, since a time that ends the loop may be a lucky one. Raises `InputError` where
     there is no latency limit, and `Interrupted` with what would be delivered by then on an interrupt (an unmeasured
     network in the first round).
     """
@@ -78,7 +81,7 @@ def design_measured(
     told: list[Round] = []
     delivered: Solution | None = None
     try:
-        for one, solution in _rounds(_Loop(problem, solver, measure, target, report), rounds, first):
+        for one, solution in _rounds(_Loop(problem, solver, measure, target, report, confirm), rounds, first):
             told.append(one)
             delivered = _better(delivered, one, solution)
             if on_round is not None:
@@ -205,7 +208,7 @@ def _measured(loop: _Loop, solution: Solution, network: Architecture, predicted:
     """
     try:
         times = _agreeing(partial(loop.measure, network))
-        if _ends(_middle(times).latency_seconds / loop.target, predicted):
+        if loop.confirm and _ends(_middle(times).latency_seconds / loop.target, predicted):
             times += [loop.measure(network) for _ in range(MEASUREMENTS + 1)]
     except KeyboardInterrupt as interrupt:
         raise Interrupted(solution) from interrupt

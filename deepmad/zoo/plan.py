@@ -12,6 +12,7 @@ from deepmad.zoo.entries import WAVES
 from deepmad.zoo.families import Need, needs
 from deepmad.zoo.solving import crew_for
 from deepmad.zoo.spec import Spec, Target, load_spec
+from deepmad.zoo.verifying import PASSES
 
 EARLY_SHARE = 0.25
 """The share of its time limit in which a solve may close its gap: the presets do within 12 to 28 s of 60."""
@@ -92,7 +93,7 @@ def _steps(spec: Spec, needed: list[Need], on: str) -> Iterator[Step]:
         designs = len({(need.member.slug, need.wanted.get("precision"), need.wanted.get("batch")) for need in needed})
         yield _solves(spec, on, f"design {designs} network(s) without a target", [designs])
         if timed:
-            yield _timings(spec, len(timed), f"time {len(timed)} of them, one at a time", confirm=False)
+            yield _timings(spec, len(timed), f"time {len(timed)} of them, one at a time", again=False)
     count = len(spec.targets)
     waves = [len(needed) * ((count + WAVES - 1 - wave) // WAVES) for wave in range(WAVES)]
     yield _solves(spec, on, f"design {sum(waves)} networks, {waves[0]} and then {waves[1]} from those", waves)
@@ -101,7 +102,7 @@ def _steps(spec: Spec, needed: list[Need], on: str) -> Iterator[Step]:
     models = sum(reference.model is not None for reference in spec.references)
     if models and timed:
         devices = len({need.device.name for need in timed})
-        yield _timings(spec, models * devices, f"time {models} reference(s) on {devices} device(s)", confirm=False)
+        yield _timings(spec, models * devices, f"time {models} reference(s) on {devices} device(s)", again=False)
     files = FILES_SECONDS * count * len(needed)
     yield Step("write their files", files, files)
 
@@ -117,18 +118,23 @@ def _solves(spec: Spec, on: str, what: str, waves: list[int]) -> Step:
     return Step(what, EARLY_SHARE * most, most)
 
 
-def _timings(spec: Spec, networks: int, what: str, *, confirm: bool) -> Step:
-    """Return the step of timing networks until their times agree, and once more as often where that is confirmed."""
-    one, more = spec.verify.seconds + AROUND_SECONDS, MEASUREMENTS + 1 if confirm else 0
+def _timings(spec: Spec, networks: int, what: str, *, again: bool) -> Step:
+    """Return the step of timing networks until their times agree, and in some passes `again`.
+
+    Where the design without a target takes turns with them, each takes twice as long.
+    """
+    one = spec.verify.seconds * (2 if spec.relative else 1) + AROUND_SECONDS
+    more = PASSES if again else 0
     return Step(what, networks * one * (MEASUREMENTS + more), networks * one * (MOST_MEASUREMENTS + more))
 
 
 def _verifications(spec: Spec, networks: int) -> Step:
-    """Return the step of the measured loop for so many networks, one at a time."""
+    """Return the step of the measured loop for so many networks, one at a time, and of timing all once more."""
     what = f"time {networks} networks one at a time, each in up to {spec.verify.rounds} rounds, designed again between"
+    what += f"; in the end all {PASSES} times more"
     if spec.solver.deterministic_limit is not None:
         return Step(what, None, None)
-    times = _timings(spec, networks, what, confirm=True)
+    times = _timings(spec, networks, what, again=True)
     assert times.least is not None
     assert times.most is not None
     again, most = USUAL_ROUNDS - 1, spec.verify.rounds - 1

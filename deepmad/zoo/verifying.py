@@ -16,7 +16,7 @@ from deepmad.zoo.journal import Journal
 from deepmad.zoo.solving import solver_for
 from deepmad.zoo.spec import Spec
 
-PASSES = 5
+PASSES = 3
 """Times of a network in the end, an odd number."""
 Timing = Callable[[Key, Architecture | str], Measured]
 """What times a network, an architecture or one that `deepmad measure` knows by name, under a table's conditions."""
@@ -82,6 +82,7 @@ class Verifier:
                 watch,
                 rounds=self.spec.verify.rounds,
                 first=first,
+                confirm=False,  # as all of them are timed again in the end
                 on_round=partial(self.on_round, entry),
             )
         except DeviceError as error:
