@@ -1,4 +1,4 @@
-"""Counts and runs every network of a finished zoo in all the forms that it was written in: do they agree?
+"""Counts and runs every network of a finished zoo in all the forms that it was written in, which have to agree.
 
 For each network: the parameters and multiply-accumulates that zoo.json records, and what is counted apart from the
 layer records that those come from,
@@ -51,17 +51,17 @@ FILE_TOLERANCE, ONNX_TOLERANCE = 1e-5, 1e-4
 OTHER_CLASSES = 10
 ONLY_TORCH = """
 import importlib.util, json, runpy, sys
+
+if importlib.util.find_spec("deepmad"):
+    sys.exit("deepmad")
 import torch
 
 file, images, channels, side = sys.argv[1], *map(int, sys.argv[2:])
 model = runpy.run_path(file)["network"]().eval()
 with torch.inference_mode():
     output = model(torch.zeros(images, channels, side, side))
-print(json.dumps({
-    "deepmad": importlib.util.find_spec("deepmad") is not None,
-    "params": sum(parameter.numel() for parameter in model.parameters()),
-    "shape": list(output.shape),
-}))
+params = sum(parameter.numel() for parameter in model.parameters())
+print(json.dumps({"params": params, "shape": list(output.shape)}))
 """
 
 
@@ -177,7 +177,7 @@ def _in_timm(name: str, images: Tensor) -> Row:
     import timm
 
     other = timm.create_model(name, num_classes=OTHER_CLASSES, in_chans=1).eval()
-    taps = timm.create_model(name, features_only=True).eval()
+    taps: Any = timm.create_model(name, features_only=True).eval()
     with torch.inference_mode():
         logits, maps = other(images[:, :1]), taps(images)
     sides = [images.shape[-1] // reduction for reduction in taps.feature_info.reduction()]
@@ -193,12 +193,12 @@ def _apart(python: Path, path: Path, images: Tensor, expected: Tensor) -> Row:
     """
     command = [str(python.absolute()), "-I", "-c", ONLY_TORCH, path.name, *map(str, images.shape[:3])]
     done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
+    if done.stderr == "deepmad\n":
+        sys.exit(f"--only-torch: {python} has deepmad; give a Python of an environment without it")
     if done.returncode != 0:
         print(f"{path.name} does not run by {python}:\n{done.stderr}", file=sys.stderr)
         return {"only_torch_params": None}
     told = json.loads(done.stdout.splitlines()[-1])
-    if told["deepmad"]:
-        sys.exit(f"--only-torch: {python} has deepmad; give a Python of an environment without it")
     return {"only_torch_params": told["params"] if told["shape"] == list(expected.shape) else None}
 
 

@@ -25,7 +25,7 @@ class Slowing:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def __call__(self, key: Key, network: Architecture | str) -> Measured:
+    def __call__(self, key: Key, _network: Architecture | str) -> Measured:
         """Return what is measured."""
         self.seconds += 1.0
         conditions = ("a device", key.backend, "1", key.precision, key.batch, key.threads, "2026-01-01T00:00:00+00:00")

@@ -103,16 +103,18 @@ def test_weights_that_are_not_those_of_the_onnx_file_are_found(copy: Path) -> No
     assert (one["differs"], two["differs"]) == ("onnx_error", "")
 
 
-def test_the_standalone_file_runs_by_a_python_without_deepmad(zoo: Path, tmp_path: Path) -> None:
-    """An environment that sees this one's packages; deepmad, installed in place, is not among them."""
+def test_the_standalone_file_runs_by_a_python_without_deepmad(copy: Path, tmp_path: Path) -> None:
+    """In an environment that sees the packages of this one but deepmad; a file that needs that does not run there."""
     packages = Path(sysconfig.get_path("purelib"))
     if (packages / "deepmad").exists():
         pytest.skip("deepmad is installed as a copy, which the other environment would see")
     venv.create(tmp_path / "other", symlinks=True)
     (own,) = (tmp_path / "other" / "lib").glob("python*/site-packages")
     (own / "packages.pth").write_text(f"{packages}\n", encoding="utf-8")
-    for row in checked(zoo, tmp_path / "other" / "bin" / "python"):
-        assert (row["only_torch_params"], row["differs"]) == (row["params"], "")
+    altered(copy / f"{names(copy)[1]}.py", "import math\n", "import math\nimport deepmad\n")
+    first, second = checked(copy, tmp_path / "other" / "bin" / "python")
+    assert (first["only_torch_params"], first["differs"]) == (first["params"], "")
+    assert (second["only_torch_params"], second["differs"]) == (None, "only_torch_params")
 
 
 def test_a_python_with_deepmad_proves_nothing_and_is_refused(zoo: Path) -> None:
