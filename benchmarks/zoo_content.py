@@ -22,7 +22,7 @@ def _held(path: Path) -> Any:
     if path.name == PAGE:
         return None
     if path.name == DOCUMENT or path.name.endswith(".solution.json"):
-        return timeless(json.loads(path.read_text(encoding="utf-8")))
+        return json.dumps(timeless(json.loads(path.read_text(encoding="utf-8"))))  # as text, in which 1 is not 1.0
     return path.read_bytes()
 
 

@@ -47,7 +47,7 @@ class LimitUse:
     """A limit and what the network uses of it; null where there is no network."""
 
     limit: float
-    used: float | None
+    used: int | float | None  # a count stays one where a file is read again
 
 
 @dataclass(frozen=True)
