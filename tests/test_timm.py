@@ -228,7 +228,7 @@ def test_dropping_happens_in_training_only() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_parameters_are_grouped_by_block_for_layer_decay(name: str) -> None:
     from timm.models import group_parameters
-    from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
+    from timm.optim import create_optimizer_v2
 
     model, network = create(name, num_classes=3), NETWORKS[name]
     names = dict(model.named_parameters())
