@@ -153,7 +153,6 @@ def from_timm() -> list[Asked]:
     from deepmad.profilers.sources import load_source
     from deepmad.search_spaces.errors import InputError
 
-    define_torchvision_operators()
     found = []
     for name in TIMM:
         try:
@@ -166,19 +165,6 @@ def from_timm() -> list[Asked]:
         layers = onnx_layers(onnx_model(source.model, settings), source.resolution)
         found.append(Asked(f"timm:{name}", "timm", source.model, layers, settings.in_channels, settings.resolution))
     return found
-
-
-def define_torchvision_operators() -> None:
-    """Let a CUDA build of torchvision be imported beside a CPU build of PyTorch, as timm imports it.
-
-    Its import looks two operators up that its own library, which needs CUDA, would have defined.
-    """
-    import torch
-
-    if torch.version.cuda is None:
-        for name in ("nms", "qnms"):
-            kind = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            torch.library.define(f"torchvision::{name}", kind)
 
 
 def measured(key: Key, asked: Sequence[Asked], timer: Timer) -> list[tuple[Times, float]]:

@@ -4,10 +4,10 @@ Designs without a target, then for multiples of that design's measured throughpu
 - `feedback`: the measured loop, as `deepmad zoo` runs it;
 - `open`: one solve with the table's prediction, delivered unmeasured;
 - `macs`: one solve with MACs as the proxy, at the seconds a MAC of the design without a target.
-Networks are timed in new processes, in turns with the design without a target, whose throughput the targets are multiples
-of: a latency is what the network takes where that design takes what it took at the start. At the end all networks are
-timed afresh so, in nine interleaved passes: the fresh measurement of a network is the median of its passes, and what they
-differ by is the noise floor. What the clock showed in them, without the turns, stands beside. A run that was cut off goes
+Networks are timed in new processes, in turns with the design without a target, whose throughput the targets are
+multiples of: a latency is what the network takes where that design takes what it took at the start. At the end all are
+timed afresh so, in five interleaved passes: the fresh measurement of a network is the median of its passes; what they
+differ by is the noise floor. What the clock showed in them, without the turns, stands beside. A run cut off goes
 on where it was, for the same code and options. Run: python -m benchmarks.throughput_targets
 """
 
@@ -41,7 +41,7 @@ from deepmad.zoo.measuring import Companion, timed_apart
 
 FACTORS = "1.1,1.25,1.5,1.75,2,2.5,3,4"
 MODES = ("feedback", "open", "macs")
-PASSES = 9
+PASSES = 5
 TIGHT = 0.95
 FREE = "free"
 Pass = tuple[float, float]

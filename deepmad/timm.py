@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 from pydantic import TypeAdapter
-from timm.models import DefaultCfg, generate_default_cfgs, register_model
 from torch import nn
 
 from deepmad.search_spaces.architectures import Architecture
@@ -28,6 +26,11 @@ from deepmad.search_spaces.files import check_format, read_json, validated
 from deepmad.search_spaces.standalone import timm_name
 from deepmad.search_spaces.timm_modules import timm_cfg, timm_network
 from deepmad.search_spaces.torch_builder import network_spec
+from deepmad.search_spaces.torchvision_operators import import_torchvision
+
+import_torchvision()  # which timm imports
+import timm  # noqa: E402
+from timm.models import DefaultCfg, generate_default_cfgs, register_model  # noqa: E402
 
 __all__ = ["ZOO_VARIABLE", "register", "register_zoo"]  # timm adds the names of the networks
 

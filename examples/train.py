@@ -16,12 +16,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import timm.data
 import torch
 import typer
 from sklearn.datasets import load_digits
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -29,7 +26,13 @@ from deepmad import Architecture, build
 from deepmad.search_spaces.files import write_text
 from deepmad.search_spaces.torch_builder import network_spec
 from deepmad.search_spaces.torch_modules import feature_info
+from deepmad.search_spaces.torchvision_operators import import_torchvision
 from deepmad.search_spaces.weights import write_safetensors
+
+import_torchvision()  # which timm imports
+import timm.data  # noqa: E402
+from timm.optim import create_optimizer_v2  # noqa: E402
+from timm.scheduler import create_scheduler_v2  # noqa: E402
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

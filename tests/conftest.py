@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.prediction import define_torchvision_operators
+from deepmad.search_spaces.torchvision_operators import import_torchvision
 from tests.zoo_parts import build_small
 
 
 @pytest.fixture(scope="session")
 def torchvision_operators() -> None:
     """Let torchvision's CUDA build, the only one on the registry, be imported beside a CPU build of PyTorch."""
-    define_torchvision_operators()
+    import_torchvision()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from deepmad import __version__
 from deepmad.cli.options import Json
 from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, err, out
 from deepmad.cli.render import plain_table
+from deepmad.search_spaces.torchvision_operators import import_torchvision
 
 if TYPE_CHECKING:
     from deepmad.profilers.backends import Backend
@@ -115,6 +116,8 @@ def _library(name: str, module: str, extra: str | None) -> dict[str, Any]:
 def _why_broken(module: str) -> str | None:
     """Import a module; return None where that works, else the first words of why it does not."""
     try:
+        if module in ("timm", "torchvision"):
+            import_torchvision()
         importlib.import_module(module)
     except Exception as error:  # noqa: BLE001 - a broken library may raise anything
         reason = str(error).strip().splitlines() or [type(error).__name__]

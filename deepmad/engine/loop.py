@@ -69,7 +69,7 @@ def design_measured(
     The loop ends with that proof, with 95.5 to 98.5 % of the limit used, when another limit binds, when the corrected
     limit leads to the same network again, or after `rounds`; the best network that met the limit is returned, else the
     fastest measured one, marked as a violation. All rounds are in the solution. `first` is the first round's design,
-    where that has been made before, or a solution of this loop, which then goes on from it. Without `confirm` the caller
+    where that has been made before, or a solution of this loop, which then goes on from it. Without `confirm` its user
     times what is delivered again, since a time that ends the loop may be a lucky one. Raises `InputError` where
     there is no latency limit, and `Interrupted` with what would be delivered by then on an interrupt (an unmeasured
     network in the first round).

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deepmad.search_spaces.architectures import Architecture, split_rank
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.named import importable, imported
+from deepmad.search_spaces.torchvision_operators import import_torchvision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,6 +56,7 @@ def load_source(name: str, *, resolution: int | None = None) -> Source:
 def _library(name: str) -> Any:
     """Import an optional library; raises `InputError` with the way to get a working one."""
     try:
+        import_torchvision()
         return importlib.import_module(name)
     except ImportError as error:
         raise InputError(f"{name}: not installed ({error}): pip install 'deepmad[timm]'") from error
