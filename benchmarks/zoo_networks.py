@@ -38,7 +38,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.conditions import write_results
-from benchmarks.prediction import define_torchvision_operators
 from deepmad.profilers.onnx_layers import read_onnx_layers
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.files import check_format, read_json
@@ -72,7 +71,6 @@ def main(
     ] = None,
 ) -> None:
     """Check all networks of a zoo, and write one line each."""
-    define_torchvision_operators()
     document = read_json(folder / "zoo.json")
     rows = checked(folder, only_torch)
     for row in rows:

@@ -19,8 +19,6 @@ from deepmad.zoo.making import make_zoo
 from tests.catalogue import one_block
 from tests.zoo_parts import spec_of, written
 
-pytestmark = pytest.mark.usefixtures("torchvision_operators")
-
 
 @pytest.fixture(scope="module")
 def zoo(small_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -73,7 +71,6 @@ def test_a_record_that_was_altered_is_found(
     second["params"] -= 1
     (copy / "zoo.json").write_text(json.dumps(document), encoding="utf-8")
     monkeypatch.setattr("benchmarks.zoo_networks.write_results", partial(written_to, tmp_path))
-    monkeypatch.setattr("benchmarks.zoo_networks.define_torchvision_operators", lambda: None)  # they are defined
     with pytest.raises(typer.Exit) as ended:
         main(copy)
     assert ended.value.exit_code == 1
