@@ -10,7 +10,7 @@ Then, all by replay: some zoos are killed once each, at a moment that is uniform
 and go on to their end. And one zoo is killed again and again until it is finished. A kill is a SIGKILL of the process
 and its group; all processes that it started have to be gone soon after. At the end every file is compared with that of
 the undisturbed zoo, byte for byte but for dates and seconds of solving in zoo.json and the solution files. One line a
-kill goes into results/killed_zoos.csv.
+kill goes into results/killed_zoos.csv. Leave the checkout as it is meanwhile: zoo.json tells its commit.
 
     python -m benchmarks.killed_zoos
 """

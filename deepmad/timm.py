@@ -24,13 +24,14 @@ from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_format, read_json, validated
 from deepmad.search_spaces.standalone import timm_name
-from deepmad.search_spaces.timm_modules import timm_cfg, timm_network
 from deepmad.search_spaces.torch_builder import network_spec
 from deepmad.search_spaces.torchvision_operators import import_torchvision
 
 import_torchvision()  # which timm imports
 import timm  # noqa: E402
 from timm.models import DefaultCfg, generate_default_cfgs, register_model  # noqa: E402
+
+from deepmad.search_spaces.timm_modules import timm_cfg, timm_network  # noqa: E402
 
 __all__ = ["ZOO_VARIABLE", "register", "register_zoo"]  # timm adds the names of the networks
 
