@@ -49,6 +49,26 @@ def test_a_cluster_is_joined_from_outside(cluster: Any, client_port: int) -> Non
     assert cluster.head_node is not None  # the cluster goes on
 
 
+def test_a_server_that_did_not_start_is_asked_for_again(
+    cluster: Any, client_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    join, calls = ray.init, list[str]()
+
+    def unlucky(address: str, **settings: Any) -> Any:
+        calls.append(address)
+        if len(calls) == 1:
+            raise ConnectionAbortedError("Initialization failure from server: Starting Ray client server failed.")
+        return join(address, **settings)
+
+    monkeypatch.setattr(ray, "init", unlucky)
+    with open_tasks(f"ray://127.0.0.1:{client_port}") as tasks:
+        assert tasks.run_in_order(abs, [-1]) == [Done(1, pytest.approx(0, abs=60))]
+    assert len(calls) == 2
+    assert cluster.head_node is not None
+
+
 def test_a_lost_machine_loses_no_result(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def wait_for_begun(count: int) -> None:
         ends = time.monotonic() + PATIENCE_SECONDS

@@ -209,6 +209,17 @@ def test_charts_hold_every_network_and_are_valid_for_plotly(entries: int) -> Non
         assert sum(len(trace["x"]) for trace in document["data"] if "markers" in trace["mode"]) == number
 
 
+def test_a_reference_far_below_does_not_flatten_the_front(six: Document) -> None:
+    """A published structure under the other objective has one of minus millions."""
+    scored = next(other for other in six["references"] if other["objective"] is not None)
+    zoo = six | {"references": [scored | {"objective": -2.2e7}]}
+    chart = front_chart(zoo)
+    assert chart is not None
+    marks = [trace for trace in chart.document["data"] if "markers" in trace["mode"]]
+    assert min(value for trace in marks for value in trace["y"]) >= 0
+    assert any(trace.get("yaxis") == "y2" for trace in marks)
+
+
 def _with_colours(document: dict[str, Any]) -> dict[str, Any]:
     """Put a colour in place of every variable, as the page does."""
     named = {key: value for key, value in document.items() if isinstance(value, str) and value.startswith("--")}

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-WIDTHS = (1280, 400)
-SCHEMES = ("light", "dark")
 ENTRIES = (1, 6, 50)
+WAYS = [
+    *((6, width, scheme) for width in (1280, 400) for scheme in ("light", "dark")),
+    *((entries, *way) for entries in (1, 50) for way in ((1280, "light"), (400, "dark"))),
+]
 
 
 @dataclass
@@ -83,9 +85,7 @@ def colour(page: "Page", variable: str) -> tuple[int, ...]:
     return tuple(int(text.strip()[place : place + 2], 16) for place in (1, 3, 5))
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("entries", ENTRIES)
+@pytest.mark.parametrize(("entries", "width", "scheme"), WAYS)
 def test_the_report_is_shown_whole(
     browser: "Browser", reports: dict[int, tuple[Document, Path]], entries: int, width: int, scheme: str
 ) -> None:

@@ -19,6 +19,9 @@ OBJECT_STORE_BYTES = 100 * 2**20
 ANSWER_SECONDS = 5.0
 """Time for a cluster's port to answer; Ray itself would try for more than a minute."""
 
+JOINS = 3
+"""Attempts at joining: of some sixty, Ray's head failed to start its server for the client in three."""
+
 
 class _Caller:
     """What an actor does."""
@@ -115,11 +118,17 @@ def _enter(on: str, workers: int | None) -> Callable[[], None]:
     address = _address(on)
     if address is None:
         return _start(workers)
-    try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
-        ray.shutdown()  # else this program would stay half a client, which can join nothing
-        raise InputError(f"{address}: cannot join the Ray there ({first_line(error)}); see docs/machines.md") from error
+    for left in reversed(range(JOINS)):
+        try:
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
+            ray.shutdown()  # else this program would stay half a client, which can join nothing
+            if left and isinstance(error, ConnectionError):
+                continue
+            raise InputError(
+                f"{address}: cannot join the Ray there ({first_line(error)}); see docs/machines.md"
+            ) from error
+        break
     return ray.shutdown
 
 

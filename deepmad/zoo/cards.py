@@ -90,6 +90,12 @@ def _conditions(entry: Entry, record: dict[str, Any]) -> Iterator[str]:
             f"Measured on {measured['device']}: {measured['backend']} {measured['version']}, {measured['precision']}, "
             f"batch {measured['batch']}, {measured['threads']} thread(s), {measured['date']}."
         )
+        if (pace := measured["pace"]) is not None:
+            clock = human(measured["latency_seconds"] * pace, "seconds")
+            yield (
+                f"It took turns with the design without a target, and its latency is the one at which that takes its "
+                f"usual time; the clock showed {clock}."
+            )
 
 
 def _figures(record: dict[str, Any], spec: Spec) -> Iterator[Sequence[str]]:
@@ -126,7 +132,8 @@ def command(entry: Entry, spec: Spec) -> str:
     """Return the command that designs a network for the target alone, under the same limits and settings."""
     need, settings, limits = entry.family.need, spec.solver, spec.limits
     words = ["deepmad", "design", need.member.argument, "--latency", f"{entry.seconds!r}s"]
-    words += ["--table", str(need.path), *entry.family.key.options().split()]
+    words += ["--table", need.device.table] if need.device.table is not None else []
+    words += entry.family.key.options().split()
     asked = {"macs": limits.macs, "params": limits.params, "rho": limits.rho}
     for name, limit in asked.items():
         if limit != "space":

@@ -24,6 +24,8 @@ LABELLED = 8
 """Up to so many networks have their target written beside their mark; a pointer on a mark always tells everything."""
 LOGARITHMIC = 5.0
 """Latencies that differ by more than this factor stand on a logarithmic axis."""
+FAR_BELOW = 1.0
+"""A reference that is below all networks by more than this share of their best, or of their span, is far below."""
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, "Liberation Sans", sans-serif'
 
 
@@ -45,18 +47,21 @@ def delivered_seconds(entry: Record) -> float | None:
 def front_chart(zoo: Record) -> Chart | None:
     """Return the chart of objective against latency: entries, their front on every device, and what they are held to.
 
-    References without an objective stand on the axis of latency. None without an entry to show.
+    References without an objective, and those so far below all entries that these could not be told apart, stand on
+    the axis of latency. None without an entry to show.
     """
     entries = [entry for entry in zoo["entries"] if entry["stages"] and delivered_seconds(entry) is not None]
     if not entries:
         return None
     others = [other for other in [*references(zoo)] if other["latency_seconds"] is not None]
+    objectives = [entry["objective"] for entry in entries]
+    least = min(objectives) - FAR_BELOW * max(max(objectives) - min(objectives), abs(max(objectives)))
     traces: list[Document] = []
     for index, device in enumerate(zoo["devices"]):
         here = [entry for entry in entries if entry["device"] == device["name"]]
         beside = [other for other in others if other["device"] == device["name"]]
         traces += _front_traces(index, device, here, len(entries) <= LABELLED)
-        traces += _reference_traces(index, beside)
+        traces += _reference_traces(index, beside, least)
     layout = _layout("latency of one batch, ms", f"objective ({html.escape(zoo['objective'])})")
     shown = [delivered_seconds(entry) for entry in entries] + [other["latency_seconds"] for other in others]
     layout["xaxis"]["type"] = _axis_type(shown)
@@ -117,10 +122,10 @@ def _front_traces(index: int, device: Record, entries: Sequence[Record], labelle
     return [line, marks]
 
 
-def _reference_traces(index: int, others: Sequence[Record]) -> list[Document]:
-    """Return a device's references: stars where the objective is known, else ticks on the axis of latency."""
-    scored = [other for other in others if other["objective"] is not None]
-    unscored = [other for other in others if other["objective"] is None]
+def _reference_traces(index: int, others: Sequence[Record], least: float) -> list[Document]:
+    """Return a device's references: stars where the objective is at least `least`, else ticks on the latency axis."""
+    scored = [other for other in others if other["objective"] is not None and other["objective"] >= least]
+    unscored = [other for other in others if other["objective"] is None or other["objective"] < least]
     traces: list[Document] = []
     if scored:
         points = [(1e3 * other["latency_seconds"], other["objective"]) for other in scored]

@@ -73,7 +73,7 @@ def device_record(families: list[Family]) -> Record:
     return {
         "name": families[0].device.name,
         **{key: getattr(first, key) for key in ("device", "backend", "version", "precision", "batch", "threads")},
-        "table": ", ".join(dict.fromkeys(str(family.need.path) for family in families)),
+        "table": ", ".join(dict.fromkeys(family.need.device.table or family.need.path.name for family in families)),
         "table_space": ", ".join(dict.fromkeys(family.table.space for family in families)),
         "interval": list(first.prediction.interval) if first.prediction.interval else None,
         "measured": families[0].measured,
