@@ -7,9 +7,8 @@ from typing import Any
 from deepmad.engine.blackbox.limits import BlackBox, black_boxes
 from deepmad.engine.entropy import rho, scales
 from deepmad.engine.latency import LatencyModel, slowest_seconds
-from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.layers import peak_activation_elements, total_macs, total_params
+from deepmad.search_spaces.layers import Count, Part, peak_activation_elements, total_macs, total_params
 from deepmad.search_spaces.spaces import Space
 
 BYTES_PER_ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
@@ -20,7 +19,7 @@ FIELDS = {
     "latency_seconds": ("latency", "throughput"),
     "memory_bytes": ("memory",),
 }
-"""The fields of a budget behind each limit, by the names that `usages` gives them."""
+"""The fields of a budget behind each limit, by the names that `limits_used` gives them."""
 
 
 @dataclass(frozen=True)
@@ -79,37 +78,31 @@ class Usage:
         return self.used <= self.limit
 
 
-def usages(
-    network: Architecture,
+def limits_used(
+    parts: tuple[Part, ...],
     budget: Budget,
     *,
     batch: int = 1,
     precision: str = "fp32",
     tables: Sequence[LatencyModel] = (),
-) -> dict[str, Usage]:
-    """Return what `network` uses of every limit of `budget` but the extra ones, recomputed from its layer records.
+) -> Iterator[tuple[str, float, Count]]:
+    """Yield each limit of `budget` but the extra ones: its name, its value, and what the network of `parts` uses of it.
 
-    The keys are those of the solution file: macs, params, rho, latency_seconds (on the slowest of the tables'
-    devices), memory_bytes. Raises `InputError` where a latency limit comes without a table.
+    The names are those of the solution file: macs, params, rho, latency_seconds (on the slowest of the tables'
+    devices), memory_bytes. Where the records hold arrays, one entry a network, the uses are arrays too. Raises
+    `InputError` where a latency limit comes without a table.
     """
-    return dict(_usages(network, budget, batch, precision, tables))
-
-
-def _usages(
-    network: Architecture, budget: Budget, batch: int, precision: str, tables: Sequence[LatencyModel]
-) -> Iterator[tuple[str, Usage]]:
-    parts = network.parts()
     if budget.macs is not None:
-        yield "macs", Usage(budget.macs, int(total_macs(parts)))
+        yield "macs", budget.macs, total_macs(parts)
     if budget.params is not None:
-        yield "params", Usage(budget.params, int(total_params(parts)))
+        yield "params", budget.params, total_params(parts)
     if budget.rho is not None:
-        yield "rho", Usage(budget.rho, float(rho(scales(parts))))
+        yield "rho", budget.rho, rho(scales(parts))
     latency = budget.latency_seconds(batch)
     if latency is not None:
         if not tables:
             raise InputError("latency: a limit on latency or throughput needs a latency table")
-        yield "latency_seconds", Usage(latency, slowest_seconds(parts, tables))
+        yield "latency_seconds", latency, slowest_seconds(parts, tables)
     if budget.memory is not None:
         element = batch * BYTES_PER_ELEMENT[precision]
-        yield "memory_bytes", Usage(budget.memory, int(peak_activation_elements(parts)) * element)
+        yield "memory_bytes", budget.memory, peak_activation_elements(parts) * element

@@ -1,7 +1,10 @@
 """What the engine asks of a latency table: whole nanoseconds for every layer that a space can hold."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Protocol
+
+import numpy as np
 
 from deepmad.search_spaces.layers import Count, Layer, Part
 
@@ -35,6 +38,6 @@ def latency_nanoseconds(parts: Sequence[Part], table: LatencyModel) -> Count:
     return total
 
 
-def slowest_seconds(parts: Sequence[Part], tables: Sequence[LatencyModel]) -> float:
+def slowest_seconds(parts: Sequence[Part], tables: Sequence[LatencyModel]) -> Count:
     """Return the predicted seconds of a network for one batch on the slowest of the tables' devices."""
-    return max(int(latency_nanoseconds(parts, table)) for table in tables) / 1e9
+    return reduce(np.maximum, [latency_nanoseconds(parts, table) for table in tables]) / 1e9

@@ -1,20 +1,25 @@
 """The problem: which space, which limits, which objective."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from deepmad.engine.blackbox.limits import BlackBox
-from deepmad.engine.budgets import BYTES_PER_ELEMENT, Budget, Usage, usages
+from deepmad.engine.budgets import BYTES_PER_ELEMENT, Budget, Usage, limits_used
 from deepmad.engine.entropy import entropy, scales
 from deepmad.engine.latency import LatencyModel, slowest_seconds
 from deepmad.engine.objectives import ObjectiveName, objective_value
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.layers import Count, Part
 from deepmad.search_spaces.spaces import Space
 
 SMALL_SPACE = 1e9
 """Networks up to which CP-SAT may search a space to its end; above, it proves nothing worth having in minutes."""
+MOST_NANOSECONDS = 2**53
+"""No network's latency comes near this; from here on the doubles of the solvers do not hold every nanosecond."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,12 @@ class Problem:
 
     @property
     def limit_nanoseconds(self) -> int | None:
-        """The latency limit for one batch as whole nanoseconds: the largest that `usages` accepts."""
+        """The latency limit for one batch as whole nanoseconds: the largest that `usages` accepts.
+
+        None where there is no limit, or one above every total, as one of 2^53 nanoseconds (104 days) or more is.
+        """
         limit = self.budget.latency_seconds(self.batch)
-        if limit is None:
+        if limit is None or limit * 1e9 >= MOST_NANOSECONDS:
             return None
         nanoseconds = math.floor(limit * 1e9) + 1
         while nanoseconds / 1e9 > limit:
@@ -98,7 +106,7 @@ class Problem:
         """Return the predicted seconds for one batch, on the slowest device. Raises `InputError` without a table."""
         if not self.tables:
             raise InputError("latency: a prediction needs a latency table")
-        return slowest_seconds(network.parts(), self.tables)
+        return float(slowest_seconds(network.parts(), self.tables))
 
     @property
     def black_boxes(self) -> tuple[BlackBox, ...]:
@@ -116,20 +124,27 @@ class Problem:
         }
         return {name: limit for name, limit in named.items() if limit is not None}
 
+    def used(self, parts: tuple[Part, ...]) -> Iterator[tuple[str, float, Count]]:
+        """Yield name, value and use of every limit as `limits_used` does, black boxes left out."""
+        return limits_used(parts, self.budget, batch=self.batch, precision=self.precision, tables=self.tables)
+
     def usages(self, network: Architecture, called: Mapping[str, float] | None = None) -> dict[str, Usage]:
         """Return what `network` uses of every limit, recomputed from its layer records.
 
         What black boxes returned for it is not called for here but comes with `called`, by their names; those that
         are not in it are left out.
         """
-        counted = usages(network, self.budget, batch=self.batch, precision=self.precision, tables=self.tables)
+        counted = {name: Usage(limit, np.asarray(used).item()) for name, limit, used in self.used(network.parts())}
         known = called or {}
         return counted | {box.name: Usage(box.limit, known[box.name]) for box in self.black_boxes if box.name in known}
 
     def value(self, network: Architecture) -> float:
         """Return the objective of `network`, recomputed from its layer records."""
         found = scales(network.parts())
-        total = entropy(found, self.space.weights_for(len(found)))
+        return self.value_at(network, entropy(found, self.space.weights_for(len(found))))
+
+    def value_at(self, network: Architecture, total: float) -> float:
+        """Return the objective of `network`, whose entropy (sum alpha_i H_i) is `total`."""
         depths = [stage.depth for stage in network.stages]
         return float(objective_value(self.objective, total, depths, network.stages[0].block, self.space.beta))
 
@@ -138,7 +153,10 @@ class Problem:
 
         Black boxes are judged by `called`, as in `usages`; one that is not in it is not known to be kept.
         """
-        found = self.usages(network, called)
+        return self.broken_at(network, self.usages(network, called))
+
+    def broken_at(self, network: Architecture, found: Mapping[str, Usage]) -> list[str]:
+        """Return what `broken` does, for a network whose `usages` are `found`."""
         limits = [f"{name} is {use.used:.10g}, above {use.limit:.10g}" for name, use in found.items() if not use.kept]
         unknown = [f"{box.name} is not known" for box in self.black_boxes if box.name not in found]
         return self.space.violations(network) + limits + unknown

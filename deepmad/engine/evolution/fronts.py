@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from deepmad.engine.evolution.nondominated import fronts, hypervolume
-from deepmad.engine.evolution.running import Run, counted
+from deepmad.engine.evolution.running import Run
 from deepmad.engine.evolution.settings import Evolution
 from deepmad.engine.limits import KINDS, require_counted
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Report
+from deepmad.engine.recounts import recounted
 from deepmad.engine.solutions import SolverInfo
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -124,18 +125,18 @@ def pareto_front(
 
 def _front(run: Run, against: Cost) -> Front:
     """Return the front of all islands' networks, every figure recounted from the networks' layer records."""
-    problem, told = run.race.problem, counted(run.race.problem, against)
     judged = run.machine.judge(run.state.verdicts, None).judged(
         np.concatenate([island.population for island in run.state.islands])
     )
     judged = judged.rows(judged.feasible)
     first = next(fronts(judged.values, judged.used), np.empty(0, dtype=np.intp))
-    points = []
-    for genome in judged.genomes[first]:
-        network = run.machine.coding.architecture(genome)
-        if not problem.broken(network):
-            points.append(Point(network, problem.value(network), float(told.usages(network)[against].used)))
-    return Front(against, tuple(_named(problem, against, points)), run.solver.info, run.race.seconds)
+    networks = run.machine.coding.architectures(judged.genomes[first])
+    points = [
+        Point(network, found.value, float(found.usages[against].used))
+        for network, found in zip(networks, recounted(run.counted, networks), strict=True)
+        if not found.broken
+    ]
+    return Front(against, tuple(_named(run.race.problem, against, points)), run.solver.info, run.race.seconds)
 
 
 def _named(problem: Problem, against: Cost, points: list[Point]) -> list[Point]:

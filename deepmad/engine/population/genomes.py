@@ -85,15 +85,27 @@ class Coding:
 
     def architecture(self, genome: Genomes) -> Architecture:
         """Return the network of one genome, shape (genes,)."""
-        space = self.space
-        stages = []
-        for index, choice in enumerate(space.stages):
-            values = self.columns(genome[:, None], index)
-            out, width, kernel, depth = (int(getattr(values, n)[0]) for n in ("out", "width", "kernel", "depth"))
-            block = choice.block[genome[self.gene(index, "block")]]
-            stages.append(Stage(block, out, width, kernel, depth, choice.stride))
-        stem = Stem(space.stem.out[genome[0]], space.stem.kernel, space.stem.stride)
-        return Architecture(space.resolution, stem, tuple(stages), space.tail, space.classes, space.in_channels)
+        return self.architectures(genome[None])[0]
+
+    def architectures(self, genomes: Genomes) -> list[Architecture]:
+        """Return the networks of genomes, shape (networks, genes)."""
+        space, columns = self.space, np.ascontiguousarray(genomes.T)
+        stems = [Stem(space.stem.out[gene], space.stem.kernel, space.stem.stride) for gene in columns[0].tolist()]
+        stages = [self._stages(columns, index) for index in range(len(space.stages))]
+        return [
+            Architecture(space.resolution, stem, tuple(each), space.tail, space.classes, space.in_channels)
+            for stem, *each in zip(stems, *stages, strict=True)
+        ]
+
+    def _stages(self, columns: Genomes, index: int) -> list[Stage]:
+        """Return stage `index` of every network; `columns` are genomes transposed, (genes, networks)."""
+        choice, values = self.space.stages[index], self.columns(columns, index)
+        kinds = [choice.block[gene] for gene in columns[self.gene(index, "block")].tolist()]
+        numbers = [getattr(values, name).tolist() for name in ("out", "width", "kernel", "depth")]
+        return [
+            Stage(kind, out, width, kernel, depth, choice.stride)
+            for kind, out, width, kernel, depth in zip(kinds, *numbers, strict=True)
+        ]
 
     def nearest(self, network: Architecture) -> Genomes:
         """Return the genome, shape (genes,), that takes for each value of `network` the nearest choice.
