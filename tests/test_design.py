@@ -137,6 +137,22 @@ def test_a_latency_limit_needs_a_table() -> None:
         Problem(space, Budget(latency=0.001))
 
 
+@pytest.mark.parametrize("seconds", [1e-6, 0.0003, 1 / 3, 1e6])
+def test_a_latency_limit_is_kept_to_the_nanosecond(seconds: float) -> None:
+    nanoseconds = small(latency=seconds).limit_nanoseconds
+    assert nanoseconds is not None
+    assert nanoseconds / 1e9 <= seconds < (nanoseconds + 1) / 1e9
+
+
+@pytest.mark.parametrize("seconds", [1e7, 3e30, 1e300])
+def test_a_latency_limit_above_every_latency_is_no_limit(seconds: float) -> None:
+    assert small(latency=seconds).limit_nanoseconds is None
+    loose, free = design(small(latency=seconds), FIXED), design(small(), FIXED)
+    assert loose.status is Status.OPTIMAL
+    assert loose.objective == free.objective
+    assert loose.limits["latency_seconds"].limit == seconds
+
+
 @pytest.mark.parametrize("limit", ["macs", "params", "rho", "latency", "throughput", "memory"])
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
 def test_absurd_limits_are_refused(limit: str, value: float) -> None:
