@@ -112,6 +112,7 @@ def main(
             rows += told(key, found, asked, [before, measured(key, asked, timer), measured(key, asked, timer)])
         library = find_backend(name, precision)
         stem = f"prediction-{library.device().replace(' ', '-')}-{name.replace(':', '-')}"
+        stem += f"-t{threads}" if threads > 1 else ""
         report(rows)
         print(f"written: {write_results(stem, rows)}")
         print(f"written: {plot_predictions(stem, rows)}", flush=True)
