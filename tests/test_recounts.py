@@ -16,7 +16,7 @@ from deepmad.engine.recounts import Recount, recounted
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.layers import Count, Layer
 from deepmad.search_spaces.spaces import Space, load_space, parse_space, presets
-from tests.catalogue import EXAMPLES, StairTable, mixed, one_block
+from tests.catalogue import EXAMPLES, StairTable, one_block
 
 FIVE_KINDS = """
 format: deepmad/space@1
@@ -82,13 +82,12 @@ def test_the_slowest_of_several_devices_counts() -> None:
 def test_networks_of_other_spaces_are_counted_in_their_order() -> None:
     space = load_space(EXAMPLES / "small.yaml")
     here = networks_of(space, 6)
-    strided = [
-        replace(network, stages=(replace(network.stages[0], stride=1), *network.stages[1:])) for network in here[:2]
-    ]
-    others = [mixed(), one_block("basic"), replace(here[0], resolution=64), replace(here[0], classes=0)]
+    first, second = here[0].stages
+    strided = replace(here[0], stages=(replace(first, stride=1), replace(second, stride=2)))
+    others = [one_block("mbconv"), one_block("basic"), replace(here[0], resolution=64), replace(here[0], classes=0)]
     others += [replace(here[0], stem=replace(here[0].stem, kernel=5)), replace(here[0], in_channels=1)]
-    problem = limited(replace(space, alpha=None))
-    assert_as_alone(problem, [here[0], *strided, here[1], *others, *here[2:]])
+    problem = limited(space)
+    assert_as_alone(problem, [here[0], strided, here[1], *others, *here[2:]])
     assert recounted(problem, []) == []
 
 

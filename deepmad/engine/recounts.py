@@ -1,7 +1,7 @@
 """Recounting many networks at once: each gets the very figures that `Problem` tells of it alone.
 
-They come from the networks' layer records, whose numbers may be arrays, one entry a network, so that a thousand networks
-are counted in the time of a few. Nothing here is shared with a solver: no genomes, and no tables of costs.
+They come from the layer records of the networks, whose numbers may be arrays, one entry a network, so that a thousand
+networks are counted in the time of a few. Nothing here is shared with a solver: no genomes, and no tables of costs.
 """
 
 from collections import defaultdict
@@ -53,7 +53,9 @@ def _recounted_alike(problem: Problem, networks: Sequence[Architecture]) -> Iter
     parts = _common_parts(networks)
     found = scales(parts)
     totals = np.broadcast_to(entropy(found, problem.space.weights_for(len(found))), len(networks))
-    columns = {name: (limit, np.broadcast_to(used, len(networks)).tolist()) for name, limit, used in problem.used(parts)}
+    columns = {
+        name: (limit, np.broadcast_to(used, len(networks)).tolist()) for name, limit, used in problem.used(parts)
+    }
     for row, network in enumerate(networks):
         usages = {name: Usage(limit, used[row]) for name, (limit, used) in columns.items()}
         # the penalty is counted network by network: the sums of whole arrays round otherwise in the last digit
