@@ -81,8 +81,9 @@ def _column(values: list[int]) -> Any:
 
 def _broadcast(body: Body, count: int) -> Body:
     """Return the body with arrays (count,) for all numbers of its records: a record's numbers have one shape."""
+    names = ("inputs", "outputs", "kernel")
     layers = []
     for layer in body.layers:
-        numbers = (np.broadcast_to(number, count) for number in (layer.inputs, layer.outputs, layer.kernel))
-        layers.append(replace(layer, **dict(zip(("inputs", "outputs", "kernel"), numbers, strict=True))))
+        numbers: dict[str, Any] = {name: np.broadcast_to(getattr(layer, name), count) for name in names}
+        layers.append(replace(layer, **numbers))
     return replace(body, layers=tuple(layers))
