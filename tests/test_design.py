@@ -144,7 +144,7 @@ def test_a_latency_limit_is_kept_to_the_nanosecond(seconds: float) -> None:
     assert nanoseconds / 1e9 <= seconds < (nanoseconds + 1) / 1e9
 
 
-@pytest.mark.parametrize("seconds", [1e7, 3e30, 1e300])
+@pytest.mark.parametrize("seconds", [1e7, 1e30, 1e300])
 def test_a_latency_limit_above_every_latency_is_no_limit(seconds: float) -> None:
     assert small(latency=seconds).limit_nanoseconds is None
     loose, free = design(small(latency=seconds), FIXED), design(small(), FIXED)
