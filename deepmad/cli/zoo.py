@@ -82,6 +82,8 @@ def _watching() -> "Iterator[Tell]":
     board = Board()
     with Live(console=console, transient=True, get_renderable=board.shown, refresh_per_second=4):
         yield board.tell
+    for line in board.lasting:
+        say(line)
 
 
 class Board:
@@ -90,12 +92,15 @@ class Board:
     def __init__(self) -> None:
         self.rows: dict[str, list[str]] = {}
         self.line = ""
+        self.lasting: list[str] = []
 
     def tell(self, news: "News") -> None:
         """Take what happened into the table."""
         from deepmad.zoo.making import WAITING
 
         self.line = news.line or self.line
+        if news.lasting:
+            self.lasting.append(news.line)
         for entry in news.entries:
             self.rows[entry.name] = [entry.name, human(entry.seconds, "seconds"), WAITING, "-", "-", "-", "-"]
         if news.entry is not None:
