@@ -133,8 +133,13 @@ def check_references(document: dict[str, Any], table: Path) -> None:
 def test_looser_targets_are_worth_no_less(table: Path, tmp_path: Path) -> None:
     """By what neighbours tell each other; and all of it shown as on a terminal."""
     spec = written(tmp_path, spec_of(table, targets={"relative": {"from": 1.05, "to": 2, "count": 5}}))
-    board = Board()
-    entries = make_zoo(spec, tmp_path / "zoo", tell=board.tell)["entries"]
+    board, low = Board(), Board(2)
+
+    def tell(news: News) -> None:
+        board.tell(news)
+        low.tell(news)
+
+    entries = make_zoo(spec, tmp_path / "zoo", tell=tell)["entries"]
     objectives, bounds = ([entry[key] for entry in entries] for key in ("objective", "bound"))
     assert objectives == sorted(objectives, reverse=True)
     assert bounds == sorted(bounds, reverse=True)
@@ -144,6 +149,7 @@ def test_looser_targets_are_worth_no_less(table: Path, tmp_path: Path) -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(entry["name"] in shown and f"{entry['objective']:,.1f}" in shown for entry in entries)
     assert shown.count(" met ") == len(entries)
+    assert low.shown().row_count == 2
 
 
 def measured_spec(table: Path) -> dict[str, Any]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from deepmad.zoo.making import News, Tell
     from deepmad.zoo.plan import Plan
 
+AROUND_ROWS = 6
+"""Lines of a terminal that the live table's head and the last news take."""
 COLUMNS = ("network", "target", "status", "objective", "gap", "predicted", "measured")
 
 
@@ -79,7 +81,7 @@ def _watching() -> "Iterator[Tell]":
     if not console.is_terminal:
         yield lambda news: say(news.line) if news.line else None
         return
-    board = Board()
+    board = Board(max(1, console.size.height - AROUND_ROWS))
     with Live(console=console, transient=True, get_renderable=board.shown, refresh_per_second=4):
         yield board.tell
     for line in board.lasting:
@@ -87,9 +89,10 @@ def _watching() -> "Iterator[Tell]":
 
 
 class Board:
-    """The table of all entries as they stand."""
+    """The table of the entries as they stand, `height` of them at most; None is all."""
 
-    def __init__(self) -> None:
+    def __init__(self, height: int | None = None) -> None:
+        self.height = height
         self.rows: dict[str, list[str]] = {}
         self.line = ""
         self.lasting: list[str] = []
@@ -112,8 +115,12 @@ class Board:
                 self.rows[news.entry.name] = _cells(news.record)
 
     def shown(self) -> "Table":
-        """Return the table, the last line below it."""
-        table = plain_table(COLUMNS, list(self.rows.values()))
+        """Return the table, the last line below it: where not all rows fit, those at work before the others."""
+        from deepmad.zoo.making import SOLVING, TIMING
+
+        rows = list(self.rows.values())
+        ranked = sorted(range(len(rows)), key=lambda index: rows[index][2] not in (SOLVING, TIMING))
+        table = plain_table(COLUMNS, [rows[index] for index in sorted(ranked[: self.height])])
         table.caption, table.caption_justify = Text(self.line), "left"
         return table
 
