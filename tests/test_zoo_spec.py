@@ -70,7 +70,7 @@ def test_the_examples_are_read_and_fit_the_schema(name: str) -> None:
         ({"targets": {"absolute": [1]}}, ["targets", "relative"]),
         ({"targets": {"relative": {"from": 2, "to": 1, "count": 3}}}, ["targets", "from <= to"]),
         ({"targets": {"relative": {"from": 1, "to": 2}}}, ["targets", "count"]),
-        ({"targets": {"latency": {"from": "1ms", "to": "2", "count": 2}}}, ["targets", "latency: to", "ms"]),
+        ({"targets": {"latency": {"from": "1ms", "to": "2m", "count": 2}}}, ["targets", "latency: to", "ms"]),
         ({"references": ["package.module:callable"]}, ["references", "timm:NAME"]),
         ({"targets": {"relative": [1, -2]}}, ["targets[1].relative"]),
         ({"limits": {"macs": "4X"}}, ["limits.macs", "4X"]),

@@ -62,8 +62,8 @@ class Predicted:
 class Measured:
     """A measurement of the delivered network: median seconds for one batch with its 95 % interval.
 
-    Where another network took turns with it, the seconds are those at that one's usual speed, and `clock_seconds` is the
-    median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's.
+    Where another network took turns with it, the seconds are those at that one's usual speed, and `clock_seconds` is
+    the median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's.
     """
 
     latency_seconds: float

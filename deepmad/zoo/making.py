@@ -43,8 +43,8 @@ WAITING, SOLVING, SOLVED, TIMING = "waiting", "solving", "solved", "timing"
 class News:
     """Something that happened: a line to be told, all `entries` once they are known, or how one `entry` stands.
 
-    `record` is the document of an entry that is finished, `solution` what is known of one before. A `lasting` line is worth
-    reading when all is over, too.
+    `record` is the document of an entry that is finished, `solution` what is known of one before. A `lasting` line is
+    worth reading when all is over, too.
     """
 
     line: str
@@ -145,9 +145,16 @@ class _Making:
                 there[need.name] = load_family(need, self.spec)
         self.families = [there[need.name] for need in needed]
         for family in self.families:
-            if family.measured and (here := find_backend(family.key.backend).device()) != family.table.device:
-                self.tell(News(f"warning: {family.name}: its table is of {family.table.device}, and this is {here}", lasting=True))
+            self._compare_device(family)
         self.journal.check("tables", {family.name: family.digest for family in self.families}, "latency table")
+
+    def _compare_device(self, family: Family) -> None:
+        """Warn where networks are timed here, and the table is another device's."""
+        if self.given_timing is None and family.measured:
+            here, there = find_backend(family.key.backend, family.key.precision).device(), family.table.device
+            if here != there:
+                line = f"warning: {family.name}: its latency table is of {there}, and networks are timed on {here}"
+                self.tell(News(line, lasting=True))
 
     def _tell_build(self, progress: "Progress") -> None:
         left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"

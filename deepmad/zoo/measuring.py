@@ -69,7 +69,7 @@ def _request(key: Key, network: Architecture | str) -> "Request":
 def at_usual_speed(network: "Measurement", companion: "Measurement", usual: float) -> Measured:
     """Return what a network takes when the companion that took turns with it takes its `usual` seconds.
 
-    That is `usual` times the ratio of their undisturbed times; the interval is the 95 % bootstrap interval of the ratio.
+    That is `usual` times the ratio of their undisturbed times, and the interval the 95 % bootstrap one of the ratio.
     """
     ratios = usual * _drawn(network.times, seed=0) / _drawn(companion.times, seed=1)
     low, high = np.percentile(ratios, [2.5, 97.5])
@@ -87,7 +87,8 @@ def at_usual_speed(network: "Measurement", companion: "Measurement", usual: floa
 def _drawn(times: Sequence[float], seed: int) -> "np.ndarray":
     """Return undisturbed times of bootstrap samples."""
     draws = np.random.default_rng(seed).choice(np.asarray(times), size=(RESAMPLES, len(times)))
-    return np.quantile(draws, UNDISTURBED, axis=1)
+    undisturbed: np.ndarray = np.quantile(draws, UNDISTURBED, axis=1)
+    return undisturbed
 
 
 def measured(measurement: "Measurement") -> Measured:
