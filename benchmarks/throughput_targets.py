@@ -1,7 +1,7 @@
 """Delivered networks against throughput targets on this machine, in three modes: violations and tight hits.
 
 Designs without a target, then for multiples of that design's measured throughput:
-- `feedback`: the measured loop, as `deepmad zoo` runs it;
+- `feedback`: the measured loop;
 - `open`: one solve with the table's prediction, delivered unmeasured;
 - `macs`: one solve with MACs as the proxy, at the seconds a MAC of the design without a target.
 Networks are timed in new processes, in turns with the design without a target, whose throughput the targets are
@@ -179,8 +179,8 @@ def _passes(bench: Bench, journal: Journal, delivered: Mapping[str, Delivered]) 
 
 def _pass(bench: Bench, network: Architecture) -> Pass:
     measured = bench.measure(network)
-    assert measured.pace is not None, "another network took turns"
-    return measured.latency_seconds, measured.latency_seconds * measured.pace
+    assert measured.clock_seconds is not None, "another network took turns"
+    return measured.latency_seconds, measured.clock_seconds
 
 
 def _row(mode: str, factor: float, one: Delivered, free: Delivered, passes: Sequence[Pass] | None) -> dict[str, object]:

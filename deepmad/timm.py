@@ -1,7 +1,7 @@
 """Designed networks in timm: registered under a name, made by `timm.create_model` like timm's own.
 
-    import timm
     import deepmad.timm
+    import timm
 
     name = deepmad.timm.register("solution.json", "deepmad_mine")
     model = timm.create_model(name, num_classes=10, in_chans=1)

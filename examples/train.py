@@ -145,6 +145,8 @@ def main(
     output: Annotated[Path | None, typer.Option("-o", help="Where to write the weights, the network beside.")] = None,
 ) -> None:
     """Train a designed network."""
+    if output is not None and output.with_suffix(".json").resolve() == Path(architecture).resolve():
+        raise typer.BadParameter(f"{output}: the network as trained would replace {architecture}; choose another -o")
     network = Architecture.load(architecture)
     task = digits(network, batch, seed) if data == "digits" else folder(network, Path(data), batch, workers)
     model = train(task, epochs=epochs, seed=seed, opt=opt, lr=lr, weight_decay=weight_decay)

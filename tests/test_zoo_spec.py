@@ -70,6 +70,8 @@ def test_the_examples_are_read_and_fit_the_schema(name: str) -> None:
         ({"targets": {"absolute": [1]}}, ["targets", "relative"]),
         ({"targets": {"relative": {"from": 2, "to": 1, "count": 3}}}, ["targets", "from <= to"]),
         ({"targets": {"relative": {"from": 1, "to": 2}}}, ["targets", "count"]),
+        ({"targets": {"latency": {"from": "1ms", "to": "2m", "count": 2}}}, ["targets", "latency: to", "ms"]),
+        ({"references": ["package.module:callable"]}, ["references", "timm:NAME"]),
         ({"targets": {"relative": [1, -2]}}, ["targets[1].relative"]),
         ({"limits": {"macs": "4X"}}, ["limits.macs", "4X"]),
         ({"limits": {"mac": "4M"}}, ["limits.mac"]),
@@ -116,6 +118,8 @@ def test_targets_in_any_form_are_entries_from_the_loosest_on(table: Path, tmp_pa
 
 
 def test_a_range_of_multiples_has_even_factors(table: Path, tmp_path: Path) -> None:
+    times = written(tmp_path, spec_of(table, targets={"latency": {"from": "10ms", "to": "40ms", "count": 3}}))
+    assert [target.latency for target in load_spec(times).spec.targets] == [0.01, 0.02, 0.04]
     path = written(tmp_path, spec_of(table, targets={"relative": {"from": 1.1, "to": 4, "count": 6}}))
     factors = [target.relative for target in load_spec(path).spec.targets]
     assert (factors[0], factors[-1], len(factors)) == (1.1, 4.0, 6)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from deepmad.zoo.making import News, Tell
     from deepmad.zoo.plan import Plan
 
+AROUND_ROWS = 6
+"""Lines of a terminal that the live table's head and the last news take."""
 COLUMNS = ("network", "target", "status", "objective", "gap", "predicted", "measured")
 
 
@@ -79,23 +81,29 @@ def _watching() -> "Iterator[Tell]":
     if not console.is_terminal:
         yield lambda news: say(news.line) if news.line else None
         return
-    board = Board()
+    board = Board(max(1, console.size.height - AROUND_ROWS))
     with Live(console=console, transient=True, get_renderable=board.shown, refresh_per_second=4):
         yield board.tell
+    for line in board.lasting:
+        say(line)
 
 
 class Board:
-    """The table of all entries as they stand."""
+    """The table of the entries as they stand, `height` of them at most; None is all."""
 
-    def __init__(self) -> None:
+    def __init__(self, height: int | None = None) -> None:
+        self.height = height
         self.rows: dict[str, list[str]] = {}
         self.line = ""
+        self.lasting: list[str] = []
 
     def tell(self, news: "News") -> None:
         """Take what happened into the table."""
         from deepmad.zoo.making import WAITING
 
         self.line = news.line or self.line
+        if news.lasting:
+            self.lasting.append(news.line)
         for entry in news.entries:
             self.rows[entry.name] = [entry.name, human(entry.seconds, "seconds"), WAITING, "-", "-", "-", "-"]
         if news.entry is not None:
@@ -107,8 +115,12 @@ class Board:
                 self.rows[news.entry.name] = _cells(news.record)
 
     def shown(self) -> "Table":
-        """Return the table, the last line below it."""
-        table = plain_table(COLUMNS, list(self.rows.values()))
+        """Return the table, the last line below it: where not all rows fit, those at work before the others."""
+        from deepmad.zoo.making import SOLVING, TIMING
+
+        rows = list(self.rows.values())
+        ranked = sorted(range(len(rows)), key=lambda index: rows[index][2] not in (SOLVING, TIMING))
+        table = plain_table(COLUMNS, [rows[index] for index in sorted(ranked[: self.height])])
         table.caption, table.caption_justify = Text(self.line), "left"
         return table
 

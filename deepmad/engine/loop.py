@@ -31,6 +31,8 @@ AIM = 0.97
 MEASUREMENTS, MOST_MEASUREMENTS, AGREEMENT = 3, 7, 0.03
 """Measurements of a network in one round at least and at most, odd numbers; there are two more as long as the three in
 the middle are further apart than this share."""
+PREDICTED, MEASURED = ", among those predicted within ", "; measured "
+"""What the loop adds to the message of a design."""
 LEAST_SECONDS = 20.0
 """Seconds for the network of least predicted latency where the solver's time limit is shorter: the proof matters."""
 
@@ -100,7 +102,7 @@ def _rounds(loop: _Loop, rounds: int, first: Solution | None) -> Iterator[tuple[
     starts: tuple[Architecture, ...] = ()
     for number in range(1, rounds + 1):
         if number == 1 and first is not None:
-            solution = first
+            solution = replace(first, message=_designed(first.message))
         else:
             solution = design(_limited(loop.problem, limit), loop.solver, starts=starts, report=loop.report)
         fastest = _fastest(loop, solution) if solution.architecture is None and not met else None
@@ -133,12 +135,21 @@ def _limit_of(solution: Solution | None) -> float | None:
 
 
 def in_the_end(solution: Solution, times: Sequence[Measured]) -> Solution:
-    """Return a solution of the loop with an odd number of later measurements, whose middle one counts from now on."""
+    """Return a solution of the loop with later measurements, whose middle one counts from now on.
+
+    Of an even number the slower of the two in the middle does.
+    """
     target, measured = solution.limits["latency_seconds"].limit, _middle(times)
     violated = measured.latency_seconds > target
     verdict = "misses" if violated else "meets"
-    message = f"{solution.message}; {human(measured.latency_seconds, 'seconds')} in the end, which {verdict} it"
+    told, within = human(measured.latency_seconds, "seconds"), human(target, "seconds")
+    message = f"{solution.message.partition(MEASURED)[0]}{MEASURED}{told} in the end {verdict} {within}"
     return replace(solution, measured=replace(measured, violated=violated), message=message)
+
+
+def _designed(message: str) -> str:
+    """Return what a message says of the design, without what the loop has added to it."""
+    return message.partition(MEASURED)[0].partition(PREDICTED)[0]
 
 
 def borne_out(solution: Solution) -> bool:
@@ -244,8 +255,8 @@ def _with_measurement(solution: Solution, measured: Measured, target: float, lim
     used = limits["latency_seconds"]
     message = solution.message
     if used.used is not None and used.used <= limit != target:
-        message += f", among those predicted within {human(limit, 'seconds')}"
-    message += f"; measured {human(measured.latency_seconds, 'seconds')} {verdict} {human(target, 'seconds')}"
+        message += f"{PREDICTED}{human(limit, 'seconds')}"
+    message += f"{MEASURED}{human(measured.latency_seconds, 'seconds')} {verdict} {human(target, 'seconds')}"
     limits["latency_seconds"] = replace(used, limit=target)
     return replace(solution, measured=replace(measured, violated=violated), message=message, limits=limits)
 

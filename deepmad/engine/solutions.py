@@ -62,8 +62,8 @@ class Predicted:
 class Measured:
     """A measurement of the delivered network: median seconds for one batch with its 95 % interval.
 
-    `pace` is how slow the machine was meanwhile, as a network that took turns with this one tells: these seconds times
-    `pace` are those that the clock showed. None where no other network took turns; then they are the clock's.
+    Where another network took turns with it, the seconds are those at that one's usual speed, and `clock_seconds` is
+    the median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's.
     """
 
     latency_seconds: float
@@ -78,7 +78,7 @@ class Measured:
     batch: int
     threads: int
     date: str
-    pace: float | None = None
+    clock_seconds: float | None = None
 
 
 @dataclass(frozen=True)

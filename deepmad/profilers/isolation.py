@@ -38,10 +38,10 @@ def measure_apart(
 
 
 def measure_both_apart(
-    request: Request, companion: Request, timer: "Timer"
+    request: Request, companion: Request, timer: "Timer", *, limit_seconds: float | None = None
 ) -> tuple[Measurement, Measurement] | Failure:
     """Time two networks in turns in a new process; return what was found about each, or why that failed."""
-    found = call_apart(_measure_both, request, companion, timer)
+    found = call_apart(_measure_both, request, companion, timer, limit_seconds=limit_seconds)
     return Failure(request, found.reason.removeprefix(f"{request.label}: ")) if isinstance(found, Broken) else found
 
 

@@ -43,7 +43,7 @@ def write_standalone(network: Architecture, path: Path) -> None:
 
 Weights of `deepmad.build`, as `deepmad export --to weights` writes them, fit:
 
-    model.load_state_dict(safetensors.torch.load_file("weights.safetensors"))"""
+    model.load_state_dict(safetensors.torch.load_file("{path.stem}.safetensors"))   # after: import safetensors.torch"""
     function = f'''\
 def network(
     num_classes: int = {network.classes},

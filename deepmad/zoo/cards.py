@@ -42,6 +42,8 @@ def card(entry: Entry, record: dict[str, Any], spec: Spec) -> str:
             "",
             "## Made with",
             "",
+            "`deepmad zoo`. A network for this target alone, from the folder of the zoo's spec:",
+            "",
             "    " + command(entry, spec),
             "",
             f"Outcome: {record['message']}. A limit in seconds, and several workers, promise no identical answer.",
@@ -90,11 +92,10 @@ def _conditions(entry: Entry, record: dict[str, Any]) -> Iterator[str]:
             f"Measured on {measured['device']}: {measured['backend']} {measured['version']}, {measured['precision']}, "
             f"batch {measured['batch']}, {measured['threads']} thread(s), {measured['date']}."
         )
-        if (pace := measured["pace"]) is not None:
-            clock = human(measured["latency_seconds"] * pace, "seconds")
+        if (clock := measured["clock_seconds"]) is not None:
             yield (
-                f"It took turns with the design without a target, and its latency is the one at which that takes its "
-                f"usual time; the clock showed {clock}."
+                "It took turns with the design without a target, and its latency is the one at which that takes its "
+                f"usual time; the clock showed {human(clock, 'seconds')}."
             )
 
 
@@ -131,7 +132,7 @@ def _table(columns: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[st
 def command(entry: Entry, spec: Spec) -> str:
     """Return the command that designs a network for the target alone, under the same limits and settings."""
     need, settings, limits = entry.family.need, spec.solver, spec.limits
-    words = ["deepmad", "design", need.member.argument, "--latency", f"{entry.seconds!r}s"]
+    words = ["deepmad", "design", need.member.name, "--latency", f"{entry.seconds!r}s"]
     words += ["--table", need.device.table] if need.device.table is not None else []
     words += entry.family.key.options().split()
     asked = {"macs": limits.macs, "params": limits.params, "rho": limits.rho}

@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Member:
-    """A space of the spec: as commands name it, and as its networks are designed: channels, classes, resolution."""
+    """A space: its `name` in the spec, the `argument` that is loaded, and as its networks are designed.
 
+    That is with the channels, the classes and the resolution that the spec asks for.
+    """
+
+    name: str
     argument: str
     space: Space
 
@@ -104,7 +108,7 @@ def members(file: SpecFile) -> list[Member]:
     found: list[Member] = []
     for name in file.spec.spaces:
         argument = name if name in presets() else str(file.place(name))
-        found.append(Member(argument, _as_asked(load_space(argument), file.spec.solver)))
+        found.append(Member(name, argument, _as_asked(load_space(argument), file.spec.solver)))
         if [member.slug for member in found].count(found[-1].slug) > 1:
             called = found[-1].space.name
             raise InputError(f"{file.path}: spaces: two are called {called}; leave one out, or rename it in its file")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from deepmad.engine.solutions import Solution
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError, first_line
 from deepmad.search_spaces.files import write_text
 from deepmad.zoo.entries import Entry
 
@@ -41,8 +42,13 @@ def write_network(folder: Path, scratch: Path, network: Architecture) -> dict[st
     name = network.name
     write_text(folder / f"{name}.json", json.dumps(network.to_dict(), indent=1) + "\n")
     model = initialised(network, SEED)
-    exported = export_onnx(model, scratch / f".{name}.onnx")
-    check_onnx(exported, model)
+    try:
+        exported = export_onnx(model, scratch / f".{name}.onnx")
+        check_onnx(exported, model)
+    except (DeviceError, InputError):
+        raise
+    except Exception as error:  # both libraries raise classes of their own
+        raise DeviceError(f"{name}: its ONNX file cannot be made or run ({first_line(error)})") from error
     os.replace(exported, folder / f"{name}.onnx")
     write_standalone(network, folder / f"{name}.py")
     write_safetensors(model, folder / f"{name}.safetensors")

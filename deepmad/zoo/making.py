@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from deepmad.engine.loop import agreed
 from deepmad.engine.solutions import Measured, Round, Solution
+from deepmad.profilers.backends import find_backend
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import write_text
 from deepmad.search_spaces.units import human
+from deepmad.tasks import check_place
 from deepmad.zoo.cards import card
 from deepmad.zoo.entries import WAVES, Entry, entries_of
 from deepmad.zoo.families import Family, Need, build, load_family, needs
@@ -41,7 +43,8 @@ WAITING, SOLVING, SOLVED, TIMING = "waiting", "solving", "solved", "timing"
 class News:
     """Something that happened: a line to be told, all `entries` once they are known, or how one `entry` stands.
 
-    `record` is the document of an entry that is finished, `solution` what is known of one before.
+    `record` is the document of an entry that is finished, `solution` what is known of one before. A `lasting` line is
+    worth reading when all is over, too.
     """
 
     line: str
@@ -50,6 +53,7 @@ class News:
     state: str = ""
     solution: Solution | None = None
     record: Record | None = None
+    lasting: bool = False
 
 
 Tell = Callable[[News], None]
@@ -76,6 +80,7 @@ def make_zoo(
     """
     file, folder = load_spec(spec), Path(folder)
     needed = needs(file)
+    check_place(on)
     with closing(Journal(folder)) as journal:
         return _Making(file, folder, journal, on, timing, tell or (lambda _: None)).go(needed)
 
@@ -123,7 +128,7 @@ class _Making:
         try:
             write_report(self.folder)
         except InputError as error:
-            self.tell(News(f"no report: {error}"))
+            self.tell(News(f"no report: {error}", lasting=True))
 
     def open_families(self, needed: Sequence[Need]) -> None:
         """Open the tables, and measure those that are missing; no two spaces or tables may mix in one folder."""
@@ -139,7 +144,17 @@ class _Making:
                 build(need, self.spec, self._tell_build)
                 there[need.name] = load_family(need, self.spec)
         self.families = [there[need.name] for need in needed]
+        for family in self.families:
+            self._compare_device(family)
         self.journal.check("tables", {family.name: family.digest for family in self.families}, "latency table")
+
+    def _compare_device(self, family: Family) -> None:
+        """Warn where networks are timed here, and the table is another device's."""
+        if self.given_timing is None and family.measured:
+            here, there = find_backend(family.key.backend, family.key.precision).device(), family.table.device
+            if here != there:
+                line = f"warning: {family.name}: its latency table is of {there}, and networks are timed on {here}"
+                self.tell(News(line, lasting=True))
 
     def _tell_build(self, progress: "Progress") -> None:
         left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"
@@ -173,21 +188,25 @@ class _Making:
         baseline, timed = Baseline(family, solution, None), f"timed-{family.name}"
         if family.measured:
             if self.journal.measured(timed) is None:
-                timing = partial(self.timing(family), family.key, baseline.network)
+                timing = partial(self.timing(), family.key, baseline.network)
                 self.journal.put(timed, asdict(agreed(timing)))
             baseline = replace(baseline, measured=self.journal.measured(timed))
         how = "measured" if baseline.measured else "predicted"
         self.tell(News(f"{family.name}: {how} at {baseline.throughput:.4g} images/s without a target"))
         return baseline
 
-    def timing(self, family: Family) -> Timing:
-        """Return what times a network: in turns with the design without a target, once that was timed itself."""
+    def timing(self, companion: Companion | None = None) -> Timing:
+        """Return what times a network, in turns with a companion where there is one."""
         if self.given_timing is not None:
             return self.given_timing
-        found, companion = self.baselines.get(family.name), None
-        if found is not None and found.measured is not None:
-            companion = Companion(found.network, found.measured.latency_seconds)
         return partial(timed_apart, seconds=self.spec.verify.seconds, companion=companion)
+
+    def timing_of(self, entry: Entry) -> Timing:
+        """Return what times the networks of an entry: in turns with the design that its target is a multiple of."""
+        baseline = self.baselines.get(entry.family.name)
+        if entry.target.relative is None or baseline is None or baseline.measured is None:
+            return self.timing()
+        return self.timing(Companion(baseline.network, baseline.measured.latency_seconds))
 
     def solve(self) -> dict[str, Solution | str]:
         """Return the solution of every entry, or why it failed; neighbours of the first wave start the second."""
@@ -259,11 +278,7 @@ class _Making:
         """Return what measuring makes of the solved entries of a family."""
         for entry, solution in solved.items():
             self._tell_entry(entry, TIMING, solution)
-        first = next(iter(solved), None)
-        if first is None:
-            return {}
-        verifier = Verifier(self.spec, self.journal, self.timing(first.family), self._tell_round, self._tell_time)
-        return verifier.verify(solved)
+        return Verifier(self.spec, self.journal, self.timing_of, self._tell_round, self._tell_time).verify(solved)
 
     def _tell_round(self, entry: Entry, one: Round) -> None:
         if one.measured is not None:
@@ -296,7 +311,7 @@ class _Making:
             found = known(self.file, reference)
         except InputError as error:
             return unavailable_record(reference, family, str(error))
-        timing = partial(self.timing(family), family.key)
+        timing = partial(self.timing(), family.key)
         return reference_record(reference, found, family, self.spec, lambda model: agreed(partial(timing, model)))
 
     def write(self, *, finished: bool) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Timing a designed network on this machine, as the measured loop wants it told."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 UNDISTURBED = 0.25
 """The quantile of the times of two networks in turns that tells how one is to the other: other work only adds time, and
 in some of the turns more than in others."""
+RESAMPLES = 1000
+LONGEST_SECONDS = 900.0
+"""A process that times for longer than this, beside the seconds it is given, hangs and is killed."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +41,23 @@ def timed_apart(
 
     A design leaves warm caches, threads and memory behind; a process of its own times what `deepmad measure` would. A
     name is one that `deepmad measure` takes. With a companion, which takes as long again, the latency is the one that
-    the network has where its companion takes its usual time. Raises `DeviceError` where the back end fails.
+    the network has where its companion takes its usual time. Raises `DeviceError` where the back end fails or hangs.
     """
     from deepmad.profilers.isolation import measure_apart, measure_both_apart
     from deepmad.profilers.measurements import STANDARD, Failure
     from deepmad.profilers.timing import Timer
 
     request, timer = _request(key, network), STANDARD if seconds is None else Timer(seconds)
+    limit = LONGEST_SECONDS + 2 * timer.seconds
     if companion is None:
-        found = measure_apart(request, timer)
+        found = measure_apart(request, timer, limit_seconds=limit)
         if isinstance(found, Failure):
             raise DeviceError(f"{key.backend}: {found.reason}")
         return measured(found)
-    both = measure_both_apart(request, _request(key, companion.network), timer)
+    both = measure_both_apart(request, _request(key, companion.network), timer, limit_seconds=limit)
     if isinstance(both, Failure):
         raise DeviceError(f"{key.backend}: {both.reason}")
-    return paced(*both, companion.seconds)
+    return at_usual_speed(*both, companion.seconds)
 
 
 def _request(key: Key, network: Architecture | str) -> "Request":
@@ -61,20 +66,39 @@ def _request(key: Key, network: Architecture | str) -> "Request":
     return Request(network, key.backend, key.batch, key.precision, key.threads)
 
 
-def paced(network: "Measurement", companion: "Measurement", usual: float) -> Measured:
-    """Return what a network takes when the companion that took turns with it takes its `usual` seconds."""
-    ratio = float(np.quantile(network.times, UNDISTURBED) / np.quantile(companion.times, UNDISTURBED))
-    return measured(network, pace=network.seconds / (ratio * usual))
+def at_usual_speed(network: "Measurement", companion: "Measurement", usual: float) -> Measured:
+    """Return what a network takes when the companion that took turns with it takes its `usual` seconds.
+
+    That is `usual` times the ratio of their undisturbed times, and the interval the 95 % bootstrap one of the ratio.
+    """
+    ratios = usual * _drawn(network.times, seed=0) / _drawn(companion.times, seed=1)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    seconds = usual * float(np.quantile(network.times, UNDISTURBED) / np.quantile(companion.times, UNDISTURBED))
+    return replace(
+        measured(network),
+        latency_seconds=seconds,
+        low=min(float(low), seconds),
+        high=max(float(high), seconds),
+        throughput=network.conditions.batch / seconds,
+        clock_seconds=network.seconds,
+    )
 
 
-def measured(measurement: "Measurement", pace: float | None = None) -> Measured:
+def _drawn(times: Sequence[float], seed: int) -> "np.ndarray":
+    """Return undisturbed times of bootstrap samples."""
+    draws = np.random.default_rng(seed).choice(np.asarray(times), size=(RESAMPLES, len(times)))
+    undisturbed: np.ndarray = np.quantile(draws, UNDISTURBED, axis=1)
+    return undisturbed
+
+
+def measured(measurement: "Measurement") -> Measured:
     """Return a measurement as the solution file tells it; whether a limit is violated is not known here."""
-    what, slow = measurement.conditions, 1.0 if pace is None else pace
+    what = measurement.conditions
     return Measured(
-        measurement.seconds / slow,
-        measurement.low / slow,
-        measurement.high / slow,
-        measurement.throughput * slow,
+        measurement.seconds,
+        measurement.low,
+        measurement.high,
+        measurement.throughput,
         None,
         what.device,
         what.backend,
@@ -83,5 +107,4 @@ def measured(measurement: "Measurement", pace: float | None = None) -> Measured:
         what.batch,
         what.threads,
         what.date,
-        pace,
     )

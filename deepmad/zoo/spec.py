@@ -1,5 +1,6 @@
 """Specs: which zoo to make, as data read from a user's YAML file."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ _NUMBER_OR_TEXT: dict[str, Any] = {"type": ["number", "string"]}
 _QUANTITY = WithJsonSchema({"type": ["number", "string", "null"]})
 _NAME = Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")
 MOST_TARGETS = 1000
+RANGES: dict[str, Kind] = {"relative": "number", "latency": "seconds", "throughput": "per second"}
+"""What a range of targets may be of."""
 
 
 def _read(kind: Kind) -> BeforeValidator:
@@ -106,35 +109,33 @@ def _target(value: Any) -> Any:
 
 
 def _targets(value: Any) -> Any:
-    """Read a list of targets, or `{relative: ...}`, a range or a list of multiples, as a list."""
+    """Read `{relative: ...}`, `{latency: ...}` or `{throughput: ...}`, a range or a list of them, as a list."""
     if not isinstance(value, dict):
         return value
-    if set(value) != {"relative"}:
+    if len(value) != 1 or (name := next(iter(value))) not in RANGES:
         raise InputError(
-            f"{', '.join(map(str, value)) or 'nothing'}: targets are a list like [20ms, 50/s], or "
-            "{relative: {from: 1.1, to: 4, count: 6}}"
+            f"{', '.join(map(str, value)) or 'nothing'}: targets are a list like [20ms, 50/s], or a range like "
+            "{relative: {from: 1.1, to: 4, count: 6}} or {latency: {from: 10ms, to: 40ms, count: 5}}"
         )
-    factors = value["relative"]
-    return [{"relative": factor} for factor in (_steps(factors) if isinstance(factors, dict) else _listed(factors))]
+    asked = value[name]
+    return [{name: one} for one in (_steps(asked, name) if isinstance(asked, dict) else _listed(asked, name))]
 
 
-def _listed(factors: Any) -> list[Any]:
-    if not isinstance(factors, list):
-        raise InputError(f"relative: {factors!r} is neither a list of multiples nor a range with from, to and count")
-    return factors
+def _listed(asked: Any, name: str) -> list[Any]:
+    if not isinstance(asked, list):
+        raise InputError(f"{name}: {asked!r} is neither a list nor a range with from, to and count")
+    return asked
 
 
-def _steps(span: dict[str, Any]) -> Iterator[float]:
-    """Yield the multiples of a range: each is the one before times the same factor, to four digits."""
-    numbers: dict[str, Any] = {key: span.get(key) for key in ("from", "to", "count")}
-    known = set(span) == set(numbers) and all(
-        isinstance(number, int | float) and not isinstance(number, bool) for number in numbers.values()
-    )
-    if not known:
-        raise InputError(f"relative: {span} is no range; it has the numbers from, to and count")
-    first, last, count = (numbers[key] for key in ("from", "to", "count"))
-    if not (0 < first <= last < float("inf") and isinstance(count, int) and 1 <= count <= MOST_TARGETS):
-        raise InputError(f"relative: {span} needs 0 < from <= to, and a count from 1 to {MOST_TARGETS}")
+def _steps(span: dict[str, Any], name: str) -> Iterator[float]:
+    """Yield the targets of a range: each is the one before times the same factor, to four digits."""
+    if set(span) != {"from", "to", "count"}:
+        raise InputError(f"{name}: {span} is no range; it has from, to and count")
+    first, last = (quantity(span[end], RANGES[name], f"{name}: {end}") for end in ("from", "to"))
+    count = span["count"]
+    whole = isinstance(count, int) and not isinstance(count, bool)
+    if not (first <= last and whole and 1 <= count <= MOST_TARGETS):
+        raise InputError(f"{name}: {span} needs from <= to, and a count from 1 to {MOST_TARGETS}")
     for step in range(count):
         yield float(f"{first * (last / first) ** (step / max(1, count - 1)):.4g}")
 
@@ -201,6 +202,10 @@ class Reference:
         if self.model is not None:
             if (self.latency, self.throughput, self.device) != (None, None, None):
                 raise InputError(f"{self.name}: a model is timed; leave latency, throughput and device out")
+            if not re.search(r"\.json(#\d+)?$|^(timm|torchvision):", self.model):
+                raise InputError(
+                    f"{self.model}: give an architecture or solution file (.json), timm:NAME or torchvision:NAME"
+                )
         elif self.device is None or (self.latency is None) == (self.throughput is None):
             raise InputError(f"{self.name}: give a model, or a device with either a latency or a throughput")
 
@@ -223,17 +228,20 @@ GivenReference = Annotated[Reference, BeforeValidator(_reference), WithJsonSchem
 _TARGET = {"anyOf": [_NUMBER_OR_TEXT, {"type": "object"}]}
 _SPAN = {
     "type": "object",
-    "properties": {key: {"type": "number"} for key in ("from", "to", "count")},
+    "properties": {"from": _NUMBER_OR_TEXT, "to": _NUMBER_OR_TEXT, "count": {"type": "integer", "minimum": 1}},
     "required": ["from", "to", "count"],
     "additionalProperties": False,
 }
-_RELATIVE = {
-    "type": "object",
-    "properties": {"relative": {"anyOf": [{"type": "array", "items": {"type": "number"}, "minItems": 1}, _SPAN]}},
-    "required": ["relative"],
-    "additionalProperties": False,
-}
-_TARGETS_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "array", "items": _TARGET, "minItems": 1}, _RELATIVE]}
+_RANGES = [
+    {
+        "type": "object",
+        "properties": {name: {"anyOf": [{"type": "array", "items": _NUMBER_OR_TEXT, "minItems": 1}, _SPAN]}},
+        "required": [name],
+        "additionalProperties": False,
+    }
+    for name in RANGES
+]
+_TARGETS_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "array", "items": _TARGET, "minItems": 1}, *_RANGES]}
 Targets = Annotated[
     tuple[Annotated[Target, BeforeValidator(_target)], ...],
     Field(min_length=1, max_length=MOST_TARGETS),

@@ -51,7 +51,7 @@ class Verifier:
 
     spec: Spec
     journal: Journal
-    timing: Timing
+    timing: Callable[[Entry], Timing]
     on_round: Callable[[Entry, Round], None]
     on_time: Callable[[Entry, Measured], None]
 
@@ -59,12 +59,10 @@ class Verifier:
         """Return the verified solution of every entry, or why a network of it could not be timed."""
         looped = {entry: self._loop("verified", entry, solution) for entry, solution in solved.items()}
         checked = looped | self._check("check", looped)
-        again = {
-            entry: self._loop("again", entry, solution)
-            for entry, solution in checked.items()
-            if _is_timed(solution) and not borne_out(solution)
-        }
-        return checked | again | self._check("checkagain", again)
+        doubtful = {entry: one for entry, one in checked.items() if _is_timed(one) and not borne_out(one)}
+        again = {entry: self._loop("again", entry, solution) for entry, solution in doubtful.items()}
+        again |= self._check("checkagain", again)
+        return checked | {entry: _better(solution, again[entry]) for entry, solution in doubtful.items()}
 
     def _loop(self, step: str, entry: Entry, first: Solution) -> Solution | str:
         """Return what the measured loop makes of a solution, or of one that it made before and that was timed since."""
@@ -72,7 +70,7 @@ class Verifier:
         if (known := self.journal.solution(step)) is not None:
             return known
         timed = {first.architecture: first.measured} if first.architecture and first.measured else {}
-        watch = Stopwatch(self.timing, entry.family.key, timed)
+        watch = Stopwatch(self.timing(entry), entry.family.key, timed)
         solver = solver_for(self.spec.solver, self.spec.solver.workers)  # it has the whole machine
         began = time.monotonic()
         try:
@@ -95,35 +93,44 @@ class Verifier:
         return solution
 
     def _check(self, step: str, found: Mapping[Entry, Solution | str]) -> dict[Entry, Solution | str]:
-        """Return the timed ones among the solutions with the middle time of the passes over them.
+        """Return the timed ones among the solutions with the middle time of the passes over them, or why there is none.
 
-        Every other pass goes backwards, so that a drift of the machine hits all alike.
+        Every other pass goes backwards, so that a drift of the machine hits all alike. Times that failed are left out.
         """
         timed = {entry: solution for entry, solution in found.items() if _is_timed(solution)}
         times: dict[Entry, list[Measured]] = {entry: [] for entry in timed}
-        broken: dict[Entry, Solution | str] = {}
+        broken: dict[Entry, str] = {}
         for number in range(PASSES):
             for entry, solution in list(timed.items())[:: -1 if number % 2 else 1]:
-                if entry in broken:
-                    continue
                 try:
                     times[entry].append(self._timed(f"{step}-{number}-{entry.name}", entry, solution))
                 except DeviceError as error:
                     broken[entry] = str(error)
-        checked = {
-            entry: in_the_end(solution, times[entry]) for entry, solution in timed.items() if entry not in broken
+        return {
+            entry: in_the_end(solution, times[entry]) if times[entry] else broken[entry]
+            for entry, solution in timed.items()
         }
-        return checked | broken
 
     def _timed(self, step: str, entry: Entry, solution: Solution) -> Measured:
         """Return the time of a network in one pass."""
         if (known := self.journal.measured(step)) is not None:
             return known
         assert solution.architecture is not None, "it was timed before"
-        measured = self.timing(entry.family.key, solution.architecture)
+        measured = self.timing(entry)(entry.family.key, solution.architecture)
         self.journal.put(step, asdict(measured))
         self.on_time(entry, measured)
         return measured
+
+
+def _better(checked: Solution, again: Solution | str) -> Solution:
+    """Return what the second loop came to, unless that is worth less: it failed, or misses what was met before."""
+    if not _is_timed(again) or (_misses(again) and not _misses(checked)):
+        return checked
+    return again
+
+
+def _misses(solution: Solution) -> bool:
+    return solution.measured is not None and bool(solution.measured.violated)
 
 
 def _is_timed(solution: Solution | str) -> TypeGuard[Solution]:
