@@ -118,7 +118,7 @@ def _front_traces(index: int, device: Record, entries: Sequence[Record], labelle
     marks = _marks(device_label(device), points, [_told(entry) for entry in entries], colour, symbols)
     marks |= {"legendgroup": device["name"], "text": [f"≤ {_target(entry)}" for entry in entries]}
     marks["textfont"] = {"size": 11, "color": "--muted"}
-    marks |= {"mode": "markers+text" if labelled else "markers", "textposition": "bottom center"}
+    marks |= {"mode": "markers+text" if labelled else "markers", "textposition": "top center"}
     return [line, marks]
 
 
