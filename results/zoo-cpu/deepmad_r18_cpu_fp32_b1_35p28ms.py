@@ -1,18 +1,18 @@
-"""deepmad_r18_cpu_fp32_b1_30p44ms, designed by deepmad 0.1.0; needs PyTorch only.
+"""deepmad_r18_cpu_fp32_b1_35p28ms, designed by deepmad 0.1.0; needs PyTorch only.
 
 The method is that of https://arxiv.org/abs/2303.02165.
 
 Images (N, 3, 224, 224) to logits (N, 1000);
-1,419,356,800 multiply-accumulates an image, 11,687,784 parameters.
+1,661,969,024 multiply-accumulates an image, 11,688,296 parameters.
 
     stem      out 32, kernel 3, stride 2
-    stages.0  block bottleneck, out 128, width 16, kernel 5, depth 1, stride 2
-    stages.1  block bottleneck, out 144, width 48, kernel 5, depth 1, stride 2
-    stages.2  block bottleneck, out 576, width 64, kernel 5, depth 13, stride 2
-    stages.3  block bottleneck, out 624, width 64, kernel 5, depth 13, stride 1
-    stages.4  block bottleneck, out 944, width 96, kernel 5, depth 12, stride 2
+    stages.0  block bottleneck, out 128, width 48, kernel 5, depth 1, stride 2
+    stages.1  block bottleneck, out 216, width 64, kernel 5, depth 1, stride 2
+    stages.2  block bottleneck, out 624, width 64, kernel 5, depth 12, stride 2
+    stages.3  block bottleneck, out 640, width 64, kernel 5, depth 13, stride 1
+    stages.4  block bottleneck, out 880, width 88, kernel 5, depth 14, stride 2
 
-    from deepmad_r18_cpu_fp32_b1_30p44ms import network
+    from deepmad_r18_cpu_fp32_b1_35p28ms import network
 
     model = network()                            # with random weights: logits (N, 1000)
     model = network(num_classes=10, in_chans=1, global_pool="avg")
@@ -20,7 +20,7 @@ Images (N, 3, 224, 224) to logits (N, 1000);
 
 Weights of `deepmad.build`, as `deepmad export --to weights` writes them, fit:
 
-    model.load_state_dict(safetensors.torch.load_file("deepmad_r18_cpu_fp32_b1_30p44ms.safetensors"))   # after: import safetensors.torch
+    model.load_state_dict(safetensors.torch.load_file("deepmad_r18_cpu_fp32_b1_35p28ms.safetensors"))   # after: import safetensors.torch
 """
 
 import math
@@ -256,9 +256,9 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 32, 16, activation="relu"),
-                        LayerSpec("main", "conv", 16, 16, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 16, 128, activation="relu"),
+                        LayerSpec("main", "conv", 32, 48, activation="relu"),
+                        LayerSpec("main", "conv", 48, 48, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 48, 128, activation="relu"),
                         LayerSpec("shortcut", "average_pool", 32, 32, kernel=2, stride=2, norm=False),
                         LayerSpec("shortcut", "conv", 32, 128),
                     ),
@@ -271,37 +271,13 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 128, 48, activation="relu"),
-                        LayerSpec("main", "conv", 48, 48, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 48, 144, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 128, 128, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 128, 144),
-                    ),
-                    residual=True,
-                ),
-            ),
-            ends_scale=True,
-        ),
-        StageSpec(
-            blocks=(
-                BlockSpec(
-                    layers=(
-                        LayerSpec("main", "conv", 144, 64, activation="relu"),
+                        LayerSpec("main", "conv", 128, 64, activation="relu"),
                         LayerSpec("main", "conv", 64, 64, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 64, 576, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 144, 144, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 144, 576),
+                        LayerSpec("main", "conv", 64, 216, activation="relu"),
+                        LayerSpec("shortcut", "average_pool", 128, 128, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 128, 216),
                     ),
                     residual=True,
-                ),
-                BlockSpec(
-                    layers=(
-                        LayerSpec("main", "conv", 576, 64, activation="relu"),
-                        LayerSpec("main", "conv", 64, 64, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 64, 576, activation="relu"),
-                    ),
-                    residual=True,
-                    repeats=12,
                 ),
             ),
             ends_scale=True,
@@ -310,10 +286,11 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 576, 64, activation="relu"),
-                        LayerSpec("main", "conv", 64, 64, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 216, 64, activation="relu"),
+                        LayerSpec("main", "conv", 64, 64, kernel=5, stride=2, activation="relu"),
                         LayerSpec("main", "conv", 64, 624, activation="relu"),
-                        LayerSpec("shortcut", "conv", 576, 624),
+                        LayerSpec("shortcut", "average_pool", 216, 216, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 216, 624),
                     ),
                     residual=True,
                 ),
@@ -324,6 +301,29 @@ NETWORK = NetworkSpec(
                         LayerSpec("main", "conv", 64, 624, activation="relu"),
                     ),
                     residual=True,
+                    repeats=11,
+                ),
+            ),
+            ends_scale=True,
+        ),
+        StageSpec(
+            blocks=(
+                BlockSpec(
+                    layers=(
+                        LayerSpec("main", "conv", 624, 64, activation="relu"),
+                        LayerSpec("main", "conv", 64, 64, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 64, 640, activation="relu"),
+                        LayerSpec("shortcut", "conv", 624, 640),
+                    ),
+                    residual=True,
+                ),
+                BlockSpec(
+                    layers=(
+                        LayerSpec("main", "conv", 640, 64, activation="relu"),
+                        LayerSpec("main", "conv", 64, 64, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 64, 640, activation="relu"),
+                    ),
+                    residual=True,
                     repeats=12,
                 ),
             ),
@@ -332,22 +332,22 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 624, 96, activation="relu"),
-                        LayerSpec("main", "conv", 96, 96, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 96, 944, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 624, 624, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 624, 944),
+                        LayerSpec("main", "conv", 640, 88, activation="relu"),
+                        LayerSpec("main", "conv", 88, 88, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 88, 880, activation="relu"),
+                        LayerSpec("shortcut", "average_pool", 640, 640, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 640, 880),
                     ),
                     residual=True,
                 ),
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 944, 96, activation="relu"),
-                        LayerSpec("main", "conv", 96, 96, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 96, 944, activation="relu"),
+                        LayerSpec("main", "conv", 880, 88, activation="relu"),
+                        LayerSpec("main", "conv", 88, 88, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 88, 880, activation="relu"),
                     ),
                     residual=True,
-                    repeats=11,
+                    repeats=13,
                 ),
             ),
             ends_scale=True,
@@ -355,8 +355,8 @@ NETWORK = NetworkSpec(
     ),
     tail=None,
     classifier=(
-        LayerSpec("classifier", "global_pool", 944, 944, norm=False),
-        LayerSpec("classifier", "linear", 944, 1000, norm=False, bias=True),
+        LayerSpec("classifier", "global_pool", 880, 880, norm=False),
+        LayerSpec("classifier", "linear", 880, 1000, norm=False, bias=True),
     ),
 )
 

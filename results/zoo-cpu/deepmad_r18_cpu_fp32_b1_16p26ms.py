@@ -1,18 +1,18 @@
-"""deepmad_r18_cpu_fp32_b1_10p84ms, designed by deepmad 0.1.0; needs PyTorch only.
+"""deepmad_r18_cpu_fp32_b1_16p26ms, designed by deepmad 0.1.0; needs PyTorch only.
 
 The method is that of https://arxiv.org/abs/2303.02165.
 
 Images (N, 3, 224, 224) to logits (N, 1000);
-470,472,448 multiply-accumulates an image, 6,204,056 parameters.
+743,614,976 multiply-accumulates an image, 10,102,744 parameters.
 
     stem      out 16, kernel 3, stride 2
     stages.0  block bottleneck, out 64, width 16, kernel 5, depth 1, stride 2
     stages.1  block bottleneck, out 80, width 16, kernel 5, depth 1, stride 2
-    stages.2  block bottleneck, out 304, width 32, kernel 5, depth 6, stride 2
-    stages.3  block bottleneck, out 368, width 48, kernel 5, depth 7, stride 1
-    stages.4  block bottleneck, out 800, width 80, kernel 5, depth 14, stride 2
+    stages.2  block bottleneck, out 320, width 48, kernel 5, depth 8, stride 2
+    stages.3  block bottleneck, out 432, width 48, kernel 5, depth 8, stride 1
+    stages.4  block bottleneck, out 960, width 96, kernel 5, depth 17, stride 2
 
-    from deepmad_r18_cpu_fp32_b1_10p84ms import network
+    from deepmad_r18_cpu_fp32_b1_16p26ms import network
 
     model = network()                            # with random weights: logits (N, 1000)
     model = network(num_classes=10, in_chans=1, global_pool="avg")
@@ -20,7 +20,7 @@ Images (N, 3, 224, 224) to logits (N, 1000);
 
 Weights of `deepmad.build`, as `deepmad export --to weights` writes them, fit:
 
-    model.load_state_dict(safetensors.torch.load_file("deepmad_r18_cpu_fp32_b1_10p84ms.safetensors"))   # after: import safetensors.torch
+    model.load_state_dict(safetensors.torch.load_file("deepmad_r18_cpu_fp32_b1_16p26ms.safetensors"))   # after: import safetensors.torch
 """
 
 import math
@@ -286,22 +286,22 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 80, 32, activation="relu"),
-                        LayerSpec("main", "conv", 32, 32, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 32, 304, activation="relu"),
+                        LayerSpec("main", "conv", 80, 48, activation="relu"),
+                        LayerSpec("main", "conv", 48, 48, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 48, 320, activation="relu"),
                         LayerSpec("shortcut", "average_pool", 80, 80, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 80, 304),
+                        LayerSpec("shortcut", "conv", 80, 320),
                     ),
                     residual=True,
                 ),
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 304, 32, activation="relu"),
-                        LayerSpec("main", "conv", 32, 32, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 32, 304, activation="relu"),
+                        LayerSpec("main", "conv", 320, 48, activation="relu"),
+                        LayerSpec("main", "conv", 48, 48, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 48, 320, activation="relu"),
                     ),
                     residual=True,
-                    repeats=5,
+                    repeats=7,
                 ),
             ),
             ends_scale=True,
@@ -310,21 +310,21 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 304, 48, activation="relu"),
+                        LayerSpec("main", "conv", 320, 48, activation="relu"),
                         LayerSpec("main", "conv", 48, 48, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 48, 368, activation="relu"),
-                        LayerSpec("shortcut", "conv", 304, 368),
+                        LayerSpec("main", "conv", 48, 432, activation="relu"),
+                        LayerSpec("shortcut", "conv", 320, 432),
                     ),
                     residual=True,
                 ),
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 368, 48, activation="relu"),
+                        LayerSpec("main", "conv", 432, 48, activation="relu"),
                         LayerSpec("main", "conv", 48, 48, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 48, 368, activation="relu"),
+                        LayerSpec("main", "conv", 48, 432, activation="relu"),
                     ),
                     residual=True,
-                    repeats=6,
+                    repeats=7,
                 ),
             ),
         ),
@@ -332,22 +332,22 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 368, 80, activation="relu"),
-                        LayerSpec("main", "conv", 80, 80, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 80, 800, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 368, 368, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 368, 800),
+                        LayerSpec("main", "conv", 432, 96, activation="relu"),
+                        LayerSpec("main", "conv", 96, 96, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 96, 960, activation="relu"),
+                        LayerSpec("shortcut", "average_pool", 432, 432, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 432, 960),
                     ),
                     residual=True,
                 ),
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 800, 80, activation="relu"),
-                        LayerSpec("main", "conv", 80, 80, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 80, 800, activation="relu"),
+                        LayerSpec("main", "conv", 960, 96, activation="relu"),
+                        LayerSpec("main", "conv", 96, 96, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 96, 960, activation="relu"),
                     ),
                     residual=True,
-                    repeats=13,
+                    repeats=16,
                 ),
             ),
             ends_scale=True,
@@ -355,8 +355,8 @@ NETWORK = NetworkSpec(
     ),
     tail=None,
     classifier=(
-        LayerSpec("classifier", "global_pool", 800, 800, norm=False),
-        LayerSpec("classifier", "linear", 800, 1000, norm=False, bias=True),
+        LayerSpec("classifier", "global_pool", 960, 960, norm=False),
+        LayerSpec("classifier", "linear", 960, 1000, norm=False, bias=True),
     ),
 )
 

@@ -1,18 +1,18 @@
-"""deepmad_r18_cpu_fp32_b1_39p4ms, designed by deepmad 0.1.0; needs PyTorch only.
+"""deepmad_r18_cpu_fp32_b1_12p56ms, designed by deepmad 0.1.0; needs PyTorch only.
 
 The method is that of https://arxiv.org/abs/2303.02165.
 
 Images (N, 3, 224, 224) to logits (N, 1000);
-1,715,174,400 multiply-accumulates an image, 11,687,032 parameters.
+572,191,744 multiply-accumulates an image, 6,971,896 parameters.
 
-    stem      out 32, kernel 3, stride 2
-    stages.0  block bottleneck, out 128, width 32, kernel 5, depth 1, stride 2
-    stages.1  block bottleneck, out 192, width 48, kernel 5, depth 1, stride 2
-    stages.2  block bottleneck, out 640, width 64, kernel 5, depth 15, stride 2
-    stages.3  block bottleneck, out 696, width 72, kernel 5, depth 14, stride 1
-    stages.4  block bottleneck, out 880, width 88, kernel 5, depth 10, stride 2
+    stem      out 16, kernel 3, stride 2
+    stages.0  block bottleneck, out 64, width 16, kernel 5, depth 1, stride 2
+    stages.1  block bottleneck, out 96, width 16, kernel 5, depth 1, stride 2
+    stages.2  block bottleneck, out 320, width 48, kernel 5, depth 7, stride 2
+    stages.3  block bottleneck, out 432, width 48, kernel 5, depth 7, stride 1
+    stages.4  block bottleneck, out 800, width 80, kernel 5, depth 15, stride 2
 
-    from deepmad_r18_cpu_fp32_b1_39p4ms import network
+    from deepmad_r18_cpu_fp32_b1_12p56ms import network
 
     model = network()                            # with random weights: logits (N, 1000)
     model = network(num_classes=10, in_chans=1, global_pool="avg")
@@ -20,7 +20,7 @@ Images (N, 3, 224, 224) to logits (N, 1000);
 
 Weights of `deepmad.build`, as `deepmad export --to weights` writes them, fit:
 
-    model.load_state_dict(safetensors.torch.load_file("deepmad_r18_cpu_fp32_b1_39p4ms.safetensors"))   # after: import safetensors.torch
+    model.load_state_dict(safetensors.torch.load_file("deepmad_r18_cpu_fp32_b1_12p56ms.safetensors"))   # after: import safetensors.torch
 """
 
 import math
@@ -250,17 +250,17 @@ def adapted(spec: NetworkSpec, *, num_classes: int, in_chans: int, global_pool: 
 
 NETWORK = NetworkSpec(
     resolution=224,
-    stem=BlockSpec(layers=(LayerSpec("main", "conv", 3, 32, kernel=3, stride=2, activation="relu"),)),
+    stem=BlockSpec(layers=(LayerSpec("main", "conv", 3, 16, kernel=3, stride=2, activation="relu"),)),
     stages=(
         StageSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 32, 32, activation="relu"),
-                        LayerSpec("main", "conv", 32, 32, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 32, 128, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 32, 32, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 32, 128),
+                        LayerSpec("main", "conv", 16, 16, activation="relu"),
+                        LayerSpec("main", "conv", 16, 16, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 16, 64, activation="relu"),
+                        LayerSpec("shortcut", "average_pool", 16, 16, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 16, 64),
                     ),
                     residual=True,
                 ),
@@ -271,13 +271,37 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 128, 48, activation="relu"),
+                        LayerSpec("main", "conv", 64, 16, activation="relu"),
+                        LayerSpec("main", "conv", 16, 16, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 16, 96, activation="relu"),
+                        LayerSpec("shortcut", "average_pool", 64, 64, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 64, 96),
+                    ),
+                    residual=True,
+                ),
+            ),
+            ends_scale=True,
+        ),
+        StageSpec(
+            blocks=(
+                BlockSpec(
+                    layers=(
+                        LayerSpec("main", "conv", 96, 48, activation="relu"),
                         LayerSpec("main", "conv", 48, 48, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 48, 192, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 128, 128, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 128, 192),
+                        LayerSpec("main", "conv", 48, 320, activation="relu"),
+                        LayerSpec("shortcut", "average_pool", 96, 96, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 96, 320),
                     ),
                     residual=True,
+                ),
+                BlockSpec(
+                    layers=(
+                        LayerSpec("main", "conv", 320, 48, activation="relu"),
+                        LayerSpec("main", "conv", 48, 48, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 48, 320, activation="relu"),
+                    ),
+                    residual=True,
+                    repeats=6,
                 ),
             ),
             ends_scale=True,
@@ -286,19 +310,41 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 192, 64, activation="relu"),
-                        LayerSpec("main", "conv", 64, 64, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 64, 640, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 192, 192, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 192, 640),
+                        LayerSpec("main", "conv", 320, 48, activation="relu"),
+                        LayerSpec("main", "conv", 48, 48, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 48, 432, activation="relu"),
+                        LayerSpec("shortcut", "conv", 320, 432),
                     ),
                     residual=True,
                 ),
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 640, 64, activation="relu"),
-                        LayerSpec("main", "conv", 64, 64, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 64, 640, activation="relu"),
+                        LayerSpec("main", "conv", 432, 48, activation="relu"),
+                        LayerSpec("main", "conv", 48, 48, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 48, 432, activation="relu"),
+                    ),
+                    residual=True,
+                    repeats=6,
+                ),
+            ),
+        ),
+        StageSpec(
+            blocks=(
+                BlockSpec(
+                    layers=(
+                        LayerSpec("main", "conv", 432, 80, activation="relu"),
+                        LayerSpec("main", "conv", 80, 80, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 80, 800, activation="relu"),
+                        LayerSpec("shortcut", "average_pool", 432, 432, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 432, 800),
+                    ),
+                    residual=True,
+                ),
+                BlockSpec(
+                    layers=(
+                        LayerSpec("main", "conv", 800, 80, activation="relu"),
+                        LayerSpec("main", "conv", 80, 80, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 80, 800, activation="relu"),
                     ),
                     residual=True,
                     repeats=14,
@@ -306,57 +352,11 @@ NETWORK = NetworkSpec(
             ),
             ends_scale=True,
         ),
-        StageSpec(
-            blocks=(
-                BlockSpec(
-                    layers=(
-                        LayerSpec("main", "conv", 640, 72, activation="relu"),
-                        LayerSpec("main", "conv", 72, 72, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 72, 696, activation="relu"),
-                        LayerSpec("shortcut", "conv", 640, 696),
-                    ),
-                    residual=True,
-                ),
-                BlockSpec(
-                    layers=(
-                        LayerSpec("main", "conv", 696, 72, activation="relu"),
-                        LayerSpec("main", "conv", 72, 72, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 72, 696, activation="relu"),
-                    ),
-                    residual=True,
-                    repeats=13,
-                ),
-            ),
-        ),
-        StageSpec(
-            blocks=(
-                BlockSpec(
-                    layers=(
-                        LayerSpec("main", "conv", 696, 88, activation="relu"),
-                        LayerSpec("main", "conv", 88, 88, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 88, 880, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 696, 696, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 696, 880),
-                    ),
-                    residual=True,
-                ),
-                BlockSpec(
-                    layers=(
-                        LayerSpec("main", "conv", 880, 88, activation="relu"),
-                        LayerSpec("main", "conv", 88, 88, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 88, 880, activation="relu"),
-                    ),
-                    residual=True,
-                    repeats=9,
-                ),
-            ),
-            ends_scale=True,
-        ),
     ),
     tail=None,
     classifier=(
-        LayerSpec("classifier", "global_pool", 880, 880, norm=False),
-        LayerSpec("classifier", "linear", 880, 1000, norm=False, bias=True),
+        LayerSpec("classifier", "global_pool", 800, 800, norm=False),
+        LayerSpec("classifier", "linear", 800, 1000, norm=False, bias=True),
     ),
 )
 

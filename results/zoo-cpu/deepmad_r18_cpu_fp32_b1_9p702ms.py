@@ -1,18 +1,18 @@
-"""deepmad_r18_cpu_fp32_b1_23p5ms, designed by deepmad 0.1.0; needs PyTorch only.
+"""deepmad_r18_cpu_fp32_b1_9p702ms, designed by deepmad 0.1.0; needs PyTorch only.
 
 The method is that of https://arxiv.org/abs/2303.02165.
 
 Images (N, 3, 224, 224) to logits (N, 1000);
-1,053,853,184 multiply-accumulates an image, 11,350,280 parameters.
+433,793,792 multiply-accumulates an image, 6,068,760 parameters.
 
-    stem      out 32, kernel 3, stride 2
-    stages.0  block bottleneck, out 48, width 16, kernel 5, depth 1, stride 2
-    stages.1  block bottleneck, out 144, width 32, kernel 5, depth 1, stride 2
-    stages.2  block bottleneck, out 480, width 48, kernel 5, depth 10, stride 2
-    stages.3  block bottleneck, out 576, width 64, kernel 5, depth 10, stride 1
-    stages.4  block bottleneck, out 960, width 96, kernel 5, depth 16, stride 2
+    stem      out 16, kernel 3, stride 2
+    stages.0  block bottleneck, out 48, width 16, kernel 3, depth 1, stride 2
+    stages.1  block bottleneck, out 96, width 16, kernel 5, depth 1, stride 2
+    stages.2  block bottleneck, out 320, width 32, kernel 5, depth 6, stride 2
+    stages.3  block bottleneck, out 336, width 48, kernel 5, depth 6, stride 1
+    stages.4  block bottleneck, out 800, width 80, kernel 5, depth 14, stride 2
 
-    from deepmad_r18_cpu_fp32_b1_23p5ms import network
+    from deepmad_r18_cpu_fp32_b1_9p702ms import network
 
     model = network()                            # with random weights: logits (N, 1000)
     model = network(num_classes=10, in_chans=1, global_pool="avg")
@@ -20,7 +20,7 @@ Images (N, 3, 224, 224) to logits (N, 1000);
 
 Weights of `deepmad.build`, as `deepmad export --to weights` writes them, fit:
 
-    model.load_state_dict(safetensors.torch.load_file("deepmad_r18_cpu_fp32_b1_23p5ms.safetensors"))   # after: import safetensors.torch
+    model.load_state_dict(safetensors.torch.load_file("deepmad_r18_cpu_fp32_b1_9p702ms.safetensors"))   # after: import safetensors.torch
 """
 
 import math
@@ -250,17 +250,17 @@ def adapted(spec: NetworkSpec, *, num_classes: int, in_chans: int, global_pool: 
 
 NETWORK = NetworkSpec(
     resolution=224,
-    stem=BlockSpec(layers=(LayerSpec("main", "conv", 3, 32, kernel=3, stride=2, activation="relu"),)),
+    stem=BlockSpec(layers=(LayerSpec("main", "conv", 3, 16, kernel=3, stride=2, activation="relu"),)),
     stages=(
         StageSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 32, 16, activation="relu"),
-                        LayerSpec("main", "conv", 16, 16, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 16, 16, activation="relu"),
+                        LayerSpec("main", "conv", 16, 16, kernel=3, stride=2, activation="relu"),
                         LayerSpec("main", "conv", 16, 48, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 32, 32, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 32, 48),
+                        LayerSpec("shortcut", "average_pool", 16, 16, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 16, 48),
                     ),
                     residual=True,
                 ),
@@ -271,11 +271,11 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 48, 32, activation="relu"),
-                        LayerSpec("main", "conv", 32, 32, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 32, 144, activation="relu"),
+                        LayerSpec("main", "conv", 48, 16, activation="relu"),
+                        LayerSpec("main", "conv", 16, 16, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 16, 96, activation="relu"),
                         LayerSpec("shortcut", "average_pool", 48, 48, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 48, 144),
+                        LayerSpec("shortcut", "conv", 48, 96),
                     ),
                     residual=True,
                 ),
@@ -286,45 +286,45 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 144, 48, activation="relu"),
-                        LayerSpec("main", "conv", 48, 48, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 48, 480, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 144, 144, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 144, 480),
+                        LayerSpec("main", "conv", 96, 32, activation="relu"),
+                        LayerSpec("main", "conv", 32, 32, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 32, 320, activation="relu"),
+                        LayerSpec("shortcut", "average_pool", 96, 96, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 96, 320),
                     ),
                     residual=True,
                 ),
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 480, 48, activation="relu"),
+                        LayerSpec("main", "conv", 320, 32, activation="relu"),
+                        LayerSpec("main", "conv", 32, 32, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 32, 320, activation="relu"),
+                    ),
+                    residual=True,
+                    repeats=5,
+                ),
+            ),
+            ends_scale=True,
+        ),
+        StageSpec(
+            blocks=(
+                BlockSpec(
+                    layers=(
+                        LayerSpec("main", "conv", 320, 48, activation="relu"),
                         LayerSpec("main", "conv", 48, 48, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 48, 480, activation="relu"),
-                    ),
-                    residual=True,
-                    repeats=9,
-                ),
-            ),
-            ends_scale=True,
-        ),
-        StageSpec(
-            blocks=(
-                BlockSpec(
-                    layers=(
-                        LayerSpec("main", "conv", 480, 64, activation="relu"),
-                        LayerSpec("main", "conv", 64, 64, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 64, 576, activation="relu"),
-                        LayerSpec("shortcut", "conv", 480, 576),
+                        LayerSpec("main", "conv", 48, 336, activation="relu"),
+                        LayerSpec("shortcut", "conv", 320, 336),
                     ),
                     residual=True,
                 ),
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 576, 64, activation="relu"),
-                        LayerSpec("main", "conv", 64, 64, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 64, 576, activation="relu"),
+                        LayerSpec("main", "conv", 336, 48, activation="relu"),
+                        LayerSpec("main", "conv", 48, 48, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 48, 336, activation="relu"),
                     ),
                     residual=True,
-                    repeats=9,
+                    repeats=5,
                 ),
             ),
         ),
@@ -332,22 +332,22 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 576, 96, activation="relu"),
-                        LayerSpec("main", "conv", 96, 96, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 96, 960, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 576, 576, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 576, 960),
+                        LayerSpec("main", "conv", 336, 80, activation="relu"),
+                        LayerSpec("main", "conv", 80, 80, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 80, 800, activation="relu"),
+                        LayerSpec("shortcut", "average_pool", 336, 336, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 336, 800),
                     ),
                     residual=True,
                 ),
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 960, 96, activation="relu"),
-                        LayerSpec("main", "conv", 96, 96, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 96, 960, activation="relu"),
+                        LayerSpec("main", "conv", 800, 80, activation="relu"),
+                        LayerSpec("main", "conv", 80, 80, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 80, 800, activation="relu"),
                     ),
                     residual=True,
-                    repeats=15,
+                    repeats=13,
                 ),
             ),
             ends_scale=True,
@@ -355,8 +355,8 @@ NETWORK = NetworkSpec(
     ),
     tail=None,
     classifier=(
-        LayerSpec("classifier", "global_pool", 960, 960, norm=False),
-        LayerSpec("classifier", "linear", 960, 1000, norm=False, bias=True),
+        LayerSpec("classifier", "global_pool", 800, 800, norm=False),
+        LayerSpec("classifier", "linear", 800, 1000, norm=False, bias=True),
     ),
 )
 

@@ -1,18 +1,18 @@
-"""deepmad_r18_cpu_fp32_b1_18p16ms, designed by deepmad 0.1.0; needs PyTorch only.
+"""deepmad_r18_cpu_fp32_b1_21p05ms, designed by deepmad 0.1.0; needs PyTorch only.
 
 The method is that of https://arxiv.org/abs/2303.02165.
 
 Images (N, 3, 224, 224) to logits (N, 1000);
-812,707,328 multiply-accumulates an image, 10,416,856 parameters.
+973,621,760 multiply-accumulates an image, 11,466,760 parameters.
 
-    stem      out 16, kernel 3, stride 2
-    stages.0  block bottleneck, out 48, width 16, kernel 5, depth 1, stride 2
+    stem      out 32, kernel 3, stride 2
+    stages.0  block bottleneck, out 64, width 16, kernel 5, depth 1, stride 2
     stages.1  block bottleneck, out 128, width 32, kernel 5, depth 1, stride 2
-    stages.2  block bottleneck, out 368, width 48, kernel 5, depth 8, stride 2
+    stages.2  block bottleneck, out 384, width 64, kernel 5, depth 9, stride 2
     stages.3  block bottleneck, out 480, width 48, kernel 5, depth 9, stride 1
-    stages.4  block bottleneck, out 960, width 96, kernel 5, depth 17, stride 2
+    stages.4  block bottleneck, out 960, width 96, kernel 5, depth 18, stride 2
 
-    from deepmad_r18_cpu_fp32_b1_18p16ms import network
+    from deepmad_r18_cpu_fp32_b1_21p05ms import network
 
     model = network()                            # with random weights: logits (N, 1000)
     model = network(num_classes=10, in_chans=1, global_pool="avg")
@@ -20,7 +20,7 @@ Images (N, 3, 224, 224) to logits (N, 1000);
 
 Weights of `deepmad.build`, as `deepmad export --to weights` writes them, fit:
 
-    model.load_state_dict(safetensors.torch.load_file("deepmad_r18_cpu_fp32_b1_18p16ms.safetensors"))   # after: import safetensors.torch
+    model.load_state_dict(safetensors.torch.load_file("deepmad_r18_cpu_fp32_b1_21p05ms.safetensors"))   # after: import safetensors.torch
 """
 
 import math
@@ -250,17 +250,17 @@ def adapted(spec: NetworkSpec, *, num_classes: int, in_chans: int, global_pool: 
 
 NETWORK = NetworkSpec(
     resolution=224,
-    stem=BlockSpec(layers=(LayerSpec("main", "conv", 3, 16, kernel=3, stride=2, activation="relu"),)),
+    stem=BlockSpec(layers=(LayerSpec("main", "conv", 3, 32, kernel=3, stride=2, activation="relu"),)),
     stages=(
         StageSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 16, 16, activation="relu"),
+                        LayerSpec("main", "conv", 32, 16, activation="relu"),
                         LayerSpec("main", "conv", 16, 16, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 16, 48, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 16, 16, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 16, 48),
+                        LayerSpec("main", "conv", 16, 64, activation="relu"),
+                        LayerSpec("shortcut", "average_pool", 32, 32, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 32, 64),
                     ),
                     residual=True,
                 ),
@@ -271,11 +271,11 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 48, 32, activation="relu"),
+                        LayerSpec("main", "conv", 64, 32, activation="relu"),
                         LayerSpec("main", "conv", 32, 32, kernel=5, stride=2, activation="relu"),
                         LayerSpec("main", "conv", 32, 128, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 48, 48, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 48, 128),
+                        LayerSpec("shortcut", "average_pool", 64, 64, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 64, 128),
                     ),
                     residual=True,
                 ),
@@ -286,22 +286,22 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 128, 48, activation="relu"),
-                        LayerSpec("main", "conv", 48, 48, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 48, 368, activation="relu"),
+                        LayerSpec("main", "conv", 128, 64, activation="relu"),
+                        LayerSpec("main", "conv", 64, 64, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 64, 384, activation="relu"),
                         LayerSpec("shortcut", "average_pool", 128, 128, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 128, 368),
+                        LayerSpec("shortcut", "conv", 128, 384),
                     ),
                     residual=True,
                 ),
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 368, 48, activation="relu"),
-                        LayerSpec("main", "conv", 48, 48, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 48, 368, activation="relu"),
+                        LayerSpec("main", "conv", 384, 64, activation="relu"),
+                        LayerSpec("main", "conv", 64, 64, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 64, 384, activation="relu"),
                     ),
                     residual=True,
-                    repeats=7,
+                    repeats=8,
                 ),
             ),
             ends_scale=True,
@@ -310,10 +310,10 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 368, 48, activation="relu"),
+                        LayerSpec("main", "conv", 384, 48, activation="relu"),
                         LayerSpec("main", "conv", 48, 48, kernel=5, activation="relu"),
                         LayerSpec("main", "conv", 48, 480, activation="relu"),
-                        LayerSpec("shortcut", "conv", 368, 480),
+                        LayerSpec("shortcut", "conv", 384, 480),
                     ),
                     residual=True,
                 ),
@@ -347,7 +347,7 @@ NETWORK = NetworkSpec(
                         LayerSpec("main", "conv", 96, 960, activation="relu"),
                     ),
                     residual=True,
-                    repeats=16,
+                    repeats=17,
                 ),
             ),
             ends_scale=True,

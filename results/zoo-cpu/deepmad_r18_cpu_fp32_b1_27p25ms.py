@@ -1,18 +1,18 @@
-"""deepmad_r18_cpu_fp32_b1_14p03ms, designed by deepmad 0.1.0; needs PyTorch only.
+"""deepmad_r18_cpu_fp32_b1_27p25ms, designed by deepmad 0.1.0; needs PyTorch only.
 
 The method is that of https://arxiv.org/abs/2303.02165.
 
 Images (N, 3, 224, 224) to logits (N, 1000);
-622,668,800 multiply-accumulates an image, 7,193,176 parameters.
+1,243,774,016 multiply-accumulates an image, 11,643,880 parameters.
 
-    stem      out 16, kernel 3, stride 2
-    stages.0  block bottleneck, out 48, width 16, kernel 5, depth 1, stride 2
-    stages.1  block bottleneck, out 96, width 32, kernel 5, depth 1, stride 2
-    stages.2  block bottleneck, out 352, width 48, kernel 5, depth 7, stride 2
-    stages.3  block bottleneck, out 464, width 48, kernel 5, depth 8, stride 1
-    stages.4  block bottleneck, out 800, width 80, kernel 5, depth 15, stride 2
+    stem      out 32, kernel 3, stride 2
+    stages.0  block bottleneck, out 96, width 16, kernel 5, depth 1, stride 2
+    stages.1  block bottleneck, out 144, width 32, kernel 5, depth 1, stride 2
+    stages.2  block bottleneck, out 560, width 64, kernel 5, depth 11, stride 2
+    stages.3  block bottleneck, out 640, width 64, kernel 5, depth 10, stride 1
+    stages.4  block bottleneck, out 880, width 88, kernel 5, depth 17, stride 2
 
-    from deepmad_r18_cpu_fp32_b1_14p03ms import network
+    from deepmad_r18_cpu_fp32_b1_27p25ms import network
 
     model = network()                            # with random weights: logits (N, 1000)
     model = network(num_classes=10, in_chans=1, global_pool="avg")
@@ -20,7 +20,7 @@ Images (N, 3, 224, 224) to logits (N, 1000);
 
 Weights of `deepmad.build`, as `deepmad export --to weights` writes them, fit:
 
-    model.load_state_dict(safetensors.torch.load_file("deepmad_r18_cpu_fp32_b1_14p03ms.safetensors"))   # after: import safetensors.torch
+    model.load_state_dict(safetensors.torch.load_file("deepmad_r18_cpu_fp32_b1_27p25ms.safetensors"))   # after: import safetensors.torch
 """
 
 import math
@@ -250,17 +250,17 @@ def adapted(spec: NetworkSpec, *, num_classes: int, in_chans: int, global_pool: 
 
 NETWORK = NetworkSpec(
     resolution=224,
-    stem=BlockSpec(layers=(LayerSpec("main", "conv", 3, 16, kernel=3, stride=2, activation="relu"),)),
+    stem=BlockSpec(layers=(LayerSpec("main", "conv", 3, 32, kernel=3, stride=2, activation="relu"),)),
     stages=(
         StageSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 16, 16, activation="relu"),
+                        LayerSpec("main", "conv", 32, 16, activation="relu"),
                         LayerSpec("main", "conv", 16, 16, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 16, 48, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 16, 16, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 16, 48),
+                        LayerSpec("main", "conv", 16, 96, activation="relu"),
+                        LayerSpec("shortcut", "average_pool", 32, 32, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 32, 96),
                     ),
                     residual=True,
                 ),
@@ -271,37 +271,13 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 48, 32, activation="relu"),
+                        LayerSpec("main", "conv", 96, 32, activation="relu"),
                         LayerSpec("main", "conv", 32, 32, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 32, 96, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 48, 48, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 48, 96),
-                    ),
-                    residual=True,
-                ),
-            ),
-            ends_scale=True,
-        ),
-        StageSpec(
-            blocks=(
-                BlockSpec(
-                    layers=(
-                        LayerSpec("main", "conv", 96, 48, activation="relu"),
-                        LayerSpec("main", "conv", 48, 48, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 48, 352, activation="relu"),
+                        LayerSpec("main", "conv", 32, 144, activation="relu"),
                         LayerSpec("shortcut", "average_pool", 96, 96, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 96, 352),
+                        LayerSpec("shortcut", "conv", 96, 144),
                     ),
                     residual=True,
-                ),
-                BlockSpec(
-                    layers=(
-                        LayerSpec("main", "conv", 352, 48, activation="relu"),
-                        LayerSpec("main", "conv", 48, 48, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 48, 352, activation="relu"),
-                    ),
-                    residual=True,
-                    repeats=6,
                 ),
             ),
             ends_scale=True,
@@ -310,21 +286,45 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 352, 48, activation="relu"),
-                        LayerSpec("main", "conv", 48, 48, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 48, 464, activation="relu"),
-                        LayerSpec("shortcut", "conv", 352, 464),
+                        LayerSpec("main", "conv", 144, 64, activation="relu"),
+                        LayerSpec("main", "conv", 64, 64, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 64, 560, activation="relu"),
+                        LayerSpec("shortcut", "average_pool", 144, 144, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 144, 560),
                     ),
                     residual=True,
                 ),
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 464, 48, activation="relu"),
-                        LayerSpec("main", "conv", 48, 48, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 48, 464, activation="relu"),
+                        LayerSpec("main", "conv", 560, 64, activation="relu"),
+                        LayerSpec("main", "conv", 64, 64, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 64, 560, activation="relu"),
                     ),
                     residual=True,
-                    repeats=7,
+                    repeats=10,
+                ),
+            ),
+            ends_scale=True,
+        ),
+        StageSpec(
+            blocks=(
+                BlockSpec(
+                    layers=(
+                        LayerSpec("main", "conv", 560, 64, activation="relu"),
+                        LayerSpec("main", "conv", 64, 64, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 64, 640, activation="relu"),
+                        LayerSpec("shortcut", "conv", 560, 640),
+                    ),
+                    residual=True,
+                ),
+                BlockSpec(
+                    layers=(
+                        LayerSpec("main", "conv", 640, 64, activation="relu"),
+                        LayerSpec("main", "conv", 64, 64, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 64, 640, activation="relu"),
+                    ),
+                    residual=True,
+                    repeats=9,
                 ),
             ),
         ),
@@ -332,22 +332,22 @@ NETWORK = NetworkSpec(
             blocks=(
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 464, 80, activation="relu"),
-                        LayerSpec("main", "conv", 80, 80, kernel=5, stride=2, activation="relu"),
-                        LayerSpec("main", "conv", 80, 800, activation="relu"),
-                        LayerSpec("shortcut", "average_pool", 464, 464, kernel=2, stride=2, norm=False),
-                        LayerSpec("shortcut", "conv", 464, 800),
+                        LayerSpec("main", "conv", 640, 88, activation="relu"),
+                        LayerSpec("main", "conv", 88, 88, kernel=5, stride=2, activation="relu"),
+                        LayerSpec("main", "conv", 88, 880, activation="relu"),
+                        LayerSpec("shortcut", "average_pool", 640, 640, kernel=2, stride=2, norm=False),
+                        LayerSpec("shortcut", "conv", 640, 880),
                     ),
                     residual=True,
                 ),
                 BlockSpec(
                     layers=(
-                        LayerSpec("main", "conv", 800, 80, activation="relu"),
-                        LayerSpec("main", "conv", 80, 80, kernel=5, activation="relu"),
-                        LayerSpec("main", "conv", 80, 800, activation="relu"),
+                        LayerSpec("main", "conv", 880, 88, activation="relu"),
+                        LayerSpec("main", "conv", 88, 88, kernel=5, activation="relu"),
+                        LayerSpec("main", "conv", 88, 880, activation="relu"),
                     ),
                     residual=True,
-                    repeats=14,
+                    repeats=16,
                 ),
             ),
             ends_scale=True,
@@ -355,8 +355,8 @@ NETWORK = NetworkSpec(
     ),
     tail=None,
     classifier=(
-        LayerSpec("classifier", "global_pool", 800, 800, norm=False),
-        LayerSpec("classifier", "linear", 800, 1000, norm=False, bias=True),
+        LayerSpec("classifier", "global_pool", 880, 880, norm=False),
+        LayerSpec("classifier", "linear", 880, 1000, norm=False, bias=True),
     ),
 )
 
