@@ -16,7 +16,7 @@ layer records that those come from,
 - ONNX Runtime's output beside the torch module's with the weights in NAME.safetensors.
 
 With `--only-torch` NAME.py is also run by a Python that has PyTorch and nothing of deepmad. The errors are those of the
-largest output, relative to the largest. One line a network goes into results/zoo_networks-TITLE.csv, with the columns
+largest output, relative to the largest. One line a network goes into results/zoo_networks-DIR.csv, with the columns
 that do not agree in `differs`; the exit code is 1 if there is any.
 
     python -m benchmarks.zoo_networks zoo
@@ -75,11 +75,11 @@ def main(
     rows = checked(folder, only_torch)
     for row in rows:
         print(f"{row['name']}: {'differs in ' + row['differs'] if row['differs'] else 'agrees'}", flush=True)
-    title = re.sub(r"[^A-Za-z0-9]+", "-", document["title"] or folder.resolve().name).strip("-")
+    name = re.sub(r"[^A-Za-z0-9]+", "-", folder.resolve().name).strip("-")
     differing = sum(bool(row["differs"]) for row in rows)
-    notes = {"zoo": f"{document['title'] or title}, made {document['date']}, deepmad {document['deepmad']}"}
+    notes = {"zoo": f"{document['title'] or name}, made {document['date']}, deepmad {document['deepmad']}"}
     notes |= {"torch": torch.__version__, "networks": f"{len(rows)}, of which {differing} differ"}
-    print(f"written to {write_results(f'zoo_networks-{title}', rows, notes)}")
+    print(f"written to {write_results(f'zoo_networks-{name}', rows, notes)}")
     raise typer.Exit(1 if differing else 0)
 
 

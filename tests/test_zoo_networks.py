@@ -75,7 +75,7 @@ def test_a_record_that_was_altered_is_found(
         main(copy)
     assert ended.value.exit_code == 1
     macs, params = "torch_macs onnx_macs file_macs", "torch_params file_params timm_params onnx_params"
-    assert [row["differs"] for row in read_csv(tmp_path / "zoo_networks-two-networks.csv")] == [macs, params]
+    assert [row["differs"] for row in read_csv(tmp_path / "zoo_networks-zoo.csv")] == [macs, params]
     assert f"{first['name']}: differs in {macs}\n" in capsys.readouterr().out
 
 
