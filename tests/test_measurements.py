@@ -71,6 +71,18 @@ def test_onnx_files_and_plain_modules_are_timed(tmp_path: Path) -> None:
     assert (found.conditions.in_channels, found.conditions.resolution) == (4, 8)
 
 
+def test_an_architecture_is_measured_at_the_size_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "small.json"
+    path.write_text(json.dumps(small().to_dict()), encoding="utf-8")
+    requests = [
+        Request(model, backend, resolution=16) for model in (small(), str(path)) for backend in ("onnxruntime", "torch")
+    ]
+    for found in measure_all([*requests, Request(small(), in_channels=4)], timer=QUICK):
+        side, channels = found.conditions.resolution, found.conditions.in_channels
+        assert (side, channels) in ((16, 3), (32, 4))
+        assert found.network == NetworkLayers.of(replace(small(), resolution=side, in_channels=channels))
+
+
 def test_several_are_measured_together_in_order() -> None:
     requests = [Request(small(block), backend) for block in ("basic", "mbconv") for backend in ("torch", "onnxruntime")]
     found = measure_all(requests, timer=QUICK)
@@ -220,7 +232,7 @@ def test_a_failing_network_is_named_before_anything_is_timed(tmp_path: Path) -> 
     for wrong, words in (
         (Request("nowhere.json"), r"nowhere\.json"),
         (Request(str(tmp_path / "bad.onnx"), resolution=8), r"bad\.onnx"),
-        (Request(named, resolution=16), "wanted: .*shape"),
+        (Request(named, resolution=15), "wanted: resolution: 15 gives an odd side"),
         (Request(nn.Conv2d(5, 3, 1), resolution=8), "Conv2d: .*export"),
     ):
         with pytest.raises(InputError, match=words):

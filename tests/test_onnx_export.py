@@ -104,3 +104,12 @@ def test_errors_name_the_way_out(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="Refusing"):
         export_onnx(Refusing(), tmp_path / "a.onnx", resolution=8)
+
+
+def test_an_exporter_that_gives_no_reason_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def speechless(*_: object, **__: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(torch.onnx, "export", speechless)
+    with pytest.raises(InputError, match="Conv2d: PyTorch cannot export it to ONNX \\(NotImplementedError\\)"):
+        export_onnx(nn.Conv2d(3, 8, 3), tmp_path / "a.onnx", resolution=8)

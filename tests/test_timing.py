@@ -105,3 +105,13 @@ def test_a_callable_may_have_a_smaller_share_of_the_seconds() -> None:
     whole, part = timer.visit_all([Task(clock, 0.5), Task(clock, 0.5)], clock, shares=[1.0, 0.2])
     assert [len(visit) for visit in whole] == [10, 10]
     assert [len(visit) for visit in part] == [2, 2]
+
+
+def test_many_times_have_their_interval_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn in parts, since all at once would take gigabytes, it is the very same interval."""
+    times = np.random.default_rng(2).lognormal(0.0, 0.3, 1001).tolist()
+    at_once = bootstrap_interval(times, resamples=100)
+    monkeypatch.setattr("deepmad.profilers.timing._DRAWS_AT_ONCE", 7 * 1001)
+    assert bootstrap_interval(times, resamples=100) == at_once
+    monkeypatch.setattr("deepmad.profilers.timing._DRAWS_AT_ONCE", 1)
+    assert bootstrap_interval(times, resamples=100) == at_once

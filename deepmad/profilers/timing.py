@@ -9,6 +9,8 @@ import numpy as np
 Clock = Callable[[], float]
 Visit = list[float]
 """Raw times in seconds of runs that followed each other directly."""
+_DRAWS_AT_ONCE = 1_000_000
+"""Times that the bootstrap draws at once: 100,000 of them, a thousand times over, would take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ def undisturbed(visit: Visit) -> float:
 
 def bootstrap_interval(times: Sequence[float], *, seed: int = 0, resamples: int = 1000) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of the median of `times`."""
-    draws = np.random.default_rng(seed).choice(np.asarray(times), size=(resamples, len(times)))
-    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
+    rng, values = np.random.default_rng(seed), np.asarray(times)
+    at_once = max(1, _DRAWS_AT_ONCE // len(values))
+    medians = [
+        np.median(rng.choice(values, size=(min(at_once, resamples - done), len(values))), axis=1)
+        for done in range(0, resamples, at_once)
+    ]
+    low, high = np.percentile(np.concatenate(medians), [2.5, 97.5])
     return float(low), float(high)
