@@ -276,7 +276,8 @@ def test_doctor_tells_what_is_missing_and_what_is_broken(
     find_spec = importlib.util.find_spec
     monkeypatch.setattr("deepmad.cli.doctor.find_spec", lambda name: None if name == "ray" else find_spec(name))
     (tmp_path / "openvino").mkdir()
-    (tmp_path / "openvino/__init__.py").write_text("raise OSError('libopenvino.so: no such file')", encoding="utf-8")
+    broken = "print('loading')\nraise OSError('libopenvino.so: no such file')\n"  # only the report is on standard output
+    (tmp_path / "openvino/__init__.py").write_text(broken, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "openvino", raising=False)
     assert run(["doctor", "--json"]) == 0
@@ -289,6 +290,17 @@ def test_doctor_tells_what_is_missing_and_what_is_broken(
     assert "installed but broken (openvino: libopenvino.so: no such file)" in backends["openvino"]["state"]
     assert run(["doctor"]) == 0
     assert "installed but broken" in capsys.readouterr().out
+
+
+def test_doctor_tells_that_the_library_for_gpus_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert run(["doctor", "--json"]) == 3
+    report = json.loads(capsys.readouterr().out)
+    states = {row["name"]: row["state"] for row in report["libraries"]}
+    assert states["nvidia-ml-py"] == "not installed: pip install nvidia-ml-py"
+    assert report["gpu"] is None
 
 
 def test_an_interrupt_writes_the_best_so_far_and_exits_with_130(tmp_path: Path) -> None:

@@ -289,6 +289,15 @@ def test_a_file_takes_more_tables_but_none_twice_and_no_bad_ones(imported: Path,
     assert other.read_text() == "not a table\n"
 
 
+def test_a_place_that_cannot_be_written_is_told_before_the_long_part(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_early(*_: object) -> None:
+        raise AssertionError("filled")
+
+    monkeypatch.setattr("deepmad.profilers.importing.predict_from", too_early)
+    with pytest.raises(InputError, match="/proc/none/t.sqlite: cannot write there"):
+        import_table(source, "tinynas", device="d", precision="fp16", output="/proc/none/t.sqlite")
+
+
 def test_the_command_imports_and_names_its_choices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path / "one.out", [GOOD_LINE])
     command = ["table", "import", str(path), "--device", "V100", "-o", str(tmp_path / "t.sqlite")]

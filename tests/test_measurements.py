@@ -1,6 +1,7 @@
 """Measurements: every back end on every block kind, conditions, doubts and errors."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,6 +121,19 @@ def test_a_missing_library_is_told_with_the_command(monkeypatch: pytest.MonkeyPa
         assert "pip install" in (backend.availability() or "")
         with pytest.raises(InputError, match="pip install"):
             find_backend(name, "fp32")
+
+
+def test_a_broken_library_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "openvino").mkdir()
+    broken = "print('loading')\nraise OSError('libopenvino.so: no such file')\n"
+    (tmp_path / "openvino/__init__.py").write_text(broken, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    with pytest.raises(DeviceError, match=r"openvino is installed but broken \(libopenvino\.so: no such file\)"):
+        measure(small(), backend="openvino", timer=QUICK)
+    assert capsys.readouterr().out == ""  # results alone are there
 
 
 def test_a_measurement_doubts_itself() -> None:
