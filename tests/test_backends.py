@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from deepmad.profilers.backends import BACKENDS, Settings, find_backend, tensorrt_engines
@@ -302,7 +302,7 @@ def test_what_fp16_cannot_hold_and_what_cannot_be_quantised(tmp_path: Path) -> N
     large = helper.make_tensor("large", TensorProto.FLOAT, [1], [1e6])
     path = saved(helper.make_node("Mul", ["images", "large"], ["output"]), [large])
     (weight,) = onnx_model(path, settings("fp16")).graph.initializer
-    assert np.isinf(onnx.numpy_helper.to_array(weight)).all()
+    assert np.isinf(numpy_helper.to_array(weight)).all()
     path = saved(helper.make_node("Magic", ["images"], ["output"], domain="com.acme"), [])
     with pytest.raises(InputError, match="int8: ONNX Runtime cannot quantise the network"):
         onnx_model(path, settings("int8"))

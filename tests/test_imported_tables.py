@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.tinynas_import import accuracy, draws, predicted
+from benchmarks.tinynas_import import draws, predicted
 from deepmad.cli.app import run
 from deepmad.engine.budgets import Budget
 from deepmad.engine.problems import Problem
 from deepmad.engine.solvers import CpSat, design
+from deepmad.profilers.accuracy import accuracy
 from deepmad.profilers.boosting import corrected, shifted, steps
 from deepmad.profilers.filling import TWINS, predict_from
 from deepmad.profilers.importing import import_table

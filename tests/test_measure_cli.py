@@ -161,6 +161,8 @@ def test_the_plot_tells_every_name(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"plot{suffix}"
     draw(POINTS, path)
     content = path.read_bytes()
+    draw(POINTS, path)
+    assert path.read_bytes() == content
     if suffix == ".png":
         assert content.startswith(b"\x89PNG")
         return
