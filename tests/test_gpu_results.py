@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.conditions import read_csv
+from benchmarks.conditions import read_csv, write_csv
 from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.running import go_on
 from benchmarks.gpu_results.state import MAX_STARTS, Clock, Parts, PieceOver, State
@@ -137,6 +137,14 @@ def test_without_a_back_end_there_is_still_a_report(options: Options) -> None:
     trials = read_csv(options.output / "backends.csv")
     assert ["abacus" in row["reason"] for row in trials] == [False, True]
     assert [step.name for step in plan(options)] == ["conditions", "backends"]
+
+
+def test_steps_get_the_time_that_a_slow_back_end_takes_to_prepare_their_networks(options: Options) -> None:
+    asked = replace(options, backends=("torch",))
+    for cost, compared, fresh in ((0.1, 60, 50), (40.0, 80, 240)):  # two networks; two designed ones three times
+        write_csv(asked.output / "backends.csv", [{"backend": "torch", "works": True, "seconds_per_probe": cost}])
+        seconds = {step.kind: step.seconds for step in plan(asked)}
+        assert (seconds["compare"], seconds["targets"]) == (compared, fresh)
 
 
 def test_what_needs_more_than_is_left_is_left_out(options: Options) -> None:
