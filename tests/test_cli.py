@@ -202,6 +202,10 @@ def test_table_build_takes_batches_and_another_side(tmp_path: Path, capsys: pyte
     assert "left" in printed.err
     assert run(["table", "build", SMALL, "r18", "-o", str(path)]) == 2
     assert "one file cannot hold 2 spaces" in told(capsys)
+    precisions = ["--backend", "torch", "--precision", "fp32", "--precision", "int8"]
+    assert run(["table", "build", SMALL, *precisions, "--minutes", "0", "-o", str(tmp_path / "none.sqlite")]) == 2
+    assert "does not take 'int8'" in told(capsys)
+    assert not (tmp_path / "none.sqlite").exists()  # nothing is measured before
 
 
 def test_table_show_and_export(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
