@@ -44,14 +44,6 @@ class Timer:
                 if abs(last - earlier) <= self.stable * earlier:
                     return
 
-    def time(self, run: Callable[[], object], clock: Clock = perf_counter) -> list[float]:
-        """Return the raw times of `run` in seconds, warmed up, in the order they were taken."""
-        return self.time_all([run], clock)[0]
-
-    def time_all(self, runs: Sequence[Callable[[], object]], clock: Clock = perf_counter) -> list[list[float]]:
-        """Return the raw times of every callable, interleaved so that drift hits all alike."""
-        return [[seconds for visit in found for seconds in visit] for found in self.visit_all(runs, clock)]
-
     def visit_all(
         self,
         runs: Sequence[Callable[[], object]],
@@ -59,11 +51,11 @@ class Timer:
         *,
         shares: Sequence[float] | None = None,
     ) -> list[list[Visit]]:
-        """Return, for every callable, the raw times of each of its visits.
+        """Return, for every callable, the raw times of each of its visits in seconds, in the order they were taken.
 
-        The callables take turns. A visit opens with an untimed run, which brings back the caches that
-        the others used meanwhile: what is timed is a network that runs alone. `shares` says what part of
-        the seconds each callable gets, all of them where it is None.
+        The callables take turns, so that drift hits all alike. A visit opens with an untimed run, which brings back
+        the caches that the others used meanwhile: what is timed is a network that runs alone. `shares` says what part
+        of the seconds each callable gets, all of them where it is None.
         """
         for run in runs:
             self.warm_up(run, clock)
