@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.conditions import read_csv, write_csv
+from benchmarks.gpu_results import running
 from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.running import go_on
 from benchmarks.gpu_results.state import MAX_STARTS, Clock, Parts, PieceOver, State
-from benchmarks.gpu_results.steps import plan
+from benchmarks.gpu_results.steps import Step, plan
 from deepmad.profilers.isolation import Broken, call_apart
 from tests.catalogue import ROOT
 
@@ -171,6 +172,24 @@ def test_a_step_that_never_ends_is_given_up(tmp_path: Path) -> None:
     assert State.load(tmp_path).of("hangs").status == "failed"
     state.pause("goes on", 3.0)
     assert State.load(tmp_path).seconds == 3.0
+
+
+def test_a_table_whose_process_dies_goes_on_with_its_probes_apart(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[bool] = []
+
+    def dying(_function: object, _options: Options, step: Step, *_: float, limit_seconds: float) -> bool | Broken:
+        assert limit_seconds > 0
+        tried.append(step.apart)
+        return True if step.apart else Broken("its process died: killed by SIGSEGV")
+
+    monkeypatch.setattr(running, "caller", lambda _: dying)
+    state = State.load(options.output)
+    for kind, status in (("table", "done"), ("accuracy", "failed")):
+        running._do(options, state, Step(kind, kind, 100.0), time.time() + 100, lambda _: None)
+        assert state.of(kind).status == status
+    assert tried == [False, True, False]
 
 
 def test_parts_are_kept(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from deepmad.search_spaces.spaces import load_space
 class Step:
     """One step: what it does, the seconds it may take, the steps whose results it needs.
 
-    `name` is also the name of its result file. `key` says what a measuring step measures with.
+    `name` is also the name of its result file. `key` says what a measuring step measures with. `apart` asks a table for
+    its probes in processes of their own.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Step:
     seconds: float
     key: Key | None = None
     needs: tuple[str, ...] = ()
+    apart: bool = False
 
 
 ACTS = {

@@ -39,6 +39,7 @@ def build(options: Options, step: Step, clock: Clock) -> None:
         short=SHORT_PER_WHOLE * options.probes,
         timer=replace(PROBE_TIMER, seconds=options.seconds),
         time_limit=step.seconds,
+        isolated=step.apart,
         progress=note,
     )
     rows = [{name: value for name, value in row.items() if name != "times"} for row in export_rows(path)]
