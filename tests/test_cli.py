@@ -223,7 +223,8 @@ def test_measure_takes_modules_of_other_libraries(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.py").write_text(
-        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())\n", encoding="utf-8"
+        "from torch import nn\nprint('hello')\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())\n",
+        encoding="utf-8",
     )
     monkeypatch.chdir(tmp_path)
     arguments = ["--backend", "torch", "--seconds", "0.05", "--resolution", "32", "--json"]
