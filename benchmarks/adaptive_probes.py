@@ -14,6 +14,7 @@ import numpy as np
 import typer
 
 from benchmarks.conditions import write_results
+from deepmad.profilers.accuracy import accuracy
 from deepmad.profilers.planning import choose_networks
 from deepmad.profilers.prediction import fit_probes, network_nanoseconds, probe_seconds
 from deepmad.profilers.table_files import Row, open_table, text
@@ -70,11 +71,9 @@ def _errors(used: list[Row], aside: list[Row], seconds: dict[str, float]) -> tup
     fit = fit_probes(used)
     predicted = np.array([network_nanoseconds(fit, row.architecture) / 1e9 for row in aside])
     measured = np.array([seconds[text(row.architecture)] for row in aside])
-    errors = np.abs(predicted / measured - 1)
-    return (
-        float(100 * errors.mean()), float(100 * np.quantile(errors, 0.9)),
-        float(np.mean(errors <= 0.10)), float(np.mean(errors <= 0.05)),
-    )  # fmt: skip
+    errors = predicted / measured - 1
+    found = accuracy(errors) | {"percentile_90_percent": 100 * float(np.quantile(np.abs(errors), 0.9))}
+    return tuple(found[name] for name in MEASURES)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
 """Back ends: what they run is the network asked for, in the precision asked for; engines are really built."""
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from deepmad.profilers.backends import BACKENDS, Settings, find_backend, tensorrt_engines
+from deepmad.profilers.backends.cuda import MAX_ROTATED, rotations
 from deepmad.profilers.backends.onnxruntime_backend import OnnxRuntime
 from deepmad.profilers.backends.openvino_backend import OpenVino
 from deepmad.profilers.backends.tensorrt_engines import build_engine, module_name
@@ -69,6 +72,7 @@ def test_a_gpu_is_asked_for_where_there_is_none(name: str, monkeypatch: pytest.M
     monkeypatch.setattr("importlib.util.find_spec", lambda _: everything)
     for part in ("cuda", "onnxruntime_backend"):
         monkeypatch.setattr(f"deepmad.profilers.backends.{part}.package_files", lambda *_: [Path("libtorch_cuda.so")])
+    monkeypatch.setattr("deepmad.profilers.backends.tensorrt_onnx.module_name", lambda: "tensorrt")
     monkeypatch.setattr("deepmad.profilers.backends.cuda.visible_gpu_name", lambda: None)
     if backend.processor == "cuda":
         with pytest.raises(InputError, match="no NVIDIA GPU"):
@@ -232,6 +236,14 @@ def test_tensorrt_keeps_a_timing_cache_where_it_is_given_a_place(tmp_path: Path)
     assert list(cache.parent.iterdir()) == [cache]
 
 
+def test_tensorrt_is_told_from_what_stands_in_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch-TensorRT, once imported, leaves TensorRT-RTX among the loaded modules as `tensorrt`."""
+    installed, stand_in = module_name(), ModuleType("tensorrt")
+    stand_in.__spec__ = importlib.util.spec_from_loader("tensorrt", loader=None)
+    monkeypatch.setitem(sys.modules, "tensorrt", stand_in)
+    assert module_name() == installed
+
+
 def test_the_timing_cache_belongs_to_a_version_and_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_engines, "module_name", lambda: "tensorrt")
     monkeypatch.setattr(tensorrt_engines, "installed_version", lambda *_: "10.13.3")
@@ -246,8 +258,11 @@ def test_the_timing_cache_belongs_to_a_version_and_a_gpu(monkeypatch: pytest.Mon
 @pytest.mark.skipif(visible_gpu_name() is not None, reason="there is a GPU")
 def test_an_engine_that_cannot_run_here_is_told() -> None:
     engine = build_engine(onnx_model(one_block("basic"), settings("fp16")).SerializeToString())
-    with pytest.raises(DeviceError, match="cannot run the engine"):
+    trt = tensorrt_engines.load_module()
+    other = trt.Builder(tensorrt_engines._messages(trt))  # as with an engine that is there already
+    with pytest.raises(DeviceError, match=r"cannot run the engine \((?!no reason).+\)"):
         tensorrt_engines.load_engine(engine)
+    del other
 
 
 @NO_TENSORRT
@@ -267,3 +282,27 @@ def test_a_captured_graph_keeps_what_it_reads() -> None:
     assert isinstance(run.run(), float)
     run.close()
     assert torch.cuda.memory_allocated() < held
+
+
+def test_inputs_take_turns_until_they_outgrow_the_cache() -> None:
+    assert rotations(50 << 20, 20 << 20) == 5
+    assert rotations(50 << 20, 200 << 20) == 1
+    assert rotations(50 << 20, 1) == MAX_ROTATED
+
+
+def test_what_fp16_cannot_hold_and_what_cannot_be_quantised(tmp_path: Path) -> None:
+    def saved(node: onnx.NodeProto, weights: list[TensorProto]) -> Path:
+        images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [2, 3, 32, 32])
+        output = helper.make_tensor_value_info("output", TensorProto.FLOAT, [2, 3, 32, 32])
+        graph = helper.make_graph([node], "network", [images], [output], weights)
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.acme", 1)]
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(tmp_path / "net.onnx"))
+        return tmp_path / "net.onnx"
+
+    large = helper.make_tensor("large", TensorProto.FLOAT, [1], [1e6])
+    path = saved(helper.make_node("Mul", ["images", "large"], ["output"]), [large])
+    (weight,) = onnx_model(path, settings("fp16")).graph.initializer
+    assert np.isinf(numpy_helper.to_array(weight)).all()
+    path = saved(helper.make_node("Magic", ["images"], ["output"], domain="com.acme"), [])
+    with pytest.raises(InputError, match="int8: ONNX Runtime cannot quantise the network"):
+        onnx_model(path, settings("int8"))

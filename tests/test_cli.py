@@ -202,6 +202,10 @@ def test_table_build_takes_batches_and_another_side(tmp_path: Path, capsys: pyte
     assert "left" in printed.err
     assert run(["table", "build", SMALL, "r18", "-o", str(path)]) == 2
     assert "one file cannot hold 2 spaces" in told(capsys)
+    precisions = ["--backend", "torch", "--precision", "fp32", "--precision", "int8"]
+    assert run(["table", "build", SMALL, *precisions, "--minutes", "0", "-o", str(tmp_path / "none.sqlite")]) == 2
+    assert "does not take 'int8'" in told(capsys)
+    assert not (tmp_path / "none.sqlite").exists()  # nothing is measured before
 
 
 def test_table_show_and_export(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,7 +223,8 @@ def test_measure_takes_modules_of_other_libraries(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.py").write_text(
-        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())\n", encoding="utf-8"
+        "from torch import nn\nprint('hello')\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())\n",
+        encoding="utf-8",
     )
     monkeypatch.chdir(tmp_path)
     arguments = ["--backend", "torch", "--seconds", "0.05", "--resolution", "32", "--json"]
@@ -276,7 +281,8 @@ def test_doctor_tells_what_is_missing_and_what_is_broken(
     find_spec = importlib.util.find_spec
     monkeypatch.setattr("deepmad.cli.doctor.find_spec", lambda name: None if name == "ray" else find_spec(name))
     (tmp_path / "openvino").mkdir()
-    (tmp_path / "openvino/__init__.py").write_text("raise OSError('libopenvino.so: no such file')", encoding="utf-8")
+    broken = "print('loading')\nraise OSError('libopenvino.so: no such file')\n"  # only the report is on standard output
+    (tmp_path / "openvino/__init__.py").write_text(broken, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "openvino", raising=False)
     assert run(["doctor", "--json"]) == 0
@@ -289,6 +295,17 @@ def test_doctor_tells_what_is_missing_and_what_is_broken(
     assert "installed but broken (openvino: libopenvino.so: no such file)" in backends["openvino"]["state"]
     assert run(["doctor"]) == 0
     assert "installed but broken" in capsys.readouterr().out
+
+
+def test_doctor_tells_that_the_library_for_gpus_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert run(["doctor", "--json"]) == 3
+    report = json.loads(capsys.readouterr().out)
+    states = {row["name"]: row["state"] for row in report["libraries"]}
+    assert states["nvidia-ml-py"] == "not installed: pip install nvidia-ml-py"
+    assert report["gpu"] is None
 
 
 def test_an_interrupt_writes_the_best_so_far_and_exits_with_130(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.conditions import read_csv
+from benchmarks.conditions import read_csv, write_csv
+from benchmarks.gpu_results import running
 from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.running import go_on
 from benchmarks.gpu_results.state import MAX_STARTS, Clock, Parts, PieceOver, State
-from benchmarks.gpu_results.steps import plan
+from benchmarks.gpu_results.steps import Step, plan
 from deepmad.profilers.isolation import Broken, call_apart
 from tests.catalogue import ROOT
 
@@ -108,7 +109,8 @@ def test_a_killed_run_goes_on_and_writes_everything(options: Options) -> None:
         accuracy = read_csv(options.output / f"accuracy-tiny-{conditions}.csv")
         assert len(accuracy) == options.networks
         assert all(float(row[name]) > 0 for row in accuracy for name in ("predicted_seconds", "second_seconds"))
-        assert (options.output / f"accuracy-tiny-{conditions}.svg").read_text().startswith("<?xml")
+        picture = (options.output / f"accuracy-tiny-{conditions}.svg").read_text(encoding="utf-8")
+        assert picture.count(f"(accuracy-tiny-{conditions}): measured ") == options.networks
         free, target = read_csv(options.output / f"targets-tiny-{conditions}.csv")
         assert float(free["fresh_seconds"]) > 0
         assert float(target["target_seconds"]) == pytest.approx(1 / 1.1 / float(free["throughput"]))
@@ -138,6 +140,14 @@ def test_without_a_back_end_there_is_still_a_report(options: Options) -> None:
     assert [step.name for step in plan(options)] == ["conditions", "backends"]
 
 
+def test_steps_get_the_time_that_a_slow_back_end_takes_to_prepare_their_networks(options: Options) -> None:
+    asked = replace(options, backends=("torch",))
+    for cost, compared, fresh in ((0.1, 60, 50), (40.0, 80, 240)):  # two networks; two designed ones three times
+        write_csv(asked.output / "backends.csv", [{"backend": "torch", "works": True, "seconds_per_probe": cost}])
+        seconds = {step.kind: step.seconds for step in plan(asked)}
+        assert (seconds["compare"], seconds["targets"]) == (compared, fresh)
+
+
 def test_what_needs_more_than_is_left_is_left_out(options: Options) -> None:
     assert go_on(replace(options, total_seconds=1.0), lambda _: None)
     steps = read_csv(options.output / "steps.csv")
@@ -162,6 +172,24 @@ def test_a_step_that_never_ends_is_given_up(tmp_path: Path) -> None:
     assert State.load(tmp_path).of("hangs").status == "failed"
     state.pause("goes on", 3.0)
     assert State.load(tmp_path).seconds == 3.0
+
+
+def test_a_table_whose_process_dies_goes_on_with_its_probes_apart(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[bool] = []
+
+    def dying(_function: object, _options: Options, step: Step, *_: float, limit_seconds: float) -> bool | Broken:
+        assert limit_seconds > 0
+        tried.append(step.apart)
+        return True if step.apart else Broken("its process died: killed by SIGSEGV")
+
+    monkeypatch.setattr(running, "caller", lambda _: dying)
+    state = State.load(options.output)
+    for kind, status in (("table", "done"), ("accuracy", "failed")):
+        running._do(options, state, Step(kind, kind, 100.0), time.time() + 100, lambda _: None)
+        assert state.of(kind).status == status
+    assert tried == [False, True, False]
 
 
 def test_parts_are_kept(tmp_path: Path) -> None:

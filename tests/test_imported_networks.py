@@ -183,6 +183,8 @@ def test_too_few_networks_of_a_batch_are_refused_with_what_there_is(tmp_path: Pa
         import_table(path, "timm", **options, batch=2)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="line 1: has no column infer_gmacs"):
         import_table(written(tmp_path / "c.csv", [HEADER.replace("gmacs", "x"), GOOD]), "timm", **options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"l\.csv: is no CSV file .*name a benchmark-infer table"):
+        import_table(written(tmp_path / "l.csv", ["x" * 200_000]), "timm", **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="holds no network with its counts"):
         import_table(written(tmp_path / "d.csv", [HEADER]), "timm", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "t.sqlite").exists()

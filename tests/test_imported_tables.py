@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.tinynas_import import accuracy, draws, predicted
+from benchmarks.tinynas_import import draws, predicted
 from deepmad.cli.app import run
 from deepmad.engine.budgets import Budget
 from deepmad.engine.problems import Problem
 from deepmad.engine.solvers import CpSat, design
+from deepmad.profilers.accuracy import accuracy
 from deepmad.profilers.boosting import corrected, shifted, steps
 from deepmad.profilers.filling import TWINS, predict_from
 from deepmad.profilers.importing import import_table
@@ -287,6 +288,15 @@ def test_a_file_takes_more_tables_but_none_twice_and_no_bad_ones(imported: Path,
     with pytest.raises(InputError, match=r"notes\.txt: cannot be used as a latency table"):
         import_table(source, "tinynas", device="d", precision="fp32", output=other)
     assert other.read_text() == "not a table\n"
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_long_part(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_early(*_: object) -> None:
+        raise AssertionError("filled")
+
+    monkeypatch.setattr("deepmad.profilers.importing.predict_from", too_early)
+    with pytest.raises(InputError, match="/proc/none/t.sqlite: cannot write there"):
+        import_table(source, "tinynas", device="d", precision="fp16", output="/proc/none/t.sqlite")
 
 
 def test_the_command_imports_and_names_its_choices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,10 @@
 import builtins
 import csv
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -21,7 +25,7 @@ from deepmad.profilers.timing import Timer
 from deepmad.profilers.timm_files import RESULT_COLUMNS
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
-from tests.catalogue import one_block, small_space
+from tests.catalogue import ROOT, one_block, small_space
 
 BRIEF = ["--seconds", "0.02"]
 
@@ -161,6 +165,8 @@ def test_the_plot_tells_every_name(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"plot{suffix}"
     draw(POINTS, path)
     content = path.read_bytes()
+    draw(POINTS, path)
+    assert path.read_bytes() == content
     if suffix == ".png":
         assert content.startswith(b"\x89PNG")
         return
@@ -230,3 +236,20 @@ def test_where_measuring_is_isolated_the_others_are_kept(
     assert (measured["failed"], measured["ratio"]) == ("", "1")
     assert float(measured["drift"]) >= 1
     assert "timm:NAME" in unknown["failed"]
+
+
+def test_what_was_measured_apart_outlives_a_kill(files: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import time\ndef endless():\n    time.sleep(600)\n", encoding="utf-8")
+    arguments = ["measure", files[0], "mine:endless", *BRIEF, "--isolated", "-o", "times.csv"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-m", "deepmad", *arguments], cwd=tmp_path, env=environment) as process:
+        for _ in range(1200):
+            if (tmp_path / "times.csv").is_file():
+                break
+            assert process.poll() is None, "it ended early"
+            time.sleep(0.05)
+        process.kill()
+    with (tmp_path / "times.csv").open(encoding="utf-8", newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["model"], row["failed"]) == (files[0], "")
+    assert float(row["drift"]) >= 1  # of several, also apart: the reference network ran

@@ -1,6 +1,7 @@
 """Measurements: every back end on every block kind, conditions, doubts and errors."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +72,18 @@ def test_onnx_files_and_plain_modules_are_timed(tmp_path: Path) -> None:
     assert (found.conditions.in_channels, found.conditions.resolution) == (4, 8)
 
 
+def test_an_architecture_is_measured_at_the_size_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "small.json"
+    path.write_text(json.dumps(small().to_dict()), encoding="utf-8")
+    requests = [
+        Request(model, backend, resolution=16) for model in (small(), str(path)) for backend in ("onnxruntime", "torch")
+    ]
+    for found in measure_all([*requests, Request(small(), in_channels=4)], timer=QUICK):
+        side, channels = found.conditions.resolution, found.conditions.in_channels
+        assert (side, channels) in ((16, 3), (32, 4))
+        assert found.network == NetworkLayers.of(replace(small(), resolution=side, in_channels=channels))
+
+
 def test_several_are_measured_together_in_order() -> None:
     requests = [Request(small(block), backend) for block in ("basic", "mbconv") for backend in ("torch", "onnxruntime")]
     found = measure_all(requests, timer=QUICK)
@@ -108,6 +121,19 @@ def test_a_missing_library_is_told_with_the_command(monkeypatch: pytest.MonkeyPa
         assert "pip install" in (backend.availability() or "")
         with pytest.raises(InputError, match="pip install"):
             find_backend(name, "fp32")
+
+
+def test_a_broken_library_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "openvino").mkdir()
+    broken = "print('loading')\nraise OSError('libopenvino.so: no such file')\n"
+    (tmp_path / "openvino/__init__.py").write_text(broken, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    with pytest.raises(DeviceError, match=r"openvino is installed but broken \(libopenvino\.so: no such file\)"):
+        measure(small(), backend="openvino", timer=QUICK)
+    assert capsys.readouterr().out == ""  # results alone are there
 
 
 def test_a_measurement_doubts_itself() -> None:
@@ -220,7 +246,7 @@ def test_a_failing_network_is_named_before_anything_is_timed(tmp_path: Path) -> 
     for wrong, words in (
         (Request("nowhere.json"), r"nowhere\.json"),
         (Request(str(tmp_path / "bad.onnx"), resolution=8), r"bad\.onnx"),
-        (Request(named, resolution=16), "wanted: .*shape"),
+        (Request(named, resolution=15), "wanted: resolution: 15 gives an odd side"),
         (Request(nn.Conv2d(5, 3, 1), resolution=8), "Conv2d: .*export"),
     ):
         with pytest.raises(InputError, match=words):

@@ -1,5 +1,8 @@
 """ONNX files say the same as the torch modules they were written from."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +107,26 @@ def test_errors_name_the_way_out(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="Refusing"):
         export_onnx(Refusing(), tmp_path / "a.onnx", resolution=8)
+
+
+def test_an_exporter_that_gives_no_reason_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def speechless(*_: object, **__: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(torch.onnx, "export", speechless)
+    with pytest.raises(InputError, match="Conv2d: PyTorch cannot export it to ONNX \\(NotImplementedError\\)"):
+        export_onnx(nn.Conv2d(3, 8, 3), tmp_path / "a.onnx", resolution=8)
+
+
+def test_an_export_without_room_leaves_the_old_file(tmp_path: Path) -> None:
+    network, path = tmp_path / "net.json", tmp_path / "net.onnx"
+    network.write_text(json.dumps(small("basic").to_dict()), encoding="utf-8")
+    path.write_text("old", encoding="utf-8")
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
+    command = [sys.executable, "-c", limited + "from deepmad.cli import main; main()", "export", str(network)]
+    process = subprocess.run(
+        [*command, "--to", "onnx", "-o", str(path)], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert "the old content is untouched" in process.stderr
+    assert path.read_text(encoding="utf-8") == "old"

@@ -137,6 +137,7 @@ def test_pools_and_products_have_their_nearest_record() -> None:
         ([helper.make_node("MatMul", ["images", "images"], ["output"])], {}, "attention"),
         ([helper.make_node("ConvTranspose", ["images", "w"], ["output"])], {"w": (8, 4, 2, 2)}, "ConvTranspose"),
         ([conv("images", "w", "output")], {"w": (8, 8, 1, 7)}, "1x7"),
+        ([helper.make_node("ConvInteger", ["images", "w"], ["output"])], {"w": (8, 8, 1, 1)}, "ConvInteger"),
         ([helper.make_node("FusedConv", ["images", "w"], ["output"], domain="com.acme")], {"w": (8, 8, 1, 1)}, "Fused"),
     ],
 )

@@ -268,11 +268,46 @@ def test_a_failing_anchor_or_back_end_ends_the_build(tmp_path: Path, monkeypatch
         (lambda network: network == anchor, lambda _: False, "engine cannot be built"),
         (lambda _: False, lambda network: network == anchor, "out of memory"),
         (lambda _: next(prepared) > 0, lambda _: False, "all .* probes failed.*engine cannot be built"),
+        (lambda network: network != anchor, lambda network: network == anchor, "out of memory.*--isolated"),
     ]
     for number, (prepares, runs, reason) in enumerate(cases):
         monkeypatch.setitem(BACKENDS, "onnxruntime", Failing(real, prepares, runs))
         with pytest.raises((DeviceError, MemoryError), match=reason):
             build_quickly(tmp_path / f"{number}.sqlite", networks=5, short=0)
+
+
+class Crowded(Failing):
+    """A back end with room for the anchor and two networks beside it."""
+
+    def __init__(self, inner: Backend) -> None:
+        super().__init__(inner, lambda _: self.guests >= 3, lambda _: False)
+        self.guests = 0
+
+    def prepare(self, model: Any, settings: Settings) -> Runnable:
+        runnable = super().prepare(model, settings)
+        self.guests += 1
+        return Guest(runnable, self)
+
+
+class Guest:
+    """A network that leaves its room when it is closed."""
+
+    def __init__(self, inner: Runnable, host: Crowded) -> None:
+        self.host, self.run, self._close = host, inner.run, inner.close
+
+    def close(self) -> None:
+        self.host.guests -= 1
+        self._close()
+
+
+def test_networks_without_room_beside_the_others_come_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, crowded = tmp_path / "crowded.sqlite", Crowded(BACKENDS["onnxruntime"])
+    monkeypatch.setitem(BACKENDS, "onnxruntime", crowded)
+    build_quickly(path, networks=6, short=6)
+    assert len(rows_of(path)) == len(plan_of(path))
+    assert (describe_tables(path)[0]["failed"], crowded.guests) == (0, 0)
 
 
 SUSPECTS = """

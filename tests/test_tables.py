@@ -5,6 +5,8 @@ import os
 import pickle
 import signal
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,9 +77,23 @@ def test_descriptions_and_exports(built: Path, tmp_path: Path) -> None:
     export_table(built, "csv", tmp_path / "rows.csv")
     export_table(built, "json", tmp_path / "rows.json")
     assert len(pd.read_csv(tmp_path / "rows.csv")) == len(rows)
-    assert json.loads((tmp_path / "rows.json").read_text())[0]["backend"] == "onnxruntime"
+    first = json.loads((tmp_path / "rows.json").read_text())[0]
+    assert first["backend"] == "onnxruntime"
+    assert first["corrected_seconds"] == pytest.approx(rows[0]["corrected_seconds"], rel=1e-9)
     with pytest.raises(InputError, match="csv, json, parquet"):
         export_table(built, "xml", tmp_path / "rows.xml")
+
+
+def test_an_export_without_room_leaves_the_old_file(built: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("old", encoding="utf-8")
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
+    command = [sys.executable, "-c", limited + "from deepmad.cli import main; main()", "table", "export", str(built)]
+    process = subprocess.run([*command, "--to", "csv", "-o", str(path)], capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert "the old content is untouched" in process.stderr
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_second_build_measures_nothing_again(built: Path) -> None:

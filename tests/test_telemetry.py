@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from deepmad.profilers.backends import BACKENDS, Backend, Settings
+from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.machine import MachineState, core_megahertz
 from deepmad.profilers.measurements import Conditions, Measurement, Request, measure_all
 from deepmad.profilers.telemetry import GpuState, GpuTelemetry, GpuWatch, visible_gpu_name
@@ -20,6 +21,10 @@ from tests.catalogue import one_block
 
 class NVMLError(Exception):
     """What NVML raises for anything that it cannot do."""
+
+
+class NVMLLibraryMismatchError(Exception):
+    """What pynvml raises where the driver is older than a function; it is no `NVMLError`."""
 
 
 @dataclass
@@ -32,10 +37,12 @@ class FakeNvml:
     throttle: int = 0x1
     pids: list[int] = field(default_factory=lambda: [os.getpid()])
     unsupported: frozenset[str] = frozenset()
+    refusal: type[Exception] = NVMLError
     initialised: int = 0
     asked: list[str] = field(default_factory=list)
 
     NVMLError = NVMLError
+    NVMLLibraryMismatchError = NVMLLibraryMismatchError
     NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
     nvmlClocksThrottleReasonSwPowerCap = 0x4  # noqa: N815 - NVML's own names
     nvmlClocksThrottleReasonHwSlowdown = 0x8  # noqa: N815
@@ -61,7 +68,7 @@ class FakeNvml:
     def _answer(self, name: str, *arguments: Any) -> Any:
         self.asked.append(name)
         if name in self.unsupported or self.initialised < 1:
-            raise NVMLError("Not Supported")
+            raise self.refusal("Not Supported")
         answers: dict[str, Callable[[], Any]] = {
             "nvmlDeviceGetHandleByIndex": lambda: arguments[0],
             "nvmlDeviceGetHandleByUUID": lambda: arguments[0],
@@ -142,7 +149,9 @@ def test_in_a_container_one_unknown_process_is_this_one(nvml: FakeNvml) -> None:
     assert watched().states[0].other_processes == 0
 
 
-def test_what_a_gpu_does_not_tell_is_none(nvml: FakeNvml) -> None:
+@pytest.mark.parametrize("refusal", [NVMLError, NVMLLibraryMismatchError])
+def test_what_a_gpu_does_not_tell_is_none(refusal: type[Exception], nvml: FakeNvml) -> None:
+    nvml.refusal = refusal
     nvml.unsupported = frozenset(
         f"nvmlDeviceGet{name}"
         for name in ("ClockInfo", "PowerUsage", "TotalEnergyConsumption", "Temperature", "MemoryInfo",
@@ -154,6 +163,16 @@ def test_what_a_gpu_does_not_tell_is_none(nvml: FakeNvml) -> None:
     assert found.warnings == ()
     assert found.watts is None
     assert found.joules_per_image(0.01, 8) is None
+
+
+def test_a_gpu_that_is_lost_does_not_hide_what_went_wrong(nvml: FakeNvml) -> None:
+    def lost() -> None:
+        with GpuWatch(1):
+            nvml.unsupported = frozenset({"nvmlDeviceGetName"})
+            raise DeviceError("the GPU is lost")
+
+    with pytest.raises(DeviceError, match="the GPU is lost"):
+        lost()
 
 
 def test_the_visible_gpu_is_the_one_asked(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:

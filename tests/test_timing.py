@@ -30,13 +30,14 @@ class Task:
 def test_times_are_kept_in_order_and_fill_the_budget() -> None:
     clock = FakeClock()
     timer = Timer(seconds=1.0, min_repeats=1, warmup_seconds=0.0, visits=1)
-    times = timer.time(Task(clock, *[0.125] * 10, 0.25, 0.5, 0.25), clock)
+    ((times,),) = timer.visit_all([Task(clock, *[0.125] * 10, 0.25, 0.5, 0.25)], clock)
     assert times == [0.25, 0.5, 0.25]
 
 
 def test_repeats_at_the_least_even_above_the_budget() -> None:
     clock = FakeClock()
-    assert len(Timer(seconds=1.0, min_repeats=7, visits=1).time(Task(clock, 4.0), clock)) == 7
+    ((times,),) = Timer(seconds=1.0, min_repeats=7, visits=1).visit_all([Task(clock, 4.0)], clock)
+    assert len(times) == 7
 
 
 def test_warm_up_waits_for_settled_times_and_gives_up_in_the_end() -> None:
@@ -96,7 +97,8 @@ def test_a_device_that_times_itself_is_believed() -> None:
         task()
         return 0.125
 
-    assert set(Timer(seconds=5.0, visits=1).time(timed_by_its_device, clock)) == {0.125}
+    ((times,),) = Timer(seconds=5.0, visits=1).visit_all([timed_by_its_device], clock)
+    assert set(times) == {0.125}
 
 
 def test_a_callable_may_have_a_smaller_share_of_the_seconds() -> None:
@@ -105,3 +107,13 @@ def test_a_callable_may_have_a_smaller_share_of_the_seconds() -> None:
     whole, part = timer.visit_all([Task(clock, 0.5), Task(clock, 0.5)], clock, shares=[1.0, 0.2])
     assert [len(visit) for visit in whole] == [10, 10]
     assert [len(visit) for visit in part] == [2, 2]
+
+
+def test_many_times_have_their_interval_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn in parts, since all at once would take gigabytes, it is the very same interval."""
+    times = np.random.default_rng(2).lognormal(0.0, 0.3, 1001).tolist()
+    at_once = bootstrap_interval(times, resamples=100)
+    monkeypatch.setattr("deepmad.profilers.timing._DRAWS_AT_ONCE", 7 * 1001)
+    assert bootstrap_interval(times, resamples=100) == at_once
+    monkeypatch.setattr("deepmad.profilers.timing._DRAWS_AT_ONCE", 1)
+    assert bootstrap_interval(times, resamples=100) == at_once

@@ -1,7 +1,6 @@
 """A table's predictions of networks that it does not hold, beside the noise floor: numbers and a scatter plot."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,9 @@ from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import Clock, Parts
 from benchmarks.gpu_results.steps import Step
 from benchmarks.gpu_results.tables import table_path
+from deepmad.cli.plots import Point
+from deepmad.cli.plots import draw as draw_plot
+from deepmad.profilers.accuracy import accuracy
 from deepmad.profilers.measurements import Request, measure_all
 from deepmad.profilers.table_files import open_table
 from deepmad.profilers.tables import LatencyTable
@@ -40,7 +42,15 @@ def test(options: Options, step: Step, clock: Clock) -> None:
         if len(parts.rows) < len(networks):
             clock.tick()
     write_csv(options.output / f"{step.name}.csv", parts.rows, _summary(parts.rows))
-    plot(parts.rows, options.output / f"{step.name}.svg", step.name)
+    draw_plot(_points(parts.rows, step.name), options.output / f"{step.name}.svg")
+
+
+def _points(rows: Sequence[dict[str, Any]], series: str) -> list[Point]:
+    """Return what is drawn: every network's prediction over the mean of its two measurements."""
+    return [
+        Point(f"network {index}", series, (row["first_seconds"] + row["second_seconds"]) / 2, row["predicted_seconds"])
+        for index, row in enumerate(rows)
+    ]
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -57,26 +67,8 @@ def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 def _line(found: "np.ndarray[Any, Any]", true: "np.ndarray[Any, Any]") -> str:
     errors = found / true - 1
+    told = accuracy(errors)
     return (
-        f"within 10 % {np.mean(abs(errors) <= 0.1):.1%}, within 5 % {np.mean(abs(errors) <= 0.05):.1%}, "
-        f"MAPE {100 * np.mean(abs(errors)):.2f} %, bias {100 * np.mean(errors):+.2f} %, n {len(errors)}"
+        f"within 10 % {told['within_10_percent']:.1%}, within 5 % {told['within_5_percent']:.1%}, "
+        f"MAPE {told['mean_absolute_percentage_error']:.2f} %, bias {100 * np.mean(errors):+.2f} %, n {len(errors)}"
     )
-
-
-def plot(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
-    """Draw predicted over measured milliseconds, with the band of ten percent, as an SVG file."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    measured = [1e3 * (row["first_seconds"] + row["second_seconds"]) / 2 for row in rows]
-    predicted = [1e3 * row["predicted_seconds"] for row in rows]
-    with mpl.rc_context({"svg.hashsalt": "deepmad"}):  # the same rows give the same file
-        figure = Figure(figsize=(5, 5), layout="constrained")
-        axes = figure.add_subplot()
-        ends = np.array([0.9 * min(*measured, *predicted), 1.1 * max(*measured, *predicted)])
-        axes.fill_between(ends, 0.9 * ends, 1.1 * ends, color="0.9", label="±10 %")
-        axes.plot(ends, ends, color="0.6", linewidth=1)
-        axes.scatter(measured, predicted, s=14)
-        axes.set(xlabel="measured (ms)", ylabel="predicted (ms)", title=title, xlim=ends, ylim=ends)
-        axes.legend(loc="upper left")
-        figure.savefig(path, format="svg", metadata={"Date": None})

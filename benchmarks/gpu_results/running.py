@@ -48,7 +48,10 @@ def go_on(options: Options, say: Callable[[str], None] = print) -> bool:
 
 
 def _do(options: Options, state: State, step: Step, piece_ends: float, say: Callable[[str], None]) -> bool:
-    """Do one step and note how it ended; return False where the piece is over."""
+    """Do one step and note how it ended; return False where the piece is over.
+
+    A table whose process fails, with a crash or a GPU that is of no more use, goes on at once with its probes apart.
+    """
     began = time.time()
     step_ends = began + step.seconds - state.of(step.name).seconds
     in_piece, in_all = piece_ends - began, PATIENCE * step.seconds
@@ -58,6 +61,10 @@ def _do(options: Options, state: State, step: Step, piece_ends: float, say: Call
     if isinstance(found, Broken) and seconds >= limit_seconds and in_piece < in_all:
         state.pause(step.name, seconds, in_order=False)
         return False
+    if isinstance(found, Broken) and seconds < limit_seconds and step.kind == "table" and not step.apart:
+        say(f"{step.name} failed: {found.reason}; it goes on with its probes in processes of their own")
+        state.pause(step.name, seconds)
+        return _do(options, state, replace(step, apart=True), piece_ends, say)
     if isinstance(found, Broken):
         say(f"{step.name} failed: {found.reason}")
         state.end(step.name, "failed", found.reason, seconds)

@@ -15,7 +15,8 @@ from deepmad.search_spaces.spaces import load_space
 class Step:
     """One step: what it does, the seconds it may take, the steps whose results it needs.
 
-    `name` is also the name of its result file. `key` says what a measuring step measures with.
+    `name` is also the name of its result file. `key` says what a measuring step measures with. `apart` asks a table for
+    its probes in processes of their own.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Step:
     seconds: float
     key: Key | None = None
     needs: tuple[str, ...] = ()
+    apart: bool = False
 
 
 ACTS = {
@@ -38,6 +40,9 @@ ACTS = {
 CONDITIONS = Step("conditions", "conditions", 40)
 BACKENDS = Step("backends", "backends", 180)
 TABLE_SECONDS, ACCURACY_SECONDS, DESIGN_SECONDS, FRESH_SECONDS, COMPARE_SECONDS = 220.0, 220.0, 300.0, 50.0, 60.0
+"""What steps get; the last two more where the back end takes long to prepare a network, for they time all at once."""
+PASSES = 3
+"""Fresh measurements of every designed network, interleaved with the others; the middle one counts."""
 
 
 def plan(options: Options) -> Iterator[Step]:
@@ -52,9 +57,10 @@ def plan(options: Options) -> Iterator[Step]:
     yield from _predicting(options, first, large)
     yield from _designing(options, first, large)
     for backend in working:
+        seconds = max(COMPARE_SECONDS, len(options.models) * probe_seconds(options, backend))
         for batch in options.batches:
             key = _key(options, backend, batch)
-            yield Step(f"networks-{conditions_name(key)}", "compare", COMPARE_SECONDS, key)
+            yield Step(f"networks-{conditions_name(key)}", "compare", seconds, key)
     for backend in others:
         yield from _predicting(options, backend, large)
     for batch in small:
@@ -68,6 +74,12 @@ def working_backends(options: Options) -> list[str]:
     """Return the back ends that passed their trial, in the order asked for."""
     path = options.output / f"{BACKENDS.name}.csv"
     return [row["backend"] for row in read_csv(path) if row["works"] == "True"] if path.is_file() else []
+
+
+def probe_seconds(options: Options, backend: str) -> float:
+    """Return what one whole network cost in the trial of a back end that works, its preparation included."""
+    trials = read_csv(options.output / f"{BACKENDS.name}.csv")
+    return next(float(row["seconds_per_probe"]) for row in trials if row["backend"] == backend)
 
 
 def conditions_name(key: Key) -> str:
@@ -98,7 +110,8 @@ def _designing(options: Options, backend: str, batch: int) -> Iterator[Step]:
     key = _key(options, backend, batch)
     name = f"{load_space(options.space).name}-{conditions_name(key)}"
     yield Step(f"designs-{name}", "designs", DESIGN_SECONDS, key, (f"table-{name}",))
-    yield Step(f"targets-{name}", "targets", FRESH_SECONDS, key, (f"designs-{name}",))
+    fresh = PASSES * (1 + len(options.factors)) * probe_seconds(options, backend)
+    yield Step(f"targets-{name}", "targets", max(FRESH_SECONDS, fresh), key, (f"designs-{name}",))
 
 
 def _key(options: Options, backend: str, batch: int) -> Key:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import platformdirs
 
-from benchmarks.conditions import read_csv, write_csv
+from benchmarks.conditions import write_csv
 from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import Clock
-from benchmarks.gpu_results.steps import BACKENDS, Step
+from benchmarks.gpu_results.steps import Step, probe_seconds
 from deepmad.profilers.building import CHUNK, PROBE_TIMER, Progress, build_table
 from deepmad.profilers.tables import describe_tables, export_rows
 from deepmad.search_spaces.errors import InputError
@@ -39,6 +39,7 @@ def build(options: Options, step: Step, clock: Clock) -> None:
         short=SHORT_PER_WHOLE * options.probes,
         timer=replace(PROBE_TIMER, seconds=options.seconds),
         time_limit=step.seconds,
+        isolated=step.apart,
         progress=note,
     )
     rows = [{name: value for name, value in row.items() if name != "times"} for row in export_rows(path)]
@@ -60,17 +61,10 @@ def _cache(options: Options) -> Path:
     return platformdirs.user_cache_path("deepmad", appauthor=False) / "gpu_results" / options.output.name
 
 
-def _probe_seconds(options: Options, step: Step) -> float:
-    """Return what one whole network cost in the back end's trial, its preparation included."""
-    assert step.key is not None
-    trials = read_csv(options.output / f"{BACKENDS.name}.csv")
-    (seconds,) = [float(row["seconds_per_probe"]) for row in trials if row["backend"] == step.key.backend]
-    return seconds
-
-
 def _check_time(options: Options, step: Step) -> None:
     """Raise `InputError` where the probes that are stored together take longer than a piece."""
-    seconds = _probe_seconds(options, step)
+    assert step.key is not None
+    seconds = probe_seconds(options, step.key.backend)
     if (CHUNK + 1) * seconds > CHUNK_SHARE * options.piece_seconds:
         raise InputError(
             f"{step.name}: a probe takes {seconds:.0f} s here and {CHUNK} are stored at a time; "

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.conditions import write_csv
 from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import Clock, Parts
-from benchmarks.gpu_results.steps import Step
+from benchmarks.gpu_results.steps import PASSES, Step
 from benchmarks.gpu_results.tables import table_path
 from deepmad.engine.budgets import Budget
 from deepmad.engine.loop import design_measured
@@ -25,8 +25,6 @@ from deepmad.zoo.measuring import measured
 ROUNDS = 4
 TIGHT = 0.95
 """A network that takes at least this share of the target's latency hits it tightly."""
-PASSES = 3
-"""Fresh measurements of every network, interleaved with the others; the middle one counts."""
 
 
 def design_all(options: Options, step: Step, clock: Clock) -> None:
@@ -72,7 +70,7 @@ def measure_afresh(options: Options, step: Step, _clock: Clock) -> None:
         row["warnings"] = "; ".join(dict.fromkeys(warning for one in found for warning in one.warnings))
         if target is not None:
             row |= {"fresh_over_target": fresh / target, "violated": fresh > target}
-            row["tight"] = 0.95 <= fresh / target <= 1
+            row["tight"] = TIGHT <= fresh / target <= 1
     for row in rows:
         row["architecture"] = json.dumps(row["architecture"])
     notes = {name: sum(bool(row.get(name)) for row in rows) for name in ("violated", "tight")}

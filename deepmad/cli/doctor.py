@@ -3,7 +3,8 @@
 import importlib
 import os
 import platform
-from contextlib import suppress
+import sys
+from contextlib import redirect_stdout, suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from deepmad import __version__
 from deepmad.cli.options import Json
 from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, err, out
 from deepmad.cli.render import plain_table
+from deepmad.search_spaces.errors import first_line
 from deepmad.search_spaces.torchvision_operators import import_torchvision
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ _EXTRAS = {
     "torch-tensorrt": ("torch_tensorrt", "tensorrt"),
     "ray": ("ray", "ray"),
     "plotly": ("plotly", "report"),
+    "jinja2": ("jinja2", "report"),
+    "matplotlib": ("matplotlib", "report"),
     "pyarrow": ("pyarrow", "parquet"),
 }
 
@@ -114,12 +118,15 @@ def _library(name: str, module: str, extra: str | None) -> dict[str, Any]:
 
 
 def _why_broken(module: str) -> str | None:
-    """Import a module; return None where that works, else the first words of why it does not."""
+    """Import a module; return None where that works, else the first words of why it does not.
+
+    What it prints goes to standard error: on standard output is the report alone.
+    """
     try:
-        if module in ("timm", "torchvision"):
-            import_torchvision()
-        importlib.import_module(module)
+        with redirect_stdout(sys.stderr):
+            if module in ("timm", "torchvision"):
+                import_torchvision()
+            importlib.import_module(module)
     except Exception as error:  # noqa: BLE001 - a broken library may raise anything
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        return reason[0][:80]
+        return first_line(error)[:80]
     return None

@@ -1,6 +1,7 @@
 """`deepmad measure`: time networks on back ends, interleaved, and compare them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,8 @@ from deepmad.search_spaces.units import human, quantity
 if TYPE_CHECKING:
     from deepmad.cli.measured_rows import Row, Way
     from deepmad.cli.plots import Point
+    from deepmad.profilers.measurements import Failure, Measurement, Request
+    from deepmad.profilers.timing import Timer
 
 
 def measure(
@@ -66,7 +69,7 @@ def measure(
 
     Example: deepmad measure net.json timm:resnet18 --backend onnxruntime --backend openvino -o times.csv
     """
-    from deepmad.cli.measured_rows import make_rows, tables_of
+    from deepmad.cli.measured_rows import csv_text, make_rows, tables_of
     from deepmad.cli.plots import check_plot
     from deepmad.profilers.measurements import Request, measure_all
     from deepmad.profilers.timing import Timer
@@ -84,13 +87,37 @@ def measure(
         check_writable(output)
     requests = [Request(model, name, batch, kind, threads, resolution) for model in models for name, kind in ways]
     describe = bool(table or output)
+    names = [model for model in models for _ in ways]
+
+    def keep(found: "Sequence[Measurement | Failure]") -> None:
+        if output is not None:
+            with suppress(InputError):  # told at the end
+                write_text(output, csv_text(make_rows(names[: len(found)], found, tables)))
+
     with err().status(f"timing {len(requests)} network(s) on {', '.join(dict.fromkeys(name for name, _ in ways))}"):
         if isolated:
-            found = measure_all(requests, timer=timer, isolated=True, reference=reference, describe=describe)
+            found = _one_by_one(requests, timer, reference, describe, keep)
         else:
             found = [*measure_all(requests, timer=timer, reference=reference, describe=describe)]
-    rows = make_rows([model for model in models for _ in ways], found, tables)
-    return _deliver(rows, output, plot, json=json)
+    return _deliver(make_rows(names, found, tables), output, plot, json=json)
+
+
+def _one_by_one(
+    requests: "Sequence[Request]",
+    timer: "Timer",
+    reference: bool | None,
+    describe: bool,
+    keep: "Callable[[Sequence[Measurement | Failure]], None]",
+) -> "list[Measurement | Failure]":
+    """Return what `measure_all` finds apart; `keep` gets it after every network, so that nobody waits in vain."""
+    from deepmad.profilers.measurements import measure_all
+
+    beside = True if reference is None and len(requests) > 1 else reference
+    found: list[Measurement | Failure] = []
+    for request in requests:
+        found += measure_all([request], timer=timer, isolated=True, reference=beside, describe=describe)
+        keep(found)
+    return found
 
 
 def combinations(backends: Sequence[str], precisions: Sequence[str]) -> "list[Way]":

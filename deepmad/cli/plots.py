@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from deepmad.profilers.accuracy import accuracy
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_writable, write_bytes
 from deepmad.search_spaces.units import human
@@ -65,13 +66,16 @@ def draw(points: Sequence[Point], path: Path) -> None:
     """
     if not points:
         raise InputError(f"{path}: nothing to plot; no network has a prediction, see its note")
+    import matplotlib as mpl
+
     figure = _figure(points)
     stream = io.BytesIO()
     if path.suffix == ".png":
         figure.savefig(stream, format="png", dpi=160)
         write_bytes(path, stream.getvalue())
         return
-    figure.savefig(stream, format="svg")
+    with mpl.rc_context({"svg.hashsalt": "deepmad"}):  # the same points give the same file
+        figure.savefig(stream, format="svg", metadata={"Date": None})
     picture = _with_titles(stream.getvalue(), points)
     if path.suffix == ".html":
         head = '<!doctype html>\n<meta charset="utf-8">\n<title>Predicted against measured latency</title>\n'
@@ -107,10 +111,9 @@ def _figure(points: Sequence[Point]) -> "Figure":
             label=point.series if first else "_",
             zorder=3,
         )
-    errors = [abs(point.predicted / point.measured - 1) for point in points]
-    within = sum(error <= BAND for error in errors)
-    mean = sum(errors) / len(errors)
-    axes.set_title(f"{within} of {len(points)} within ±10 %, mean absolute error {mean:.1%}", fontsize=11)
+    told = accuracy([point.predicted / point.measured - 1 for point in points])
+    within, mean = told["within_10_percent"], told["mean_absolute_percentage_error"]
+    axes.set_title(f"{within:.1%} of {len(points)} within ±10 %, mean absolute error {mean:.1f} %", fontsize=11)
     axes.set_xlabel("measured latency of a batch, ms")
     axes.set_ylabel("predicted latency of a batch, ms")
     axes.legend(loc="upper left", frameon=False, fontsize=9)

@@ -71,12 +71,15 @@ def build(
 
     Example: deepmad table build r18 --batch 1 --batch 8 -o cpu.sqlite
     """
+    from deepmad.profilers.backends import find_backend
     from deepmad.profilers.building import build_table
     from deepmad.profilers.probes import at_resolution
     from deepmad.search_spaces.spaces import load_space
 
     if output is not None and len(spaces) > 1:
         raise InputError(f"-o: one file cannot hold {len(spaces)} spaces under the same conditions; leave -o out")
+    for one_precision in precision:
+        find_backend(backend, one_precision)  # before the first of them is measured for minutes
     members = [load_space(name) for name in spaces]
     members = [space if resolution is None else at_resolution(space, resolution) for space in members]
     paths = dict[Path, None]()

@@ -8,8 +8,7 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
-import numpy as np
-
+from deepmad.profilers.accuracy import accuracy
 from deepmad.profilers.backends import find_backend
 from deepmad.profilers.build_records import BuildRecords, BuildSettings, Planned
 from deepmad.profilers.chunks import Chunk, measure_chunk, measure_chunk_apart, settings_of
@@ -269,7 +268,7 @@ def _within_10_percent(rows: Sequence[Row]) -> float | None:
     """Return the share of whole networks predicted within 10 % from other probes, None where they are too few."""
     if sum(not row.short for row in rows) < MIN_ROWS:
         return None
-    return float(np.mean(np.abs(held_out_errors(rows)) <= 0.10))
+    return accuracy(held_out_errors(rows))["within_10_percent"]
 
 
 def _store_fit(file: TableFile, key: Key) -> None:

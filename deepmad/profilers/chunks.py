@@ -44,31 +44,56 @@ def settings_of(network: Architecture, key: Key) -> Settings:
 def measure_chunk(
     library: Backend, key: Key, anchor: Run, networks: Sequence[Architecture], *, short: bool, timer: Timer
 ) -> Chunk:
-    """Time the networks and the anchor in turns. Raises `DeviceError` where the anchor fails."""
-    failures: list[FailedProbe] = []
-    left = list(networks)
+    """Time the networks and the anchor in turns; those that find no room beside the others come after them.
+
+    Raises `DeviceError` where the anchor fails.
+    """
+    chunks, left = list[Chunk](), list(networks)
     while left:
-        with ExitStack() as stack:
-            runs = dict[Architecture, Run]()
-            for network in left:
-                try:
-                    runnable = library.prepare(network, settings_of(network, key))
-                except Exception as error:  # noqa: BLE001 - whatever a library raises costs this probe only
-                    failures.append(_failed(network, short, first_line(error)))
-                    continue
-                stack.callback(runnable.close)
-                runs[network] = _guarded(network, runnable.run)
-            left = list(runs)
+        chunk = _attempt(library, key, anchor, left, short=short, timer=timer)
+        settled = {row.architecture for row in chunk.rows} | {failed.architecture for failed in chunk.failures}
+        left = [network for network in left if network not in settled]
+        chunks.append(chunk)
+    return _joined(chunks)
+
+
+def _attempt(
+    library: Backend, key: Key, anchor: Run, networks: Sequence[Architecture], *, short: bool, timer: Timer
+) -> Chunk:
+    """Time the first of the networks, as many as can be prepared at once; or return one that fails."""
+    with ExitStack() as stack:
+        runs = dict[Architecture, Run]()
+        for network in networks:
             try:
-                return (
-                    _timed(library, anchor, runs, failures, short=short, timer=timer)
-                    if runs
-                    else Chunk(failures=tuple(failures))
-                )
-            except _ProbeError as error:
-                failures.append(_failed(error.network, short, str(error)))
-                left.remove(error.network)
-    return Chunk(failures=tuple(failures))
+                runnable = library.prepare(network, settings_of(network, key))
+            except Exception as error:  # noqa: BLE001 - whatever a library raises costs this probe only
+                if runs:
+                    break  # perhaps they took its memory: it comes first in the next attempt
+                _check(anchor)
+                return Chunk(failures=(_failed(network, short, first_line(error)),))
+            stack.callback(runnable.close)
+            runs[network] = _guarded(network, runnable.run)
+        try:
+            return _timed(library, anchor, runs, short=short, timer=timer)
+        except _ProbeError as error:
+            return Chunk(failures=(_failed(error.network, short, str(error)),))
+
+
+def _check(anchor: Run) -> None:
+    """Raise `DeviceError` where a device does not run the anchor any more: then no network fails by itself."""
+    try:
+        anchor()
+    except Exception as error:
+        reason = f"{first_line(error)}: the device failed for good"
+        raise DeviceError(f"{reason}; --isolated gives every chunk of probes a new process") from error
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    return Chunk(
+        tuple(row for chunk in chunks for row in chunk.rows),
+        tuple(failed for chunk in chunks for failed in chunk.failures),
+        next((chunk.gpu for chunk in chunks if chunk.gpu is not None), None),
+    )
 
 
 def measure_chunk_apart(
@@ -94,11 +119,7 @@ def measure_chunk_apart(
         chunks.append(
             Chunk(failures=(_failed(network, short, single.reason),)) if isinstance(single, Broken) else single
         )
-    return Chunk(
-        tuple(row for chunk in chunks for row in chunk.rows),
-        tuple(failed for chunk in chunks for failed in chunk.failures),
-        next((chunk.gpu for chunk in chunks if chunk.gpu is not None), None),
-    )
+    return _joined(chunks)
 
 
 def _chunk_from_scratch(
@@ -129,7 +150,6 @@ def _timed(
     library: Backend,
     anchor: Run,
     runs: dict[Architecture, Run],
-    failures: Sequence[FailedProbe],
     *,
     short: bool,
     timer: Timer,
@@ -144,7 +164,7 @@ def _timed(
         Row(network, short, found, levels, _now(), *machine) for network, found in zip(runs, visits, strict=True)
     )
     telemetry = watch.telemetry if watch is not None else None
-    return Chunk(rows, tuple(failures), telemetry.summary() if telemetry is not None else None)
+    return Chunk(rows, gpu=telemetry.summary() if telemetry is not None else None)
 
 
 def _failed(network: Architecture, short: bool, reason: str) -> FailedProbe:

@@ -28,6 +28,7 @@ from deepmad.profilers.tinynas_files import read_tinynas
 from deepmad.profilers.trtexec_files import profile_rows, read_trtexec
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import check_writable
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 PROFILES = "trtexec"
@@ -81,8 +82,7 @@ def import_table(
     tables added, and is left as it was on any error. `progress` is told the share that is done.
 
     Raises `InputError` where the form, the precision or an option is unknown or does not belong to the form, the
-    file at `path` is not of that form, `output` is no table file or holds one of these tables, or scikit-learn is
-    missing for a tinynas table.
+    file at `path` is not of that form, `output` cannot be written, is no table file or holds one of these tables.
     """
     if form not in FORMS:
         raise InputError(f"from: {form!r} is unknown; choose from {', '.join(FORMS)}")
@@ -142,7 +142,8 @@ def _check_free(output: Path, file: TableFile, keys: Sequence[Key]) -> None:
 
 
 def _check_before(output: Path, keys: Sequence[Key]) -> None:
-    """Refuse a table that is there before the long part of an import rather than after it."""
+    """Refuse a table that is there, or a place for none, before the long part of an import rather than after it."""
+    check_writable(output)
     if output.exists():
         with open_table(output) as file:
             _check_free(output, file, keys)

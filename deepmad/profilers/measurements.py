@@ -185,14 +185,21 @@ class Request:
         return self.name or str(named)
 
     def loaded(self) -> "Request":
-        """Return this request with its model at hand instead of the name. Raises `InputError`."""
-        if not isinstance(self.model, str):
-            return self
-        source = load_source(self.model, resolution=self.resolution)
-        channels = self.in_channels or source.in_channels
-        return replace(
-            self, model=source.model, resolution=source.resolution, in_channels=channels, name=self.name or self.model
-        )
+        """Return this request with its model at hand instead of the name, an architecture made for the input's size.
+
+        Raises `InputError`.
+        """
+        found = self
+        if isinstance(self.model, str):
+            source = load_source(self.model, resolution=self.resolution)
+            channels = self.in_channels or source.in_channels
+            name = self.name or self.model
+            found = replace(self, model=source.model, resolution=source.resolution, in_channels=channels, name=name)
+        model = found.model
+        if isinstance(model, Architecture):
+            side, channels = found.resolution or model.resolution, found.in_channels or model.in_channels
+            found = replace(found, model=replace(model, resolution=side, in_channels=channels))
+        return found
 
     def settings(self) -> Settings:
         """Return how the network is run, its input size found out. Raises `InputError` where it cannot be."""

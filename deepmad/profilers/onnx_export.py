@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, first_line
+from deepmad.search_spaces.files import write_bytes
 from deepmad.search_spaces.weights import initialised
 
 if TYPE_CHECKING:
@@ -47,14 +48,18 @@ def export_onnx(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(model, Architecture) or (type(model) is Network and not model.features_only):
-            path.write_bytes(onnx_bytes(model, batch))
+            write_bytes(path, onnx_bytes(model, batch))
         else:
             if isinstance(model, Network):
                 in_channels, resolution = model.architecture.in_channels, model.architecture.resolution
             _export_module(model, path, batch, in_channels, resolution)
     except OSError as error:
         raise InputError(f"{path}: cannot write there ({error.strerror}); choose another place with -o") from error
-    onnx.checker.check_model(str(path), full_check=True)
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:  # the checker raises classes of its own
+        what = f"{type(model).__name__}: what PyTorch exported is no valid ONNX file ({first_line(error)})"
+        raise InputError(f"{what}; choose the back end torch, which needs none") from error
     return path
 
 
@@ -77,8 +82,7 @@ def _export_module(
             warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(torch|onnxscript|onnx_ir)\b.*")
             program = torch.onnx.export(module.eval(), (images,), dynamo=True, dynamic_shapes=shapes, verbose=False)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{type(module).__name__}: PyTorch cannot export it to ONNX ({reason})") from error
+        raise InputError(f"{type(module).__name__}: PyTorch cannot export it to ONNX ({first_line(error)})") from error
     finally:
         for name, part in module.named_modules():
             part.training = training[name]

@@ -26,6 +26,8 @@ _WITHIN_LAYERS = frozenset({
 """Operators that back ends run within the layer before them, or that move nothing."""
 _DECISIVE = frozenset({"Attention", "ConvTranspose", "Einsum", "GRU", "If", "LSTM", "Loop", "RNN", "Scan"})
 """Operators that a sum over the other layers says nothing about."""
+_INTEGER = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
+"""Convolutions and products of whole numbers, whose results are of the types that shapes have."""
 _GLOBAL_POOLS = frozenset({"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"})
 
 
@@ -77,9 +79,12 @@ class _Reader:
 
     def read(self, node: "onnx.NodeProto") -> None:
         """Add the records of one node, or what they leave out."""
+        operation = node.op_type
+        if operation in _INTEGER:
+            self._withhold(f"{operation} has no layer record")
+            return
         if not self.shapes.computes(node):
             return
-        operation = node.op_type
         if operation == "Conv":
             self._convolution(node)
         elif operation in ("Gemm", "MatMul"):

@@ -9,7 +9,7 @@ import numpy as np
 
 from deepmad.profilers.onnx_export import export_onnx, onnx_bytes
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import onnx
@@ -41,7 +41,8 @@ def half(model: "onnx.ModelProto") -> "onnx.ModelProto":
     typed.CopyFrom(model)
     for tensor in _tensors(typed):
         if tensor.data_type == TensorProto.FLOAT:
-            values = numpy_helper.to_array(tensor).astype(np.float16)
+            with np.errstate(over="ignore"):  # what fp16 cannot hold becomes infinite, which takes as long
+                values = numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     graph = typed.graph
     for value in [*graph.input, *graph.output, *graph.value_info]:
@@ -55,7 +56,10 @@ def half(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def quantised(model: "onnx.ModelProto", settings: "Settings") -> "onnx.ModelProto":
-    """Return an int8 version of an fp32 model: unsigned activations, signed weights a channel each."""
+    """Return an int8 version of an fp32 model: unsigned activations, signed weights a channel each.
+
+    Raises `InputError` for a network that ONNX Runtime cannot quantise.
+    """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -74,15 +78,18 @@ def quantised(model: "onnx.ModelProto", settings: "Settings") -> "onnx.ModelProt
     source.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
-        quantize_static(
-            source,
-            str(path),
-            RandomImages(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
+        try:
+            quantize_static(
+                source,
+                str(path),
+                RandomImages(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+        except Exception as error:  # the quantiser raises what it likes
+            raise InputError(f"int8: ONNX Runtime cannot quantise the network ({first_line(error)})") from error
         return onnx.load(str(path))
 
 

@@ -58,7 +58,8 @@ class _Workshop:
     def loaded(self, request: "Request") -> "Request":
         """Return the request with its model at hand, the same one for the same name."""
         if not isinstance(request.model, str):
-            return request
+            with _naming(request):
+                return request.loaded()
         key = (request.model, request.resolution, request.in_channels)
         if key not in self.sources:
             with _naming(request):

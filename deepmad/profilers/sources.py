@@ -1,6 +1,8 @@
 """Models that a user names: files, other libraries' models, any callable that makes a module."""
 
 import importlib
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,10 +90,13 @@ def _from_torchvision(name: str, resolution: int | None) -> Source:
 
 
 def _from_callable(module: str, name: str) -> "nn.Module":
-    """Import `module` (the current folder first) and call its `name`, which must return a torch module."""
+    """Import `module` (the current folder first) and call its `name`, which must return a torch module.
+
+    What that prints goes to standard error, where results do not.
+    """
     from torch import nn
 
-    with importable(str(Path.cwd())):
+    with importable(str(Path.cwd())), redirect_stdout(sys.stderr):
         function = imported(module, name)
         try:
             made = function()

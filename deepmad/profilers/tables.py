@@ -31,6 +31,7 @@ from deepmad.profilers.proxies import ProxyPrediction
 from deepmad.profilers.table_files import Key, Origin, Series, TableFile, open_table
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import write_bytes
 from deepmad.search_spaces.layers import Count, Layer
 
 EXPORTS = ("csv", "json", "parquet")
@@ -284,23 +285,23 @@ def _exported(file: TableFile, series: Series) -> list[dict[str, Any]]:
 
 
 def export_table(path: str | Path, to: str, output: str | Path) -> None:
-    """Write every measured probe of a table file as csv, json or parquet; columns as in `export_rows`.
+    """Write every measured probe of a table file as csv, json or parquet, whole or not at all.
 
-    Raises `InputError` for another format, a missing library, or a file that cannot be written.
+    The columns are those of `export_rows`. Raises `InputError` for another format, a missing library, or a file that
+    cannot be written.
     """
     if to not in EXPORTS:
         raise InputError(f"to: {to!r} is unknown; choose from {', '.join(EXPORTS)}")
     import pandas as pd
 
     frame = pd.DataFrame(export_rows(path))
-    try:
-        if to == "csv":
-            frame.to_csv(output, index=False)
-        elif to == "json":
-            frame.to_json(output, orient="records", indent=1)
-        else:
-            frame.to_parquet(output, index=False)
-    except ImportError as error:
-        raise InputError("to: parquet needs pyarrow; pip install pyarrow") from error
-    except OSError as error:
-        raise InputError(f"{output}: cannot write there ({error.strerror}); choose another place with -o") from error
+    if to == "csv":
+        content = frame.to_csv(index=False).encode()
+    elif to == "json":
+        content = frame.to_json(orient="records", indent=1, double_precision=15).encode()
+    else:
+        try:
+            content = frame.to_parquet(index=False)
+        except ImportError as error:
+            raise InputError("to: parquet needs pyarrow; pip install 'deepmad[parquet]'") from error
+    write_bytes(Path(output), content)

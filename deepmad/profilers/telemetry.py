@@ -168,10 +168,10 @@ class Gpu:
         )
 
     def _ask(self, question: Callable[[], Any]) -> Any:
-        """Return the answer, None where this GPU or driver has none."""
+        """Return the answer, None where this GPU or driver has none; an older driver lacks whole functions."""
         try:
             return question()
-        except self._nvml.NVMLError:
+        except (self._nvml.NVMLError, self._nvml.NVMLLibraryMismatchError):
             return None
 
     def _slowdowns(self) -> tuple[str, ...]:
@@ -205,6 +205,7 @@ class GpuWatch:
         if visible_gpu_name() is None:
             return self
         self._gpu = Gpu().__enter__()
+        self._name, self._driver = self._gpu.name, self._gpu.driver  # now: a GPU that is lost tells nothing any more
         self._states.append(self._gpu.state())
         self._thread = Thread(target=self._sample, name="gpu-telemetry", daemon=True)
         self._thread.start()
@@ -222,14 +223,16 @@ class GpuWatch:
         self._stop.set()
         self._thread.join()
         self._states.append(self._gpu.state())
-        self.telemetry = GpuTelemetry(self._gpu.name, self._gpu.driver, self._networks, tuple(self._states))
+        self.telemetry = GpuTelemetry(self._name, self._driver, self._networks, tuple(self._states))
         self._gpu.__exit__(kind, error, trace)
 
 
 def visible_gpu_name() -> str | None:
-    """Return the name of the first GPU that CUDA would use, None where NVML sees none."""
-    import pynvml
-
+    """Return the name of the first GPU that CUDA would use, None where NVML sees none or is not there."""
+    try:
+        import pynvml
+    except ImportError:  # `deepmad doctor` tells
+        return None
     try:
         with Gpu() as gpu:
             return gpu.name

@@ -9,6 +9,8 @@ import numpy as np
 Clock = Callable[[], float]
 Visit = list[float]
 """Raw times in seconds of runs that followed each other directly."""
+_DRAWS_AT_ONCE = 1_000_000
+"""Times that the bootstrap draws at once: 100,000 of them, a thousand times over, would take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,6 @@ class Timer:
                 if abs(last - earlier) <= self.stable * earlier:
                     return
 
-    def time(self, run: Callable[[], object], clock: Clock = perf_counter) -> list[float]:
-        """Return the raw times of `run` in seconds, warmed up, in the order they were taken."""
-        return self.time_all([run], clock)[0]
-
-    def time_all(self, runs: Sequence[Callable[[], object]], clock: Clock = perf_counter) -> list[list[float]]:
-        """Return the raw times of every callable, interleaved so that drift hits all alike."""
-        return [[seconds for visit in found for seconds in visit] for found in self.visit_all(runs, clock)]
-
     def visit_all(
         self,
         runs: Sequence[Callable[[], object]],
@@ -57,11 +51,11 @@ class Timer:
         *,
         shares: Sequence[float] | None = None,
     ) -> list[list[Visit]]:
-        """Return, for every callable, the raw times of each of its visits.
+        """Return, for every callable, the raw times of each of its visits in seconds, in the order they were taken.
 
-        The callables take turns. A visit opens with an untimed run, which brings back the caches that
-        the others used meanwhile: what is timed is a network that runs alone. `shares` says what part of
-        the seconds each callable gets, all of them where it is None.
+        The callables take turns, so that drift hits all alike. A visit opens with an untimed run, which brings back
+        the caches that the others used meanwhile: what is timed is a network that runs alone. `shares` says what part
+        of the seconds each callable gets, all of them where it is None.
         """
         for run in runs:
             self.warm_up(run, clock)
@@ -97,6 +91,11 @@ def undisturbed(visit: Visit) -> float:
 
 def bootstrap_interval(times: Sequence[float], *, seed: int = 0, resamples: int = 1000) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of the median of `times`."""
-    draws = np.random.default_rng(seed).choice(np.asarray(times), size=(resamples, len(times)))
-    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
+    rng, values = np.random.default_rng(seed), np.asarray(times)
+    at_once = max(1, _DRAWS_AT_ONCE // len(values))
+    medians = [
+        np.median(rng.choice(values, size=(min(at_once, resamples - done), len(values))), axis=1)
+        for done in range(0, resamples, at_once)
+    ]
+    low, high = np.percentile(np.concatenate(medians), [2.5, 97.5])
     return float(low), float(high)

@@ -51,6 +51,13 @@ def read_timm(path: Path) -> tuple[list[NetworkRow], Counter[int]]:
 
     Raises `InputError` with the missing column, or with the number of the first line that is not of the form.
     """
+    try:
+        return _read(path)
+    except csv.Error as error:
+        raise InputError(f"{path}: is no CSV file ({error}); name a benchmark-infer table of timm") from error
+
+
+def _read(path: Path) -> tuple[list[NetworkRow], Counter[int]]:
     reader = csv.DictReader(read_text(path).splitlines())
     missing = [name for name in ("model", *COLUMNS) if name not in (reader.fieldnames or ())]
     if missing:

@@ -39,6 +39,11 @@ def torch_cuda_missing() -> str | None:
     return gpu_missing()
 
 
+def rotations(cache_bytes: int, input_bytes: int) -> int:
+    """Return how many inputs outgrow a cache together: twice its size, `MAX_ROTATED` inputs at the most."""
+    return max(1, min(MAX_ROTATED, math.ceil(2 * cache_bytes / input_bytes)))
+
+
 def rotated_inputs(images: "Tensor") -> "list[Tensor]":
     """Return copies of `images` on the GPU: together twice its level-2 cache, `MAX_ROTATED` at the most.
 
@@ -48,8 +53,8 @@ def rotated_inputs(images: "Tensor") -> "list[Tensor]":
 
     first = images.to("cuda")
     cache_bytes = torch.cuda.get_device_properties(first.device).L2_cache_size
-    count = math.ceil(2 * cache_bytes / (first.numel() * first.element_size()))
-    return [first, *(first.clone() for _ in range(min(count, MAX_ROTATED) - 1))]
+    count = rotations(cache_bytes, first.numel() * first.element_size())
+    return [first, *(first.clone() for _ in range(count - 1))]
 
 
 def new_stream() -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepmad.profilers.backends.role import Backend, Settings, cpu_name, installed_version
+from deepmad.profilers.backends.role import Backend, Settings, cpu_name, installed_version, load_library
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError, first_line
@@ -43,10 +43,9 @@ class OpenVino(Backend):
 
     def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> "OpenVinoRequest":
         """Return an inference request on the ONNX model."""
-        import openvino
-
         from deepmad.profilers.onnx_precisions import onnx_model, random_images
 
+        openvino = load_library("openvino", self.name)
         source = onnx_model(model, settings).SerializeToString()
         options = {
             # On a processor with bfloat16, OpenVINO would run fp32 networks in it.

@@ -1,13 +1,17 @@
 """What a back end is: a library that runs a network, asked in one way."""
 
 import platform
+import sys
 from abc import ABC, abstractmethod
+from contextlib import redirect_stdout
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import import_module, metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,3 +109,15 @@ def installed_version(*distributions: str) -> str:
         except metadata.PackageNotFoundError:
             continue
     return "unknown"
+
+
+def load_library(module: str, backend: str) -> Any:
+    """Import a back end's library; what it prints meanwhile goes to standard error, where results do not.
+
+    Raises `DeviceError` where it is installed but broken.
+    """
+    try:
+        with redirect_stdout(sys.stderr):
+            return import_module(module)
+    except Exception as error:  # a library that does not load raises what it likes
+        raise DeviceError(f"{backend}: {module} is installed but broken ({first_line(error)}); reinstall it") from error

@@ -1,17 +1,17 @@
 """TensorRT engines from ONNX models, by TensorRT's own Python API or that of TensorRT-RTX."""
 
-import contextlib
-import os
-import tempfile
-from importlib import import_module, util
+from contextlib import suppress
+from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from deepmad.profilers.backends.role import installed_version
+from deepmad.profilers.backends.role import installed_version, load_library
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import write_bytes
 
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 """TensorRT, TensorRT-RTX, and what TensorRT-RTX is called where its wheels are installed alone; the first is used."""
@@ -23,8 +23,11 @@ _DISTRIBUTIONS = {
 
 
 def module_name() -> str | None:
-    """Return the name of the module that is used, None where none is installed."""
-    return next((name for name in MODULES if util.find_spec(name) is not None), None)
+    """Return the name of the module that is used, None where none is installed.
+
+    What is installed counts, not what is loaded: Torch-TensorRT, once imported, passes TensorRT-RTX off as `tensorrt`.
+    """
+    return next((name for name in MODULES if PathFinder.find_spec(name) is not None), None)
 
 
 def module_version() -> str:
@@ -42,10 +45,7 @@ def load_module() -> Any:
     name = module_name()
     if name is None:
         raise InputError("tensorrt-onnx: TensorRT is missing; pip install 'deepmad[tensorrt-rtx]'")
-    try:
-        return import_module(name)
-    except Exception as error:  # a library that does not load raises what it likes
-        raise DeviceError(f"tensorrt-onnx: {name} is installed but broken ({error})") from error
+    return load_library(name, "tensorrt-onnx")
 
 
 def build_engine(onnx_file: bytes, timing_cache: Path | None = None) -> bytes:
@@ -57,6 +57,7 @@ def build_engine(onnx_file: bytes, timing_cache: Path | None = None) -> bytes:
     """
     trt = load_module()
     messages = _messages(trt)
+    messages.errors.clear()
     builder = trt.Builder(messages)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, messages)
@@ -71,9 +72,10 @@ def build_engine(onnx_file: bytes, timing_cache: Path | None = None) -> bytes:
         config.set_timing_cache(config.create_timing_cache(held), ignore_mismatch=False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise DeviceError(f"tensorrt-onnx: TensorRT cannot build the engine ({'; '.join(messages.errors[:2])})")
+        raise DeviceError(f"tensorrt-onnx: TensorRT cannot build the engine ({_reason(messages)})")
     if timing_cache is not None:
-        _replace(timing_cache, bytes(config.get_timing_cache().serialize()))
+        with suppress(InputError):  # a full disk loses only a cache
+            write_bytes(timing_cache, bytes(config.get_timing_cache().serialize()))
     return bytes(engine)
 
 
@@ -81,10 +83,11 @@ def load_engine(engine: bytes) -> Any:
     """Return an engine ready to run on the GPU. Raises `DeviceError` where the GPU cannot run it."""
     trt = load_module()
     messages = _messages(trt)
+    messages.errors.clear()
     runtime = trt.Runtime(messages)
     loaded = runtime.deserialize_cuda_engine(engine)
     if loaded is None:
-        raise DeviceError(f"tensorrt-onnx: the GPU cannot run the engine ({'; '.join(messages.errors[:2])})")
+        raise DeviceError(f"tensorrt-onnx: the GPU cannot run the engine ({_reason(messages)})")
     return loaded
 
 
@@ -96,8 +99,18 @@ def timing_cache_path(gpu: str) -> Path | None:
     return platformdirs.user_cache_path("deepmad") / f"{stem}.timing"
 
 
+def _reason(messages: Any) -> str:
+    """Return the first errors that a logger kept."""
+    return "; ".join(messages.errors[:2]) or "no reason given"
+
+
+@cache
 def _messages(trt: Any) -> Any:
-    """Return a logger that keeps errors instead of printing them."""
+    """Return the logger of this process, which keeps errors instead of printing them.
+
+    TensorRT writes to one logger only, the first of those whose engines are still there: a logger for every engine
+    would get none of the errors. `errors` are emptied before something is done.
+    """
 
     class Messages(trt.ILogger):  # type: ignore[misc]
         """Keeps what is an error."""
@@ -112,12 +125,3 @@ def _messages(trt: Any) -> Any:
                 self.errors.append(message)
 
     return Messages()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; another build may read it meanwhile, and a full disk loses only a cache."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(content)
-        os.replace(file.name, path)

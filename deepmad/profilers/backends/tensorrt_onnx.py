@@ -126,7 +126,14 @@ class EngineRun:
         """Return the PyTorch type of one of the engine's inputs or outputs."""
         import torch
 
-        types = {self._trt.DataType.FLOAT: torch.float32, self._trt.DataType.HALF: torch.float16}
+        kind = self._trt.DataType
+        types = {
+            kind.FLOAT: torch.float32,
+            kind.HALF: torch.float16,
+            kind.INT32: torch.int32,
+            kind.INT64: torch.int64,
+            kind.BOOL: torch.bool,
+        }
         return types[self._engine.get_tensor_dtype(name)]
 
     def _bind(self, images: "Tensor") -> "tuple[str, list[Tensor]]":

@@ -1,12 +1,14 @@
 """Torch-TensorRT: TensorRT compiled from the PyTorch module itself."""
 
+import sys
+from contextlib import redirect_stdout
 from functools import partial
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepmad.profilers.backends.cuda import CudaRun, gpu_name, new_stream, rotated_inputs, torch_cuda_missing
-from deepmad.profilers.backends.role import Backend, Runnable, Settings, installed_version
+from deepmad.profilers.backends.role import Backend, Runnable, Settings, installed_version, load_library
 from deepmad.profilers.backends.torch_backend import on_processor
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
@@ -48,21 +50,22 @@ class TorchTensorRt(Backend):
     def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> Runnable:
         """Return the compiled module on rotated inputs; the caller's own module is not touched."""
         import torch
-        import torch_tensorrt
 
+        torch_tensorrt = load_library("torch_tensorrt", self.name)
         module, images = on_processor(self.name, model, settings, "cuda")
         # Torch-TensorRT hands its engines contiguous tensors: channels last would be copied in every run.
         module, images = module.to(memory_format=torch.contiguous_format), images.contiguous()  # type: ignore[call-overload]
         try:
-            compiled = torch_tensorrt.compile(
-                module,
-                ir="dynamo",
-                inputs=[images],
-                use_explicit_typing=True,  # the types of the module and its input are the precision
-                disable_tf32=True,  # it would not be fp32
-                require_full_compilation=True,
-                min_block_size=1,
-            )
+            with redirect_stdout(sys.stderr):  # it prints what it misses in TensorRT
+                compiled = torch_tensorrt.compile(
+                    module,
+                    ir="dynamo",
+                    inputs=[images],
+                    use_explicit_typing=True,  # the types of the module and its input are the precision
+                    disable_tf32=True,  # it would not be fp32
+                    require_full_compilation=True,
+                    min_block_size=1,
+                )
             inputs = rotated_inputs(images)
             return CudaRun(self.name, [partial(compiled, one) for one in inputs], new_stream())
         except Exception as error:  # TensorRT, the exporter and the partitioner raise classes of their own
