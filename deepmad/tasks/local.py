@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.util import Finalize
 from threading import Thread
 
 from loky.backend import get_context
@@ -15,6 +16,10 @@ from deepmad.tasks.pool import STARTED, Lost
 
 WATCH_SECONDS = 1.0
 """How often a worker looks whether the process that started it still lives, and the other way round."""
+PATIENCE_SECONDS = 5.0
+"""How long a worker that is let go may take to end."""
+AFTER_ALL_ELSE = -1000
+"""The priority of the last finalizer of a process; those of multiprocessing itself have -100 at the least."""
 
 
 class ProcessWorker:
@@ -26,6 +31,7 @@ class ProcessWorker:
 
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
+        self._ended = False
         # A process of loky takes functions and modules of the caller's script, and does not run that script again.
         self._process = get_context("loky").Process(target=_serve, args=(theirs, os.getpid()))
         self._process.start()
@@ -50,10 +56,17 @@ class ProcessWorker:
         self.end()
         return Lost(_end(self._process.exitcode))
 
+    def dismiss(self) -> None:
+        """Let it end by itself: one that is killed leaves named semaphores behind, as progress bars have them."""
+        self.connection.close()
+
     def end(self) -> None:
         """Kill it, with the processes that it started."""
-        if self.connection.closed:
+        if self._ended:
             return
+        if self.connection.closed:
+            wait([self._process.sentinel], PATIENCE_SECONDS)
+        self._ended = True
         pid = self._process.pid
         try:
             os.killpg(pid, signal.SIGKILL)
@@ -90,6 +103,9 @@ def _serve(connection: Connection, parent: int) -> None:
         connection.send_bytes(STARTED)
         while True:
             connection.send_bytes(call_packed(connection.recv_bytes(), connection.recv_bytes()))
+    # What has a name outside this process is given back now. Then it ends at once: to tear down all libraries that
+    # the calls have loaded would take long, and some crash.
+    Finalize(None, os._exit, args=(0,), exitpriority=AFTER_ALL_ELSE)
 
 
 def _end_with(parent: int) -> None:
