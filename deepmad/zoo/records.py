@@ -15,12 +15,12 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Part, peak_activation_elements, total_macs, total_params
 from deepmad.zoo.entries import Entry
 from deepmad.zoo.families import Family
+from deepmad.zoo.files import ENDINGS
 
 Record = dict[str, Any]
 BINDING = 0.98
 """A limit binds from this share on; a measured latency from the share on that the measured loop does not improve on."""
 MET, MISSED, INFEASIBLE, FAILED = "met", "missed", "infeasible", "failed"
-FILES = ("architecture", "solution", "onnx", "model", "weights", "card")
 OF_NETWORK = (
     "macs", "params", "backbone_macs", "backbone_params", "activation_bytes", "entropy", "scale_entropies", "rho",
     "depth_variance", "stem", "stages", "tail", "classifier", "overhead_seconds",
@@ -38,7 +38,7 @@ class Baseline:
     @property
     def network(self) -> Architecture:
         """Its network."""
-        assert self.solution.architecture is not None, "a zoo without one is not made"
+        assert self.solution.architecture is not None, "a family without one has no baseline"
         return self.solution.architecture
 
     @property
@@ -67,6 +67,22 @@ class Baseline:
         }
 
 
+def networkless_record(family: Family, relative: int, found: Solution | str) -> Record:
+    """Return the document of a space on a device that has no network even without a target.
+
+    Its `relative` targets are multiples of nothing, and thus no entries. `found` is the design without a network, or
+    why it failed.
+    """
+    outcome, message = (FAILED, found) if isinstance(found, str) else (outcome_of(found), found.message)
+    return {
+        "space": family.space.name,
+        "device": family.device.name,
+        "targets": relative,
+        "outcome": outcome,
+        "message": message,
+    }
+
+
 def device_record(families: list[Family]) -> Record:
     """Return the document of a device, from its families."""
     first = families[0].table
@@ -88,7 +104,7 @@ def failed_record(entry: Entry, reason: str) -> Record:
 def entry_record(entry: Entry, solution: Solution, tables: dict[str, LatencyTable], files: dict[str, str]) -> Record:
     """Return the document of a finished entry: `tables` are those of all devices, `files` what was written."""
     record = _record(entry, solution, outcome_of(solution), solution.message)
-    record["files"] = {kind: files.get(kind) for kind in FILES}
+    record["files"] = {kind: files.get(kind) for kind in ENDINGS}
     network = solution.architecture
     if network is None:
         return record
@@ -141,7 +157,7 @@ def _record(entry: Entry, solution: Solution | None, outcome: str, message: str)
         **dict.fromkeys(OF_NETWORK),
         "solve_seconds": solution.seconds if solution else None,
         "rounds": [one.to_dict() for one in solution.rounds] if solution and solution.rounds else None,
-        "files": dict.fromkeys(FILES),
+        "files": dict.fromkeys(ENDINGS),
     }
 
 

@@ -25,6 +25,7 @@ def write_results(
     file: SpecFile,
     families: Sequence[Family],
     baselines: Sequence[Baseline],
+    networkless: Sequence[Record],
     references: Sequence[Record],
     entries: Sequence[Record],
     *,
@@ -43,6 +44,7 @@ def write_results(
         "objective": file.spec.solver.objective,
         "devices": [device_record(found) for found in devices],
         "baselines": [baseline.record() for baseline in baselines],
+        "without_network": list(networkless),
         "references": list(references),
         "entries": list(entries),
     }
