@@ -25,7 +25,7 @@ from deepmad.zoo.journal import Journal
 from deepmad.zoo.measuring import Companion, timed_apart
 from deepmad.zoo.neighbours import exchanged, starts_for
 from deepmad.zoo.records import Baseline, Record, entry_record, failed_record, networkless_record
-from deepmad.zoo.references import figure_record, known, reference_record, unavailable_record
+from deepmad.zoo.references import check_references, figure_record, known, reference_record, unavailable_record
 from deepmad.zoo.report import write_report
 from deepmad.zoo.results import write_results
 from deepmad.zoo.solving import Assignment, crew_for, solve_all, solver_for
@@ -75,9 +75,9 @@ def make_zoo(
     `Measured`; one that replays recorded measurements makes a zoo that can be had twice, with one worker and a
     deterministic limit. `tell` is told the news.
 
-    Raises `InputError` for a spec that cannot be made, or a folder that holds another one, `DeviceError` where a table or
-    a time of the design without a target fails, and `KeyboardInterrupt`, after writing what is designed and finished, on
-    an interrupt.
+    Raises `InputError` for a spec that cannot be made, or a folder that holds another one, `DeviceError` where a table
+    or the timing of a design without a target fails, and `KeyboardInterrupt`, after writing what is designed and
+    finished, on an interrupt.
     """
     file, folder = load_spec(spec), Path(folder)
     needed = needs(file)
@@ -135,12 +135,10 @@ class _Making:
 
     def open_families(self, needed: Sequence[Need]) -> None:
         """Open the tables, and measure those that are missing; no two spaces or tables may mix in one folder."""
-        for reference in self.spec.references:
-            if reference.model is not None and reference.model.endswith(".json"):
-                known(self.file, reference)  # a file that is not there is told now, not in an hour
+        check_references(self.file)
+        there = {need.name: load_family(need, self.spec) for need in needed if not need.missing}
         spaces = {need.member.slug: asdict(need.member.space) for need in needed}
         self.journal.check("spec", {"spec": self.file.document, "spaces": spaces}, "spec")
-        there = {need.name: load_family(need, self.spec) for need in needed if not need.missing}
         for need in needed:
             if need.missing:
                 self.tell(News(f"measuring the latency table {need.path}"))

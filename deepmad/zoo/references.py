@@ -27,13 +27,25 @@ class Known:
     layers: NetworkLayers
 
 
+def check_references(file: SpecFile) -> None:
+    """Raise `InputError` for a reference whose file is not there or no network, before any long work is done."""
+    for reference in file.spec.references:
+        if reference.model is not None and _is_file(reference.model):
+            known(file, reference)
+
+
+def _is_file(model: str) -> bool:
+    """Whether a reference is an architecture or solution file: FILE#3 is a solution's third network."""
+    return split_rank(model)[0].suffix == ".json"
+
+
 def known(file: SpecFile, reference: Reference) -> Known:
     """Return a reference that is at hand. Raises `InputError` where there is no such model, or it cannot be read."""
     from deepmad.profilers.onnx_export import export_onnx
     from deepmad.profilers.onnx_layers import read_onnx_layers
 
     assert reference.model is not None, "figures are typed, and not loaded"
-    if split_rank(reference.model)[0].suffix == ".json":
+    if _is_file(reference.model):
         network = Architecture.load(file.place(reference.model))
         return Known(network, NetworkLayers.of(network))
     source = load_source(reference.model)
