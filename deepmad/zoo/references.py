@@ -1,5 +1,6 @@
 """References: networks of others beside the zoo, timed where a device is at hand, predicted by its table elsewhere."""
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -124,10 +125,14 @@ def _record(reference: Reference, device: str, seconds: float | None, batch: int
 
 
 def _objective(model: Architecture | str, problem: Problem) -> float | None:
-    """Return the zoo's objective of a network; None for one of other libraries, or with other scales than the space."""
+    """Return the zoo's objective of a network.
+
+    None for one of other libraries, one with other scales than the space, and where its penalty is infinite.
+    """
     if not isinstance(model, Architecture):
         return None
     scales = 1 + sum(stage.stride == 2 for stage in model.stages)
     if problem.space.alpha is not None and len(problem.space.alpha) != scales:
         return None
-    return problem.value(model)
+    value = problem.value(model)
+    return value if math.isfinite(value) else None

@@ -58,9 +58,12 @@ def write_results(
 
 @cache
 def _commit() -> str | None:
-    """Return the commit of the checkout that deepmad runs from; None where it is installed."""
+    """Return the commit of the checkout that deepmad runs from; None where it is installed, or git cannot tell."""
     root = Path(deepmad.__file__).parents[1]
     if not (root / ".git").exists():
         return None
-    done = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:  # there is no git
+        return None
     return done.stdout.strip() or None
