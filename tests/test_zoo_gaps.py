@@ -40,7 +40,7 @@ def document_in(folder: Path) -> Any:
 
 
 def test_an_interrupt_while_networks_are_timed_leaves_them_as_designed(table: Path, tmp_path: Path) -> None:
-    """The first one as measured by its loop, the others as predicted; nothing of that once something else came of it."""
+    """The first as measured by its loop, the others as predicted; nothing of that once something else came of them."""
     spec, folder, replay = tmp_path / "spec.yaml", tmp_path / "zoo", Replay(table)
     written(tmp_path, spec_of(table, verify={"measure": True, "rounds": 4}))
 
