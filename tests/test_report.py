@@ -158,7 +158,7 @@ def test_spaces_without_any_network_are_told(six: Document) -> None:
         page = Page(report_text(zoo | {"without_network": [without]}))
         assert len(page.named("ul", "reasons")) == 1
         assert HOSTILE in "".join(page.texts["h3"])
-        assert HOSTILE in page.texts["p"]
+        assert HOSTILE in "".join(page.texts["p"])
         assert "none for 3 targets" in "".join(page.texts["p"])
         assert not page.named("img")
 

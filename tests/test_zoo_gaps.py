@@ -1,6 +1,7 @@
 """Zoos with gaps: interrupted ones, spaces without any network, machines without git, odd texts."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,12 @@ def test_a_table_that_does_not_serve_binds_no_folder_to_its_spec(table: Path, tm
 
 
 def test_a_card_writes_large_numbers_in_full_and_texts_of_users_as_they_are(table: Path, tmp_path: Path) -> None:
-    spec = written(tmp_path, spec_of(table, targets=["1s"]))
+    text = (EXAMPLES / "small.yaml").read_text(encoding="utf-8").replace("alpha: [1, 8]", "alpha: [1, 2]")
+    (tmp_path / "small.yaml").write_text(text, encoding="utf-8")
+    spec = written(tmp_path, spec_of(table, spaces=["small.yaml"], targets=["1s"]))
     (record,) = make_zoo(spec, tmp_path / "zoo")["entries"]
+    penalty = 10 * math.exp(record["depth_variance"])
+    assert record["objective"] == pytest.approx(record["entropy"] - penalty)  # both by the space's own weights
     file = load_spec(spec)
     (entry,) = entries_of(file.spec, [load_family(need, file.spec) for need in needs(file)], {})
     odd = {"space": "a *new*\n<space>", "predicted": record["predicted"] | {"throughput": 19916.2}}

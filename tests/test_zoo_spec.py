@@ -98,6 +98,15 @@ def test_what_is_wrong_is_told_with_its_key(
     assert "\n" not in message
 
 
+def test_spaces_and_devices_that_have_one_name_together_are_refused(table: Path, tmp_path: Path) -> None:
+    text = (EXAMPLES / "small.yaml").read_text(encoding="utf-8")
+    (tmp_path / "other.yaml").write_text(text.replace("name: small", "name: small_x"), encoding="utf-8")
+    devices = [{"name": name, "table": str(table), "batch": batch} for name, batch in (("cpu", 1), ("x_cpu", 2))]
+    path = written(tmp_path, spec_of(table, spaces=[SMALL, "other.yaml"], devices=devices))
+    with pytest.raises(InputError, match="called small_x_cpu"):
+        open_families(path)
+
+
 def test_the_command_line_tells_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path, spec_of(tmp_path / "nowhere.sqlite"))
     assert run(["zoo", str(path), "-o", str(tmp_path / "zoo")]) == 2

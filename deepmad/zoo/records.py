@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deepmad.engine.budgets import BYTES_PER_ELEMENT
+from deepmad.engine.entropy import entropy, scales
 from deepmad.engine.latency import latency_nanoseconds
 from deepmad.engine.loop import ENOUGH
 from deepmad.engine.solutions import LimitUse, Measured, Solution, Status
@@ -13,6 +14,7 @@ from deepmad.profilers.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Part, peak_activation_elements, total_macs, total_params
+from deepmad.search_spaces.spaces import Space
 from deepmad.zoo.entries import Entry
 from deepmad.zoo.families import Family
 from deepmad.zoo.files import ENDINGS
@@ -116,7 +118,7 @@ def entry_record(entry: Entry, solution: Solution, tables: dict[str, LatencyTabl
         "judged_by": "measured" if solution.measured else "predicted",
         "predicted": asdict(predicted) | {"low": low, "high": high},
         "predicted_by_device": {name: _predicted(table, network) for name, table in tables.items()},
-        **network_record(network, entry.family.table),
+        **network_record(network, entry.family.table, entry.family.space),
     }
 
 
@@ -182,9 +184,10 @@ def _predicted(table: LatencyTable, network: Architecture) -> Record | None:
     return {"latency_seconds": seconds, "throughput": table.batch / seconds}
 
 
-def network_record(network: Architecture, table: LatencyTable) -> Record:
-    """Return the figures of a network, with the predicted seconds of each of its parts for one batch."""
+def network_record(network: Architecture, table: LatencyTable, space: Space) -> Record:
+    """Return the figures of a network of `space`, with the predicted seconds of each of its parts for one batch."""
     figures, parts = summary(network), network.parts()
+    each = scales(parts)
     bytes_per_element = BYTES_PER_ELEMENT[table.precision]
 
     def seconds(chosen: Sequence[Part]) -> Record:
@@ -206,6 +209,7 @@ def network_record(network: Architecture, table: LatencyTable) -> Record:
     tail, classifier = named.get("tail"), named.get("classifier")
     found = {key: figures[key] for key in OF_NETWORK if key in figures}
     return found | {
+        "entropy": float(entropy(each, space.weights_for(len(each)))),  # as in the objective
         "activation_bytes": int(peak_activation_elements(parts)) * table.batch * bytes_per_element,
         "stem": figures["stem"] | side(named["stem"]) | costs(named["stem"]),
         "stages": stages,
