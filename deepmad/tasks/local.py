@@ -18,6 +18,8 @@ WATCH_SECONDS = 1.0
 """How often a worker looks whether the process that started it still lives, and the other way round."""
 PATIENCE_SECONDS = 5.0
 """How long a worker that is let go may take to end."""
+LEAVE = b""
+"""Stands where a function would: there is no other call."""
 AFTER_ALL_ELSE = -1000
 """The priority of the last finalizer of a process; those of multiprocessing itself have -100 at the least."""
 
@@ -58,6 +60,8 @@ class ProcessWorker:
 
     def dismiss(self) -> None:
         """Let it end by itself: one that is killed leaves named semaphores behind, as progress bars have them."""
+        with suppress(OSError):  # it has died meanwhile
+            self.connection.send_bytes(LEAVE)
         self.connection.close()
 
     def end(self) -> None:
@@ -96,13 +100,13 @@ class Processes:
 
 
 def _serve(connection: Connection, parent: int) -> None:
-    """Do the calls that come, one after the other, until the other end is closed: what a worker does."""
+    """Do the calls that come, one after the other, until it is let go or the other end closes: what a worker does."""
     os.setpgid(0, 0)  # a group to be killed as a whole, and which a terminal does not interrupt
     Thread(target=_end_with, args=(parent,), name="end-with-parent", daemon=True).start()
     with suppress(EOFError, OSError):
         connection.send_bytes(STARTED)
-        while True:
-            connection.send_bytes(call_packed(connection.recv_bytes(), connection.recv_bytes()))
+        while (function := connection.recv_bytes()) != LEAVE:
+            connection.send_bytes(call_packed(function, connection.recv_bytes()))
     # What has a name outside this process is given back now. Then it ends at once: to tear down all libraries that
     # the calls have loaded would take long, and some crash.
     Finalize(None, os._exit, args=(0,), exitpriority=AFTER_ALL_ELSE)
