@@ -13,7 +13,7 @@ from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.network_layers import NetworkLayers, predict_layers
 from deepmad.profilers.sources import load_source
 from deepmad.search_spaces.architectures import Architecture, split_rank
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, first_line
 from deepmad.zoo.families import Family
 from deepmad.zoo.spec import Reference, Spec, SpecFile
 
@@ -42,24 +42,34 @@ def _is_file(model: str) -> bool:
 
 def known(file: SpecFile, reference: Reference) -> Known:
     """Return a reference that is at hand. Raises `InputError` where there is no such model, or it cannot be read."""
-    from deepmad.profilers.onnx_export import export_onnx
-    from deepmad.profilers.onnx_layers import read_onnx_layers
-
     assert reference.model is not None, "figures are typed, and not loaded"
     if _is_file(reference.model):
         network = Architecture.load(file.place(reference.model))
         return Known(network, NetworkLayers.of(network))
-    source = load_source(reference.model)
+    try:
+        return _of_library(reference.model)
+    except InputError:
+        raise
+    except Exception as error:  # a model of others, and PyTorch's exporter, may raise anything
+        raise InputError(f"reference {reference.model}: cannot be taken apart ({first_line(error)})") from error
+
+
+def _of_library(name: str) -> Known:
+    """Return a network of timm or torchvision, read off its ONNX graph. Raises `InputError` where there is none."""
+    from deepmad.profilers.onnx_export import export_onnx
+    from deepmad.profilers.onnx_layers import read_onnx_layers
+
+    source = load_source(name)
     module, side = source.model, source.resolution
     if isinstance(module, Architecture | Path) or side is None:
         raise InputError(
-            f"reference {reference.model}: give an architecture or solution file (.json), timm:NAME or torchvision:NAME"
+            f"reference {name}: give an architecture or solution file (.json), timm:NAME or torchvision:NAME"
         )
     with tempfile.TemporaryDirectory() as folder:
         path = export_onnx(module, Path(folder) / "model.onnx", 1, in_channels=source.in_channels or 3, resolution=side)
         layers = read_onnx_layers(path, side)
     params = sum(weight.numel() for weight in module.parameters())
-    return Known(reference.model, replace(layers, params=params))
+    return Known(name, replace(layers, params=params))
 
 
 def figure_record(reference: Reference, batch: int) -> dict[str, Any]:
@@ -80,7 +90,7 @@ def reference_record(
 
     Where neither can be had the note says why.
     """
-    batch, device, notes = family.table.batch, family.device.name, [reference.note, found.layers.caveat]
+    batch, device, notes = family.table.batch, family.device.name, [reference.note]
     seconds, source, interval = None, PREDICTED, None
     try:
         if family.measured:
@@ -90,6 +100,7 @@ def reference_record(
             notes.append(found.layers.withheld)
         else:
             seconds = predict_layers(family.table, found.layers.layers)
+            notes.append(found.layers.caveat)
     except (DeviceError, InputError) as error:
         notes.append(str(error))
     low, high = interval or (None, None)
