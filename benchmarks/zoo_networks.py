@@ -89,6 +89,8 @@ def checked(folder: Path, only_torch: Path | None = None) -> list[Row]:
 
     document = read_json(folder / "zoo.json")
     check_format(document, "zoo_results", str(folder / "zoo.json"))
+    if not document["finished"]:
+        sys.exit(f"{folder}: the zoo is not finished; go on with it by deepmad zoo")
     entries = [entry for entry in document["entries"] if entry["files"]["architecture"] is not None]
     assert deepmad.timm.register_zoo(folder) == tuple(entry["name"] for entry in entries)
     return [_checked(folder, entry, only_torch) for entry in entries]

@@ -55,7 +55,7 @@ def register(
     network = architecture if isinstance(architecture, Architecture) else Architecture.load(architecture)
     stem = "" if isinstance(architecture, Architecture) else Path(architecture).stem
     chosen = name or timm_name(network.name or stem)
-    file = None if weights is None else Path(weights)
+    file = None if weights is None else Path(weights).absolute()  # as timm reads it later
     if not re.fullmatch(r"[a-z_][a-z0-9_]*", chosen):
         raise InputError(f"name: {chosen!r} cannot name a model; use lower-case letters, digits and underscores")
     if _registered.get(chosen) == (network, file):

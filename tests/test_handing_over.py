@@ -73,6 +73,19 @@ def test_torch_hub_builds_the_network_of_a_file(file: Path) -> None:
     assert len(hub.load(str(ROOT), "network", str(file), features_only=True, **options)(images())) == 4
 
 
+def test_no_classes_mean_the_pooled_features_in_torch_hub_as_in_timm(file: Path, tmp_path: Path) -> None:
+    hub: Any = torch.hub
+    options: dict[str, Any] = {"source": "local", "num_classes": 0}
+    pooled, kept = hub.load(str(ROOT), "network", str(file), **options).eval(), build(mixed().backbone()).eval()
+    pooled.load_state_dict(kept.state_dict())
+    with torch.inference_mode():
+        assert torch.allclose(pooled(images()), kept(images()).mean((2, 3)), rtol=1e-5, atol=1e-5)
+    backbone = tmp_path / "backbone.json"
+    backbone.write_text(json.dumps(mixed().backbone().to_dict()), encoding="utf-8")
+    assert hub.load(str(ROOT), "network", str(backbone), **options)(images()).shape == (2, 32)
+    assert hub.load(str(ROOT), "network", str(backbone), source="local")(images()).shape == (2, 32, 4, 4)
+
+
 def images() -> torch.Tensor:
     """Return two random images of 64 pixels."""
     return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

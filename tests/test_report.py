@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from deepmad.search_spaces.errors import InputError
+from deepmad.zoo import formats
 from deepmad.zoo.costs import MEASURES, cost_bars
 from deepmad.zoo.figures import front, front_chart, prediction_chart
 from deepmad.zoo.pictures import Frame, drawn, own_frame, pieces
@@ -149,6 +150,28 @@ def test_a_zoo_that_is_predicted_only_has_no_second_chart() -> None:
     page = Page(report_text(zoo))
     plots = [attributes["id"] for attributes in page.named("div", "plot")]
     assert plots == ["plot-front"]
+
+
+def test_spaces_without_any_network_are_told(six: Document) -> None:
+    without = {"space": HOSTILE, "device": "cpu", "targets": 3, "outcome": "infeasible", "message": HOSTILE}
+    for zoo in (six, zoo_document(0)):
+        page = Page(report_text(zoo | {"without_network": [without]}))
+        assert len(page.named("ul", "reasons")) == 1
+        assert HOSTILE in "".join(page.texts["h3"])
+        assert HOSTILE in "".join(page.texts["p"])
+        assert "none for 3 targets" in "".join(page.texts["p"])
+        assert not page.named("img")
+
+
+def test_what_is_used_of_a_latency_is_what_was_measured_where_it_was(six: Document) -> None:
+    networks = networks_of(six)
+    assert all(entry["measured"] for entry in networks)
+    predicted = six | {"entries": [entry | {"measured": None, "rounds": None} for entry in networks]}
+    for zoo, key in ((six, "measured"), (predicted, "predicted")):
+        titles = [cell["title"] for cell in Page(report_text(zoo)).named("td") if "title" in cell]
+        for entry in networks:
+            ends = (entry[key]["latency_seconds"], entry["target"]["latency_seconds"])
+            assert " of ".join(map(formats.seconds, ends)) in titles
 
 
 def test_parts_without_a_known_latency_leave_a_gap() -> None:

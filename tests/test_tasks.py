@@ -15,6 +15,7 @@ import pytest
 
 from deepmad.search_spaces.errors import InputError
 from deepmad.tasks import Done, Outcome, Tasks, open_tasks
+from tests.catalogue import ROOT
 
 PATIENCE_SECONDS = 60.0
 """How long something is waited for that comes at once unless it never does."""
@@ -34,6 +35,16 @@ def hang(name):
     time.sleep(60)
 
 open_tasks("local", workers=2).run_in_order(hang, ["one", "two"])
+"""
+NAMED = """
+import multiprocessing
+from deepmad.tasks import open_tasks
+
+def hold(_):
+    multiprocessing.held = multiprocessing.RLock()  # as tqdm does, which PyTorch's exporter uses
+
+with open_tasks("local", workers=2) as tasks:
+    tasks.run_in_order(hold, [1, 2])
 """
 
 
@@ -226,6 +237,23 @@ def test_one_local_worker_without_a_limit_is_this_process_and_else_a_kept_one() 
         again = told(alone.run_in_order(lambda _: os.getpid(), [0], seconds=PATIENCE_SECONDS))
     assert set(elsewhere) == set(again) != {os.getpid()}
     wait_until(lambda: not runs(again[0]))
+
+
+def test_what_a_finished_call_left_running_ends_with_the_tasks(tmp_path: Path) -> None:
+    def start(_: None) -> None:
+        child = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({HANG_SECONDS})"])
+        (tmp_path / "child").write_text(str(child.pid), encoding="utf-8")
+
+    with open_tasks("local", workers=2) as two:
+        two.run_in_order(start, [None])
+    [pid] = noted(tmp_path / "child")
+    wait_until(lambda: not runs(pid))
+
+
+def test_workers_give_back_what_has_a_name() -> None:
+    """Python tells of every named semaphore that a killed process leaves behind, when the program ends."""
+    done = subprocess.run([sys.executable, "-c", NAMED], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])

@@ -98,6 +98,15 @@ def test_what_is_wrong_is_told_with_its_key(
     assert "\n" not in message
 
 
+def test_spaces_and_devices_that_have_one_name_together_are_refused(table: Path, tmp_path: Path) -> None:
+    text = (EXAMPLES / "small.yaml").read_text(encoding="utf-8")
+    (tmp_path / "other.yaml").write_text(text.replace("name: small", "name: small_x"), encoding="utf-8")
+    devices = [{"name": name, "table": str(table), "batch": batch} for name, batch in (("cpu", 1), ("x_cpu", 2))]
+    path = written(tmp_path, spec_of(table, spaces=[SMALL, "other.yaml"], devices=devices))
+    with pytest.raises(InputError, match="called small_x_cpu"):
+        open_families(path)
+
+
 def test_the_command_line_tells_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path, spec_of(tmp_path / "nowhere.sqlite"))
     assert run(["zoo", str(path), "-o", str(tmp_path / "zoo")]) == 2
@@ -155,9 +164,34 @@ def test_the_plan_is_told_and_nothing_is_written(
         assert word in told
     assert plan["total"]["most"] == sum(step["most"] for step in plan["steps"])
     assert plan["total"]["least"] < plan["total"]["most"]
+    assert "guesses" in plan["note"]
     assert run(["zoo", str(path), "--dry-run"]) == 0
-    assert "1.5 x" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1.5 x" in told
+    assert "guesses" in told
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"devices": [{"name": "cpu", "table": "small.sqlite", "batch": 3}]}, ["small.sqlite", "batch"]),
+        ({"devices": [{"name": "cpu", "table": "small.sqlite"}]}, ["small.sqlite", "batch"]),
+        ({"devices": [{"name": "cpu", "table": "broken.sqlite"}]}, ["broken.sqlite", "latency table"]),
+        ({"devices": [{"name": "cpu", "table": "nowhere.sqlite"}]}, ["nowhere.sqlite", "there is no such"]),
+        ({"references": ["nowhere.json"]}, ["nowhere.json"]),
+        ({"references": ["solution.json#7"]}, ["solution.json"]),
+    ],
+    ids=str,
+)
+def test_what_a_run_would_refuse_the_plan_refuses(
+    changes: dict[str, Any], words: list[str], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "small.sqlite").write_bytes(table.read_bytes())
+    (tmp_path / "broken.sqlite").write_bytes(b"SQLite format 3\0" + bytes(200))
+    assert run(["zoo", str(written(tmp_path, spec_of(table, **changes))), "--dry-run"]) == 2
+    message = capsys.readouterr().err
+    assert all(word in message for word in words), message
 
 
 def test_a_deterministic_limit_has_no_estimate(table: Path, tmp_path: Path) -> None:

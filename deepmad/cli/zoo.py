@@ -59,16 +59,29 @@ def zoo(
         emit_json(document)
     else:
         out().print(plain_table(COLUMNS, [_cells(record) for record in document["entries"]]))
-    missed = [record for record in document["entries"] if record["outcome"] != "met"]
-    for record in missed:
-        say(f"{record['outcome']}: {record['name']}: {record['message']}")
+    missed = _tell_missed(document)
     say(f"written to {output}")
     return MISSED if missed else DONE
 
 
+def _tell_missed(document: dict[str, Any]) -> bool:
+    """Tell why each target is not met, and which spaces have no network at all; return whether there is any."""
+    missed = [record for record in document["entries"] if record["outcome"] != "met"]
+    for record in missed:
+        say(f"{record['outcome']}: {record['name']}: {record['message']}")
+    for one in document["without_network"]:
+        where = f"{one['space']} on {one['device']}"
+        what = f"no network even without a target, so none for {one['targets']} relative one(s)"
+        say(f"{one['outcome']}: {where}: {what}: {one['message']}")
+    return bool(missed or document["without_network"])
+
+
 def _print_plan(plan: "Plan") -> None:
     """Print the steps with their times, and the entries."""
+    from deepmad.zoo.plan import GUESS
+
     out().print(plain_table(("step", "time"), [(step.what, step.duration) for step in (*plan.steps, plan.total)]))
+    out().print(GUESS, markup=False)
     out().print()
     columns = ("space", "device", "target")
     out().print(plain_table(columns, [[entry[column] for column in columns] for entry in plan.entries]))

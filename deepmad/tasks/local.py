@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.util import Finalize
 from threading import Thread
 
 from loky.backend import get_context
@@ -15,6 +16,12 @@ from deepmad.tasks.pool import STARTED, Lost
 
 WATCH_SECONDS = 1.0
 """How often a worker looks whether the process that started it still lives, and the other way round."""
+PATIENCE_SECONDS = 5.0
+"""How long a worker that is let go may take to end."""
+LEAVE = b""
+"""Stands where a function would: there is no other call."""
+AFTER_ALL_ELSE = -1000
+"""The priority of the last finalizer of a process; those of multiprocessing itself have -100 at the least."""
 
 
 class ProcessWorker:
@@ -26,6 +33,7 @@ class ProcessWorker:
 
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
+        self._ended = False
         # A process of loky takes functions and modules of the caller's script, and does not run that script again.
         self._process = get_context("loky").Process(target=_serve, args=(theirs, os.getpid()))
         self._process.start()
@@ -50,10 +58,19 @@ class ProcessWorker:
         self.end()
         return Lost(_end(self._process.exitcode))
 
+    def dismiss(self) -> None:
+        """Let it end by itself: one that is killed leaves named semaphores behind, as progress bars have them."""
+        with suppress(OSError):  # it has died meanwhile
+            self.connection.send_bytes(LEAVE)
+        self.connection.close()
+
     def end(self) -> None:
         """Kill it, with the processes that it started."""
-        if self.connection.closed:
+        if self._ended:
             return
+        if self.connection.closed:
+            wait([self._process.sentinel], PATIENCE_SECONDS)
+        self._ended = True
         pid = self._process.pid
         try:
             os.killpg(pid, signal.SIGKILL)
@@ -83,13 +100,16 @@ class Processes:
 
 
 def _serve(connection: Connection, parent: int) -> None:
-    """Do the calls that come, one after the other, until the other end is closed: what a worker does."""
+    """Do the calls that come, one after the other, until it is let go or the other end closes: what a worker does."""
     os.setpgid(0, 0)  # a group to be killed as a whole, and which a terminal does not interrupt
     Thread(target=_end_with, args=(parent,), name="end-with-parent", daemon=True).start()
     with suppress(EOFError, OSError):
         connection.send_bytes(STARTED)
-        while True:
-            connection.send_bytes(call_packed(connection.recv_bytes(), connection.recv_bytes()))
+        while (function := connection.recv_bytes()) != LEAVE:
+            connection.send_bytes(call_packed(function, connection.recv_bytes()))
+    # What has a name outside this process is given back now. Then it ends at once: to tear down all libraries that
+    # the calls have loaded would take long, and some crash.
+    Finalize(None, os._exit, args=(0,), exitpriority=AFTER_ALL_ELSE)
 
 
 def _end_with(parent: int) -> None:

@@ -29,8 +29,11 @@ class Worker(Protocol):
     def begin(self, function: bytes, item: bytes) -> None:
         """Let it do a packed call; it owes no message before."""
 
+    def dismiss(self) -> None:
+        """Let it end by itself, and give back what it holds; it is at no call. `end` sees to it that it does end."""
+
     def end(self) -> None:
-        """End it at once, whatever it does."""
+        """End it at once, whatever it does; one that was dismissed gets a little time."""
 
 
 W = TypeVar("W", bound=Worker)
@@ -92,6 +95,8 @@ class _Crew(Generic[W]):
     def end(self) -> None:
         """End all workers."""
         self.stop()
+        for worker in self.idle:
+            worker.dismiss()
         for workers in (self.starting, self.idle):
             while workers:
                 workers.pop().end()

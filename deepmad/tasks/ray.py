@@ -46,6 +46,9 @@ class ActorWorker:
         """Let it do a packed call."""
         self.message = self.actor.call.remote(function, item)
 
+    def dismiss(self) -> None:
+        """Do nothing: an actor holds nothing that Ray does not give back."""
+
     def end(self) -> None:
         """Kill it; Ray finds it dead or alive."""
         import ray

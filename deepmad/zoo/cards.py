@@ -1,5 +1,6 @@
 """The model card of an entry: what was asked, what came of it, and how to make it again."""
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from deepmad.engine.limits import KINDS
 from deepmad.search_spaces.units import human
 from deepmad.zoo.entries import Entry
+from deepmad.zoo.figures import delivered_limits
 from deepmad.zoo.spec import Spec
 
 WHAT = {
@@ -46,7 +48,8 @@ def card(entry: Entry, record: dict[str, Any], spec: Spec) -> str:
             "",
             "    " + command(entry, spec),
             "",
-            f"Outcome: {record['message']}. A limit in seconds, and several workers, promise no identical answer.",
+            f"Outcome: {_plain(record['message'])}. A limit in seconds, and several workers, promise no identical "
+            "answer.",
             "",
         ]
     )
@@ -54,16 +57,17 @@ def card(entry: Entry, record: dict[str, Any], spec: Spec) -> str:
 
 def _sentence(entry: Entry, record: dict[str, Any]) -> str:
     """Say in a sentence what the network is and how its target went."""
-    asked = f"{human(entry.seconds, 'seconds')} for a batch of {record['batch']} ({entry.throughput:.4g} images/s)"
+    asked = f"{human(entry.seconds, 'seconds')} for a batch of {record['batch']} ({_number(entry.throughput)} images/s)"
     verdict = "meets" if record["outcome"] == "met" else "misses"
+    space, device = _plain(record["space"]), _plain(entry.family.table.device)
     return (
-        f"A network of space {record['space']} designed for {asked} on {entry.family.table.device} under "
+        f"A network of space {space} designed for {asked} on {device} under "
         f"{record['backend']} in {record['precision']}; as {record['judged_by']}, it {verdict} that."
     )
 
 
 def _limits(record: dict[str, Any]) -> Iterator[Sequence[str]]:
-    for name, use in record["limits"].items():
+    for name, use in delivered_limits(record).items():
         kind = KINDS[name]
         binding = " (binding)" if name in record["binding"] else ""
         yield name, human(use["limit"], kind), f"{human(use['used'], kind)}{binding}"
@@ -71,26 +75,27 @@ def _limits(record: dict[str, Any]) -> Iterator[Sequence[str]]:
 
 def _speeds(record: dict[str, Any]) -> Iterator[Sequence[str]]:
     target = record["target"]
-    yield "asked", human(target["latency_seconds"], "seconds"), f"{target['throughput']:.4g}/s", ""
+    yield "asked", human(target["latency_seconds"], "seconds"), f"{_number(target['throughput'])}/s", ""
     for kind in ("predicted", "measured"):
         if (speed := record[kind]) is not None:
             low, high = speed["low"], speed["high"]
             interval = "" if low is None else f"{human(low, 'seconds')} to {human(high, 'seconds')}"
-            yield kind, human(speed["latency_seconds"], "seconds"), f"{speed['throughput']:.4g}/s", interval
+            yield kind, human(speed["latency_seconds"], "seconds"), f"{_number(speed['throughput'])}/s", interval
 
 
 def _conditions(entry: Entry, record: dict[str, Any]) -> Iterator[str]:
     table, measured = entry.family.table, record["measured"]
+    device = _plain(table.device)
     yield (
-        f"Predicted by the latency table of {table.device}: {table.backend} {table.version}, {table.precision}, "
+        f"Predicted by the latency table of {device}: {table.backend} {table.version}, {table.precision}, "
         f"batch {table.batch}, {table.threads} thread(s)."
     )
     if measured is None:
         yield "Not measured."
     else:
         yield (
-            f"Measured on {measured['device']}: {measured['backend']} {measured['version']}, {measured['precision']}, "
-            f"batch {measured['batch']}, {measured['threads']} thread(s), {measured['date']}."
+            f"Measured on {_plain(measured['device'])}: {measured['backend']} {measured['version']}, "
+            f"{measured['precision']}, batch {measured['batch']}, {measured['threads']} thread(s), {measured['date']}."
         )
         if (clock := measured["clock_seconds"]) is not None:
             yield (
@@ -113,13 +118,30 @@ def _figures(record: dict[str, Any], spec: Spec) -> Iterator[Sequence[str]]:
 
 
 def _stages(record: dict[str, Any]) -> Iterator[Sequence[str]]:
-    stem, tail = record["stem"], record["tail"]
-    yield "stem", str(stem["out"]), "", str(stem["kernel"]), "1", str(stem["stride"]), str(stem["side"]), "", ""
+    stem, tail, classifier = record["stem"], record["tail"], record["classifier"]
+    first = (str(stem["out"]), "", str(stem["kernel"]), "1", str(stem["stride"]), str(stem["side"]))
+    yield "stem", *first, *_costs(stem)
     for stage in record["stages"]:
-        plain = (str(stage[key]) for key in ("out", "width", "kernel", "depth", "stride", "side"))
-        yield stage["block"], *plain, human(stage["macs"], "count"), human(stage["params"], "count")
+        plain = tuple(str(stage[key]) for key in ("out", "width", "kernel", "depth", "stride", "side"))
+        yield stage["block"], *plain, *_costs(stage)
     if tail is not None:
-        yield "tail", str(tail["out"]), "", str(tail["kernel"]), "1", "1", str(tail["side"]), "", ""
+        yield "tail", str(tail["out"]), "", str(tail["kernel"]), "1", "1", str(tail["side"]), *_costs(tail)
+    if classifier is not None:
+        yield "classifier", str(record["classes"]), "", "", "", "", "1", *_costs(classifier)
+
+
+def _costs(part: dict[str, Any]) -> tuple[str, str]:
+    return human(part["macs"], "count"), human(part["params"], "count")
+
+
+def _number(value: float) -> str:
+    """Return a number to four digits, in full from ten thousand on."""
+    return f"{value:.4g}" if value < 9999.5 else f"{value:,.0f}"
+
+
+def _plain(text: str) -> str:
+    """Return a text that a user chose, on one line, without a meaning in Markdown."""
+    return re.sub(r"([\\`*<>\[\]|])", r"\\\1", " ".join(text.split()))
 
 
 def _table(columns: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:

@@ -43,8 +43,9 @@ class Entry:
 def entries_of(spec: Spec, families: Sequence[Family], throughputs: Mapping[str, float]) -> list[Entry]:
     """Return the entries family by family, in each the loosest target first.
 
-    `throughputs` are those of the designs without a target, by the families' names. Targets that agree to four digits
-    are one. Raises `InputError` where entries of two families would have one name.
+    `throughputs` are those of the designs without a target, by the families' names; a family that has none has no entry
+    for a relative target. Targets that agree to four digits are one. Raises `InputError` where entries of two families
+    would have one name.
     """
     found: dict[str, Entry] = {}
     for family in families:
@@ -52,6 +53,7 @@ def entries_of(spec: Spec, families: Sequence[Family], throughputs: Mapping[str,
         asked = {
             _name(family, seconds): (target, seconds)
             for target in reversed(spec.targets)
+            if target.relative is None or reached is not None
             for seconds in [target.seconds(family.table.batch, reached)]
         }
         ranked = sorted(asked.items(), key=lambda item: item[1][1], reverse=True)

@@ -126,10 +126,15 @@ def _as_asked(space: Space, settings: SolverSettings) -> Space:
 def needs(file: SpecFile) -> list[Need]:
     """Return what every space on every device needs, in the spec's order.
 
-    Raises `InputError` where a table is missing and may not be measured, or cannot be for want of a back end.
+    Raises `InputError` where a table is missing and may not be measured, or cannot be for want of a back end, and where
+    two families would have one name.
     """
     spaces = members(file)
     found = [_need(file, member, device) for member in spaces for device in file.spec.devices]
+    names = [need.name for need in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{file.path}: devices: two of them, each with a space, are called {name}; rename one")
     for need in found:
         if need.device.build is not None and need.device.table is not None and len(spaces) > 1:
             raise InputError(

@@ -44,6 +44,15 @@ def delivered_seconds(entry: Record) -> float | None:
     return timing["latency_seconds"] if timing else None
 
 
+def delivered_limits(entry: Record) -> dict[str, Document]:
+    """Return a network's limits with what it uses of each: of the latency, the measured one where it was measured."""
+    limits, measured = dict(entry["limits"]), entry["measured"]
+    if measured and "latency_seconds" in limits:
+        limit, used = limits["latency_seconds"]["limit"], measured["latency_seconds"]
+        limits["latency_seconds"] = {"limit": limit, "used": used, "share": used / limit}
+    return limits
+
+
 def front_chart(zoo: Record) -> Chart | None:
     """Return the chart of objective against latency: entries, their front on every device, and what they are held to.
 

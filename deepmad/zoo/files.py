@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,15 @@ from deepmad.zoo.entries import Entry
 if TYPE_CHECKING:
     from deepmad.search_spaces.torch_builder import Network
 
+ENDINGS = {
+    "architecture": ".json",
+    "solution": ".solution.json",
+    "onnx": ".onnx",
+    "model": ".py",
+    "weights": ".safetensors",
+    "card": ".md",
+}
+"""What follows the entry's name in the name of a file, by the file's kind."""
 SEED = 0
 """Seed of the initial weights in all files of a network."""
 TOLERANCE = 1e-4
@@ -22,11 +32,23 @@ TOLERANCE = 1e-4
 IMAGES = 2
 
 
+def file_name(name: str, kind: str) -> str:
+    """Return what the file of a kind of the entry called `name` is called."""
+    return name + ENDINGS[kind]
+
+
 def write_solution(folder: Path, entry: Entry, solution: Solution) -> dict[str, str]:
     """Write the solution file of an entry; return its name by its kind."""
-    name = f"{entry.name}.solution.json"
+    name = file_name(entry.name, "solution")
     solution.save(folder / name)
     return {"solution": name}
+
+
+def write_architecture(folder: Path, network: Architecture) -> dict[str, str]:
+    """Write the architecture file of a network, named as its files; return its name by its kind."""
+    name = file_name(network.name, "architecture")
+    write_text(folder / name, json.dumps(network.to_dict(), indent=1) + "\n")
+    return {"architecture": name}
 
 
 def write_network(folder: Path, scratch: Path, network: Architecture) -> dict[str, str]:
@@ -40,24 +62,29 @@ def write_network(folder: Path, scratch: Path, network: Architecture) -> dict[st
     from deepmad.search_spaces.weights import initialised, write_safetensors
 
     name = network.name
-    write_text(folder / f"{name}.json", json.dumps(network.to_dict(), indent=1) + "\n")
+    files = {kind: file_name(name, kind) for kind in ("onnx", "model", "weights")}
     model = initialised(network, SEED)
     try:
-        exported = export_onnx(model, scratch / f".{name}.onnx")
+        exported = export_onnx(model, scratch / f".{files['onnx']}")
         check_onnx(exported, model)
     except (DeviceError, InputError):
         raise
     except Exception as error:  # both libraries raise classes of their own
         raise DeviceError(f"{name}: its ONNX file cannot be made or run ({first_line(error)})") from error
-    os.replace(exported, folder / f"{name}.onnx")
-    write_standalone(network, folder / f"{name}.py")
-    write_safetensors(model, folder / f"{name}.safetensors")
-    return {
-        "architecture": f"{name}.json",
-        "onnx": f"{name}.onnx",
-        "model": f"{name}.py",
-        "weights": f"{name}.safetensors",
-    }
+    os.replace(exported, folder / files["onnx"])
+    write_standalone(network, folder / files["model"])
+    write_safetensors(model, folder / files["weights"])
+    return files
+
+
+def remove_others(folder: Path, entry: Entry, files: Mapping[str, str | None]) -> None:
+    """Remove the files of an entry that are not among `files`, by their kinds.
+
+    A run that was interrupted wrote them of a network as it was designed, or one whose ONNX file failed its check.
+    """
+    for kind in ENDINGS:
+        if files[kind] is None:
+            (folder / file_name(entry.name, kind)).unlink(missing_ok=True)
 
 
 def check_onnx(path: Path, model: "Network") -> None:

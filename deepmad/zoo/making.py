@@ -20,12 +20,12 @@ from deepmad.tasks import check_place
 from deepmad.zoo.cards import card
 from deepmad.zoo.entries import WAVES, Entry, entries_of
 from deepmad.zoo.families import Family, Need, build, load_family, needs
-from deepmad.zoo.files import write_network, write_solution
+from deepmad.zoo.files import file_name, remove_others, write_architecture, write_network, write_solution
 from deepmad.zoo.journal import Journal
 from deepmad.zoo.measuring import Companion, timed_apart
 from deepmad.zoo.neighbours import exchanged, starts_for
-from deepmad.zoo.records import Baseline, Record, entry_record, failed_record
-from deepmad.zoo.references import figure_record, known, reference_record, unavailable_record
+from deepmad.zoo.records import Baseline, Record, entry_record, failed_record, networkless_record
+from deepmad.zoo.references import check_references, figure_record, known, reference_record, unavailable_record
 from deepmad.zoo.report import write_report
 from deepmad.zoo.results import write_results
 from deepmad.zoo.solving import Assignment, crew_for, solve_all, solver_for
@@ -76,7 +76,8 @@ def make_zoo(
     deterministic limit. `tell` is told the news.
 
     Raises `InputError` for a spec that cannot be made, or a folder that holds another one, `DeviceError` where a table
-    or the design without a target fails, and `KeyboardInterrupt`, after writing what is finished, on an interrupt.
+    or the timing of a design without a target fails, and `KeyboardInterrupt`, after writing what is designed and
+    finished, on an interrupt.
     """
     file, folder = load_spec(spec), Path(folder)
     needed = needs(file)
@@ -95,6 +96,7 @@ class _Making:
         self.on, self.given_timing, self.tell = on, timing, tell
         self.families: list[Family] = []
         self.baselines: dict[str, Baseline] = {}
+        self.networkless: list[Record] = []
         self.entries: list[Entry] = []
         self.records: dict[str, Record] = {}
         self.references: list[Record] = []
@@ -116,6 +118,7 @@ class _Making:
                 self.finish_family(list(entries), solved)
             self.refer()
         except KeyboardInterrupt:
+            self.keep_designs()
             self.write(finished=False)
             self._report()
             raise
@@ -132,12 +135,10 @@ class _Making:
 
     def open_families(self, needed: Sequence[Need]) -> None:
         """Open the tables, and measure those that are missing; no two spaces or tables may mix in one folder."""
-        for reference in self.spec.references:
-            if reference.model is not None and reference.model.endswith(".json"):
-                known(self.file, reference)  # a file that is not there is told now, not in an hour
+        check_references(self.file)
+        there = {need.name: load_family(need, self.spec) for need in needed if not need.missing}
         spaces = {need.member.slug: asdict(need.member.space) for need in needed}
         self.journal.check("spec", {"spec": self.file.document, "spaces": spaces}, "spec")
-        there = {need.name: load_family(need, self.spec) for need in needed if not need.missing}
         for need in needed:
             if need.missing:
                 self.tell(News(f"measuring the latency table {need.path}"))
@@ -172,19 +173,28 @@ class _Making:
         if pending:
             self.tell(News(f"designing without a target: {len(pending)} network(s)"))
         assignments = [Assignment(firsts[step].problem(self.spec), solver) for step in pending]
+        failed: dict[str, str] = {}
         for index, outcome in solve_all(crew, assignments):
             if isinstance(outcome, str):
-                raise DeviceError(f"the design without a target failed: {outcome}")
-            if outcome.architecture is None:
-                raise InputError(f"{self.file.path}: there is no network even without a target: {outcome.message}")
-            outcome.save(self.journal.path(pending[index]))
+                failed[pending[index]] = outcome
+            else:
+                outcome.save(self.journal.path(pending[index]))
         for family in self.families:
-            self.baselines[family.name] = self._baseline(family, steps[family.name])
+            step = steps[family.name]
+            solution = self.journal.solution(step)
+            if solution is not None and solution.architecture is not None:
+                self.baselines[family.name] = self._baseline(family, solution)
+            else:
+                self._do_without(family, solution or failed[step])
 
-    def _baseline(self, family: Family, step: str) -> Baseline:
+    def _do_without(self, family: Family, found: Solution | str) -> None:
+        """Note a family that has no network even without a target; `found` says why. The others go on."""
+        relative = sum(target.relative is not None for target in self.spec.targets)
+        self.networkless.append(networkless_record(family, relative, found))
+        self.tell(News(f"{family.name}: no network even without a target: {self.networkless[-1]['message']}"))
+
+    def _baseline(self, family: Family, solution: Solution) -> Baseline:
         """Return a family's design without a target, timed where networks are timed."""
-        solution = self.journal.solution(step)
-        assert solution is not None, "designed before"
         baseline, timed = Baseline(family, solution, None), f"timed-{family.name}"
         if family.measured:
             if self.journal.measured(timed) is None:
@@ -257,21 +267,40 @@ class _Making:
                     self.records[entry.name] = self._finish(entry, solution)
                 except DeviceError as error:
                     self.records[entry.name] = failed_record(entry, str(error))
+            remove_others(self.folder, entry, self.records[entry.name]["files"])
             self._tell_finished(entry, self.records[entry.name])
             self.write(finished=False)
 
+    def keep_designs(self) -> None:
+        """Write the networks of the entries that are not finished, as they are designed or measured by now.
+
+        That is no step of the journal: a run that goes on verifies them, and writes all of their files.
+        """
+        for entry in self.entries:
+            steps = (f"{step}-{entry.name}" for step in ("verified", "solved"))
+            solution = next(filter(None, map(self.journal.solution, steps)), None)
+            if entry.name not in self.records and solution is not None and solution.architecture is not None:
+                self.records[entry.name] = self._written(entry, solution, whole=False)
+
     def _finish(self, entry: Entry, solution: Solution) -> Record:
         """Return the document of an entry, its files written."""
+        record = self._written(entry, solution, whole=True)
+        self.journal.put(f"entry-{entry.name}", record)
+        return record
+
+    def _written(self, entry: Entry, solution: Solution, *, whole: bool) -> Record:
+        """Return the document of an entry, its files written; those that take seconds only where it is `whole`."""
         network = solution.architecture and replace(solution.architecture, name=entry.name)
         solution = replace(solution, architecture=network)
         files = write_solution(self.folder, entry, solution)
         if network is not None:
-            files |= write_network(self.folder, self.journal.folder, network) | {"card": f"{entry.name}.md"}
+            files |= write_architecture(self.folder, network)
+            files |= write_network(self.folder, self.journal.folder, network) if whole else {}
+            files |= {"card": file_name(entry.name, "card")}
         tables = {family.device.name: family.table for family in self.families if family.space == entry.family.space}
         record = entry_record(entry, solution, tables, files)
         if network is not None:
             write_text(self.folder / files["card"], card(entry, record, self.spec))
-        self.journal.put(f"entry-{entry.name}", record)
         return record
 
     def _verify(self, solved: dict[Entry, Solution]) -> dict[Entry, Solution | str]:
@@ -317,8 +346,9 @@ class _Making:
     def write(self, *, finished: bool) -> dict[str, Any]:
         """Write zoo.json and zoo.csv as far as the zoo is; return the document."""
         records = [self.records[entry.name] for entry in self.entries if entry.name in self.records]
+        baselines = list(self.baselines.values())
         return write_results(
-            self.folder, self.file, self.families, list(self.baselines.values()), self.references, records,
+            self.folder, self.file, self.families, baselines, self.networkless, self.references, records,
             finished=finished,
         )  # fmt: skip
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from deepmad.engine.loop import MEASUREMENTS, MOST_MEASUREMENTS
 from deepmad.search_spaces.units import human
+from deepmad.tasks import check_place
 from deepmad.zoo.entries import WAVES
-from deepmad.zoo.families import Need, needs
+from deepmad.zoo.families import Need, load_family, needs
+from deepmad.zoo.references import check_references
 from deepmad.zoo.solving import crew_for
 from deepmad.zoo.spec import Spec, Target, load_spec
 from deepmad.zoo.verifying import PASSES
@@ -22,6 +24,10 @@ AROUND_SECONDS = 4.0
 """What a measurement takes beside its own seconds: a new process, its imports, warming up."""
 FILES_SECONDS = 5.0
 """What the files of a network take, ONNX Runtime's check included."""
+GUESS = (
+    "These times are guesses, the upper ones too: from the limits on time, and from what other runs took. A slow or "
+    "busy machine takes longer."
+)
 
 
 @dataclass(frozen=True)
@@ -62,13 +68,22 @@ class Plan:
             "steps": [asdict(step) for step in self.steps],
             "total": asdict(self.total),
             "entries": list(self.entries),
+            "note": GUESS,
         }
 
 
 def plan_zoo(path: str | Path, on: str = "local") -> Plan:
-    """Return the plan of a spec file; nothing is written or measured. Raises `InputError` as `make_zoo` does."""
+    """Return the plan of a spec file; nothing is written or measured.
+
+    Raises `InputError` as `make_zoo` does, for tables that are there and do not serve, too.
+    """
     file = load_spec(path)
     needed, spec = needs(file), file.spec
+    check_place(on)
+    check_references(file)
+    for need in needed:
+        if not need.missing:
+            load_family(need, spec)
     entries = tuple(
         {"space": need.member.space.name, "device": need.device.name, "target": _target(target)}
         for need in needed

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deepmad.engine.budgets import BYTES_PER_ELEMENT
+from deepmad.engine.entropy import entropy, scales
 from deepmad.engine.latency import latency_nanoseconds
 from deepmad.engine.loop import ENOUGH
 from deepmad.engine.solutions import LimitUse, Measured, Solution, Status
@@ -13,14 +14,15 @@ from deepmad.profilers.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Part, peak_activation_elements, total_macs, total_params
+from deepmad.search_spaces.spaces import Space
 from deepmad.zoo.entries import Entry
 from deepmad.zoo.families import Family
+from deepmad.zoo.files import ENDINGS
 
 Record = dict[str, Any]
 BINDING = 0.98
 """A limit binds from this share on; a measured latency from the share on that the measured loop does not improve on."""
 MET, MISSED, INFEASIBLE, FAILED = "met", "missed", "infeasible", "failed"
-FILES = ("architecture", "solution", "onnx", "model", "weights", "card")
 OF_NETWORK = (
     "macs", "params", "backbone_macs", "backbone_params", "activation_bytes", "entropy", "scale_entropies", "rho",
     "depth_variance", "stem", "stages", "tail", "classifier", "overhead_seconds",
@@ -38,7 +40,7 @@ class Baseline:
     @property
     def network(self) -> Architecture:
         """Its network."""
-        assert self.solution.architecture is not None, "a zoo without one is not made"
+        assert self.solution.architecture is not None, "a family without one has no baseline"
         return self.solution.architecture
 
     @property
@@ -67,6 +69,22 @@ class Baseline:
         }
 
 
+def networkless_record(family: Family, relative: int, found: Solution | str) -> Record:
+    """Return the document of a space on a device that has no network even without a target.
+
+    Its `relative` targets are multiples of nothing, and thus no entries. `found` is the design without a network, or
+    why it failed.
+    """
+    outcome, message = (FAILED, found) if isinstance(found, str) else (outcome_of(found), found.message)
+    return {
+        "space": family.space.name,
+        "device": family.device.name,
+        "targets": relative,
+        "outcome": outcome,
+        "message": message,
+    }
+
+
 def device_record(families: list[Family]) -> Record:
     """Return the document of a device, from its families."""
     first = families[0].table
@@ -88,7 +106,7 @@ def failed_record(entry: Entry, reason: str) -> Record:
 def entry_record(entry: Entry, solution: Solution, tables: dict[str, LatencyTable], files: dict[str, str]) -> Record:
     """Return the document of a finished entry: `tables` are those of all devices, `files` what was written."""
     record = _record(entry, solution, outcome_of(solution), solution.message)
-    record["files"] = {kind: files.get(kind) for kind in FILES}
+    record["files"] = {kind: files.get(kind) for kind in ENDINGS}
     network = solution.architecture
     if network is None:
         return record
@@ -100,7 +118,7 @@ def entry_record(entry: Entry, solution: Solution, tables: dict[str, LatencyTabl
         "judged_by": "measured" if solution.measured else "predicted",
         "predicted": asdict(predicted) | {"low": low, "high": high},
         "predicted_by_device": {name: _predicted(table, network) for name, table in tables.items()},
-        **network_record(network, entry.family.table),
+        **network_record(network, entry.family.table, entry.family.space),
     }
 
 
@@ -141,7 +159,7 @@ def _record(entry: Entry, solution: Solution | None, outcome: str, message: str)
         **dict.fromkeys(OF_NETWORK),
         "solve_seconds": solution.seconds if solution else None,
         "rounds": [one.to_dict() for one in solution.rounds] if solution and solution.rounds else None,
-        "files": dict.fromkeys(FILES),
+        "files": dict.fromkeys(ENDINGS),
     }
 
 
@@ -166,9 +184,10 @@ def _predicted(table: LatencyTable, network: Architecture) -> Record | None:
     return {"latency_seconds": seconds, "throughput": table.batch / seconds}
 
 
-def network_record(network: Architecture, table: LatencyTable) -> Record:
-    """Return the figures of a network, with the predicted seconds of each of its parts for one batch."""
+def network_record(network: Architecture, table: LatencyTable, space: Space) -> Record:
+    """Return the figures of a network of `space`, with the predicted seconds of each of its parts for one batch."""
     figures, parts = summary(network), network.parts()
+    each = scales(parts)
     bytes_per_element = BYTES_PER_ELEMENT[table.precision]
 
     def seconds(chosen: Sequence[Part]) -> Record:
@@ -190,6 +209,7 @@ def network_record(network: Architecture, table: LatencyTable) -> Record:
     tail, classifier = named.get("tail"), named.get("classifier")
     found = {key: figures[key] for key in OF_NETWORK if key in figures}
     return found | {
+        "entropy": float(entropy(each, space.weights_for(len(each)))),  # as in the objective
         "activation_bytes": int(peak_activation_elements(parts)) * table.batch * bytes_per_element,
         "stem": figures["stem"] | side(named["stem"]) | costs(named["stem"]),
         "stages": stages,

@@ -1,5 +1,6 @@
 """References: networks of others beside the zoo, timed where a device is at hand, predicted by its table elsewhere."""
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.network_layers import NetworkLayers, predict_layers
 from deepmad.profilers.sources import load_source
 from deepmad.search_spaces.architectures import Architecture, split_rank
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, first_line
 from deepmad.zoo.families import Family
 from deepmad.zoo.spec import Reference, Spec, SpecFile
 
@@ -27,26 +28,48 @@ class Known:
     layers: NetworkLayers
 
 
+def check_references(file: SpecFile) -> None:
+    """Raise `InputError` for a reference whose file is not there or no network, before any long work is done."""
+    for reference in file.spec.references:
+        if reference.model is not None and _is_file(reference.model):
+            known(file, reference)
+
+
+def _is_file(model: str) -> bool:
+    """Whether a reference is an architecture or solution file: FILE#3 is a solution's third network."""
+    return split_rank(model)[0].suffix == ".json"
+
+
 def known(file: SpecFile, reference: Reference) -> Known:
     """Return a reference that is at hand. Raises `InputError` where there is no such model, or it cannot be read."""
+    assert reference.model is not None, "figures are typed, and not loaded"
+    if _is_file(reference.model):
+        network = Architecture.load(file.place(reference.model))
+        return Known(network, NetworkLayers.of(network))
+    try:
+        return _of_library(reference.model)
+    except InputError:
+        raise
+    except Exception as error:  # a model of others, and PyTorch's exporter, may raise anything
+        raise InputError(f"reference {reference.model}: cannot be taken apart ({first_line(error)})") from error
+
+
+def _of_library(name: str) -> Known:
+    """Return a network of timm or torchvision, read off its ONNX graph. Raises `InputError` where there is none."""
     from deepmad.profilers.onnx_export import export_onnx
     from deepmad.profilers.onnx_layers import read_onnx_layers
 
-    assert reference.model is not None, "figures are typed, and not loaded"
-    if split_rank(reference.model)[0].suffix == ".json":
-        network = Architecture.load(file.place(reference.model))
-        return Known(network, NetworkLayers.of(network))
-    source = load_source(reference.model)
+    source = load_source(name)
     module, side = source.model, source.resolution
     if isinstance(module, Architecture | Path) or side is None:
         raise InputError(
-            f"reference {reference.model}: give an architecture or solution file (.json), timm:NAME or torchvision:NAME"
+            f"reference {name}: give an architecture or solution file (.json), timm:NAME or torchvision:NAME"
         )
     with tempfile.TemporaryDirectory() as folder:
         path = export_onnx(module, Path(folder) / "model.onnx", 1, in_channels=source.in_channels or 3, resolution=side)
         layers = read_onnx_layers(path, side)
     params = sum(weight.numel() for weight in module.parameters())
-    return Known(reference.model, replace(layers, params=params))
+    return Known(name, replace(layers, params=params))
 
 
 def figure_record(reference: Reference, batch: int) -> dict[str, Any]:
@@ -67,7 +90,7 @@ def reference_record(
 
     Where neither can be had the note says why.
     """
-    batch, device, notes = family.table.batch, family.device.name, [reference.note, found.layers.caveat]
+    batch, device, notes = family.table.batch, family.device.name, [reference.note]
     seconds, source, interval = None, PREDICTED, None
     try:
         if family.measured:
@@ -77,6 +100,7 @@ def reference_record(
             notes.append(found.layers.withheld)
         else:
             seconds = predict_layers(family.table, found.layers.layers)
+            notes.append(found.layers.caveat)
     except (DeviceError, InputError) as error:
         notes.append(str(error))
     low, high = interval or (None, None)
@@ -112,10 +136,14 @@ def _record(reference: Reference, device: str, seconds: float | None, batch: int
 
 
 def _objective(model: Architecture | str, problem: Problem) -> float | None:
-    """Return the zoo's objective of a network; None for one of other libraries, or with other scales than the space."""
+    """Return the zoo's objective of a network.
+
+    None for one of other libraries, one with other scales than the space, and where its penalty is infinite.
+    """
     if not isinstance(model, Architecture):
         return None
     scales = 1 + sum(stage.stride == 2 for stage in model.stages)
     if problem.space.alpha is not None and len(problem.space.alpha) != scales:
         return None
-    return problem.value(model)
+    value = problem.value(model)
+    return value if math.isfinite(value) else None

@@ -15,7 +15,7 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_format, read_json, write_text
 from deepmad.zoo import formats
 from deepmad.zoo.costs import MEASURES, OTHERS, cost_bars, tones
-from deepmad.zoo.figures import LABELLED, front_chart, prediction_chart, prediction_errors, references
+from deepmad.zoo.figures import LABELLED, delivered_limits, front_chart, prediction_chart, prediction_errors, references
 from deepmad.zoo.pictures import drawn, own_frame, pieces, shared_frame
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def _environment() -> "Environment":
     )
     environment.filters |= {name: getattr(formats, name) for name in filters}
     environment.filters["link"] = _link
+    environment.filters["uses"] = delivered_limits
     return environment
 
 
@@ -123,6 +124,7 @@ def _context(zoo: Mapping[str, Any]) -> dict[str, Any]:
         "networks": networks,
         "open": len(networks) <= OPENED,
         "unmet": [entry for entry in entries if entry["outcome"] != "met"],
+        "networkless": zoo.get("without_network", []),  # zoos of earlier versions do not tell
         "references": list(references(zoo)),
         "charts": charts,
         "labelled": len(networks) <= LABELLED,
@@ -188,10 +190,10 @@ def _lead(zoo: Mapping[str, Any]) -> str:
     """Return what the zoo is, in a sentence."""
     number = len(zoo["entries"])
     if not number:
-        return "Nothing has been designed yet."
-    where = f"{formats.listed(_spaces(zoo))} for {formats.listed(_devices(zoo))}"
+        return "No network has been designed."
+    where = f"{formats.listed(_spaces(zoo))} on {formats.listed(_devices(zoo))}"
     return (
-        f"{formats.plural(number, 'network')} of {where}: for every target latency the one of the highest objective "
+        f"{formats.plural(number, 'latency target')} for {where}: for each the network of the highest objective "
         f"({zoo['objective']}) that keeps it and every other limit."
     )
 

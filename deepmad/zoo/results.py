@@ -25,6 +25,7 @@ def write_results(
     file: SpecFile,
     families: Sequence[Family],
     baselines: Sequence[Baseline],
+    networkless: Sequence[Record],
     references: Sequence[Record],
     entries: Sequence[Record],
     *,
@@ -43,6 +44,7 @@ def write_results(
         "objective": file.spec.solver.objective,
         "devices": [device_record(found) for found in devices],
         "baselines": [baseline.record() for baseline in baselines],
+        "without_network": list(networkless),
         "references": list(references),
         "entries": list(entries),
     }
@@ -56,9 +58,12 @@ def write_results(
 
 @cache
 def _commit() -> str | None:
-    """Return the commit of the checkout that deepmad runs from; None where it is installed."""
+    """Return the commit of the checkout that deepmad runs from; None where it is installed, or git cannot tell."""
     root = Path(deepmad.__file__).parents[1]
     if not (root / ".git").exists():
         return None
-    done = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:  # there is no git
+        return None
     return done.stdout.strip() or None
