@@ -123,7 +123,7 @@ def _enter(on: str, workers: int | None) -> Callable[[], None]:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
             ray.shutdown()  # else this program would stay half a client, which can join nothing
-            if left and isinstance(error, ConnectionError):
+            if left and isinstance(error, ConnectionAbortedError):  # what timed out does so again, half a minute later
                 continue
             raise InputError(
                 f"{address}: cannot join the Ray there ({first_line(error)}); see docs/machines.md"
@@ -139,25 +139,38 @@ def _address(on: str) -> str | None:
 
 
 def _start(workers: int | None) -> Callable[[], None]:
-    """Start a Ray for this program alone, reached from this machine only; return what ends it."""
+    """Start a Ray for this program alone, reached from this machine only; return what ends it.
+
+    Raises `InputError` where it does not start.
+    """
     import ray
 
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # the path of a socket has 107 characters at most
-    ray.init(
-        "local",
-        num_cpus=workers,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,  # standard output belongs to the caller
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=folder,
-    )
 
     def end() -> None:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 
+    try:
+        ray.init(
+            "local",
+            num_cpus=workers,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,  # standard output belongs to the caller
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=folder,
+        )
+    except Exception as error:  # Ray raises plain ones, too
+        end()
+        raise InputError(
+            f"on: no Ray starts on this machine ({first_line(error)}); run on local, or start one by hand and name it "
+            "in RAY_ADDRESS (docs/machines.md)"
+        ) from error
+    except BaseException:  # an interrupt
+        end()
+        raise
     return end
 
 
