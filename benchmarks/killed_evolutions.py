@@ -3,8 +3,8 @@
 There are three kinds: towards the highest objective, towards the highest one that passes a closer look, and towards a
 front. Each runs undisturbed in one process first. Then two workers do it, on processes of this machine and on a Ray
 cluster of two (simulated) machines, and at random moments one of the workers is killed with SIGKILL, which the run has
-to outlive, or the program itself, which is started again with its checkpoint. A program that is quick waits for the last
-kill before its last epoch. One line a kill goes into results/killed_evolutions.csv.
+to outlive, or the program itself, which is started again with its checkpoint. A quick program waits for the last kill
+before its last epoch. One line a kill goes into results/killed_evolutions.csv.
 
     python -m benchmarks.killed_evolutions --kills 20
 """
@@ -140,9 +140,13 @@ class Program:
     def kill_worker(self, rng: np.random.Generator) -> None:
         """Kill one of its workers."""
         workers = list[psutil.Process]()
-        while not workers:
-            assert self._process.poll() is None, "the program failed"
-            workers = self._workers()
+
+        def found() -> bool:
+            workers[:] = self._workers()
+            return bool(workers) or self._process.poll() is not None
+
+        _wait_until(found)
+        assert self._process.poll() is None, "the program failed"
         with suppress(psutil.NoSuchProcess):
             workers[rng.integers(len(workers))].kill()
 
