@@ -13,6 +13,7 @@ from deap import base
 from deap.tools import emo
 
 from deepmad.cli.app import run
+from deepmad.cli.fronts import _tell
 from deepmad.cli.schema import schema_of
 from deepmad.engine.budgets import Budget
 from deepmad.engine.evolution.fronts import COSTS, Cost, Front, FrontInterrupted, pareto_front
@@ -157,6 +158,17 @@ def test_the_command_writes_a_front_and_its_picture(tmp_path: Path, capsys: pyte
     assert (tmp_path / "front.svg").read_text(encoding="utf-8").startswith("<?xml")
     assert run(["design", SMALL, "--front", "memory", *EVOLVING]) == 0
     assert "memory_bytes" in capsys.readouterr().out
+
+
+def test_a_front_whose_file_cannot_be_written_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    front = pareto_front(problem_of(), "macs", replace(QUICK, generations=10))
+    assert front.points
+    for json_asked in (True, False):
+        with pytest.raises(InputError, match="cannot write there"):
+            _tell(front, tmp_path / "file" / "front.csv", json_asked)
+        printed = capsys.readouterr().out
+        assert f"{front.points[0].objective:,.1f}" in printed or json.loads(printed) == front.to_dict()
 
 
 def test_the_command_designs_by_evolution(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
