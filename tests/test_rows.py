@@ -357,6 +357,14 @@ def test_an_evolution_may_explore_the_layouts() -> None:
         design(strides_problem(), Evolution(generations=5, checkpoint=Path("rows.json")))
 
 
+def test_an_evolution_explores_in_generations_where_work_is_limited(tmp_path: Path) -> None:
+    space, path = with_strides(load_space(STRIDES), (1, 2, 2)), tmp_path / "run.json"
+    evolution = Evolution(population=60, islands=1, checkpoint=path)
+    (network,) = explore(Exploration(Problem(space, Budget.of(space)), 3, None, 10, (), evolution))
+    assert not space.violations(network)
+    assert json.loads(path.read_text(encoding="utf-8"))["islands"][0]["generation"] == 10
+
+
 def test_where_the_time_is_short_the_open_rows_are_counted() -> None:
     space = load_space(EXAMPLES / "mixed.yaml")
     found = design(Problem(space, Budget.of(space)), Rows(workers=1, gap=0.0, deterministic_limit=0.2))
