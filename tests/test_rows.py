@@ -353,8 +353,11 @@ def test_an_evolution_may_explore_the_layouts() -> None:
     assert found.rows is not None
     assert {record.found_by for record in found.rows} >= {"evolution"}
     assert len({record.strides for record in found.rows}) == 8
+    kept = Evolution(generations=5, checkpoint=Path("rows.json"))
     with pytest.raises(InputError, match="checkpoint"):
-        design(strides_problem(), Evolution(generations=5, checkpoint=Path("rows.json")))
+        design(strides_problem(), kept)
+    with pytest.raises(InputError, match="checkpoint"):
+        Rows(evolution=kept)
 
 
 def test_an_evolution_explores_in_generations_where_work_is_limited(tmp_path: Path) -> None:
