@@ -89,6 +89,7 @@ def test_a_space_of_one_network() -> None:
     network = search(Problem(space, Budget()), seed=0, seconds=5)
     assert network is not None
     assert space.violations(network) == []
+    assert search(Problem(space, Budget()), seed=0, seconds=1e-9) == network  # however little time there is
     assert search(Problem(space, Budget(macs=1.0)), seed=0, seconds=5) is None
 
 

@@ -68,11 +68,11 @@ def search(
 
 
 def _look_through(trials: Trials) -> None:
-    """Evaluate every network of the space, or as many as the time allows."""
+    """Evaluate every network of the space, or as many as the time allows, but for a first batch."""
     sizes = trials.evaluator.coding.sizes
     total = int(np.prod(sizes))
     for first in range(0, total, BATCH):
-        if trials.over:
+        if first and trials.over:
             return
         flat = np.arange(first, min(first + BATCH, total))
         trials(np.stack(np.unravel_index(flat, tuple(sizes)), axis=1))
