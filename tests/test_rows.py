@@ -317,7 +317,7 @@ def test_the_same_answer_comes_twice() -> None:
 
 
 def test_two_processes_find_the_same_optimum() -> None:
-    found = design(strides_problem(), Rows(time_limit=60.0, gap=0.0, workers=2))
+    found = design(strides_problem(), Rows(time_limit=240.0, gap=0.0, workers=2))
     assert found.status is Status.OPTIMAL
     assert found.objective == pytest.approx(solved().objective, rel=AGREES)
     assert found.solver.name == "rows"
