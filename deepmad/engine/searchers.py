@@ -1,9 +1,14 @@
 """Other processes that search while one bounds."""
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from threading import Thread
+from typing import Any
 
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Race
@@ -11,20 +16,20 @@ from deepmad.search_spaces.architectures import Architecture
 
 MOST_LOSSES = 3
 """Times that a process may be lost before the design goes on without any."""
+WATCH_SECONDS = 1.0
+"""How often a searching process looks whether the one that started it still lives."""
 
 
 class Searchers:
     """Other processes that search while this one bounds, each turn from a new seed.
 
     A process that is lost (something killed it, or the memory was full) costs the searches that ran, and nothing else.
+    All end where this process does, however that ends.
     """
 
     def __init__(self, problem: Problem, count: int, seed: int) -> None:
-        from loky import ProcessPoolExecutor  # needs no __main__ guard in the user's script
-
-        self._open = ProcessPoolExecutor
-        self.pool = self._open(count)
         self.problem, self.count, self.seed, self.losses = problem, count, seed, 0
+        self.pool = self._opened()
         self.running: list[Future[Architecture | None]] = []
 
     def turn(self, race: Race, seconds: float) -> None:
@@ -68,7 +73,24 @@ class Searchers:
         if self.losses == MOST_LOSSES:
             self.count = 0
         else:
-            self.pool = self._open(self.count)
+            self.pool = self._opened()
+
+    def _opened(self) -> Any:
+        """Return an executor with as many processes as there are to be."""
+        from loky import ProcessPoolExecutor  # needs no __main__ guard in the user's script
+
+        return ProcessPoolExecutor(self.count, initializer=_end_with, initargs=(os.getpid(),))
+
+
+def _end_with(parent: int) -> None:
+    """Let this process end as soon as its parent is gone: nobody waits for its networks any more."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
 def _search(problem: Problem, seed: int, seconds: float, starts: tuple[Architecture, ...]) -> Architecture | None:
