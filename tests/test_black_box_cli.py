@@ -28,6 +28,10 @@ def depths(network: Architecture) -> float:
 
 def nothing(network):
     raise RuntimeError("never again")
+
+def hang(network):
+    import time
+    time.sleep(600)
 """
 
 
@@ -100,6 +104,13 @@ def test_an_interrupt_while_the_workers_are_ended_loses_nothing(
     assert run(["design", SMALL, "--limit", f"{limit}<=6", *options]) == 130
     document = json.loads(capsys.readouterr().out)
     assert document["limits"][limit]["used"] <= 6
+
+
+def test_a_call_that_takes_all_the_time_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--time-limit", "8", "--workers", "1"]
+    assert run(["design", SMALL, "--limit", f"{module_in(folder)}:hang<=4", *options]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "1 call(s) had not ended by then (--limit-seconds" in line
 
 
 @pytest.mark.parametrize(

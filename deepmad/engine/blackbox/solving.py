@@ -272,8 +272,11 @@ class _Run:
         return Solution(Status.UNKNOWN, message, info, self.seconds, bound=bound, limits=unused)
 
     def failures(self) -> str:
-        """Return in words how many calls failed, and one of the reasons; nothing where none did."""
+        """Return in words how many calls failed, and one of the reasons, and how many did not end; nothing for none."""
         records = self.screen.calls.records().values()
         failed = sum(one.failed for one in records)
         reasons = [reason for one in records for reason in one.reasons]
-        return f"{failed} call(s) failed, like: {reasons[0]}; " if failed else ""
+        told = f"{failed} call(s) failed, like: {reasons[0]}; " if failed else ""
+        if cut_off := self.screen.calls.cut_off:
+            told += f"{cut_off} call(s) had not ended by then (--limit-seconds, a limit's seconds, ends them earlier); "
+        return told
