@@ -21,11 +21,6 @@ LIMIT_SECONDS = 10.0
 """A limit for a call that hangs; the others need a fraction of it, on a machine that is busy too."""
 PORTS = range(25_000, 32_000)
 """Linux hands out higher ones by itself, and Ray lower ones: what is free here stays free for a while."""
-# Ray leaves it to the garbage collector to close its log files, and its processes to the system.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed file .*ray:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
-]
 
 
 def free_port() -> int:
