@@ -19,10 +19,12 @@ from deepmad.engine.budgets import Budget
 from deepmad.engine.evolution.fronts import COSTS, Cost, Front, FrontInterrupted, pareto_front
 from deepmad.engine.evolution.nondominated import crowding, fronts, hypervolume
 from deepmad.engine.evolution.settings import Evolution
+from deepmad.engine.evolution.solving import evolve
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Progress
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.spaces import parse_space
 from tests.brute_force import Counted, count
 from tests.catalogue import EXAMPLES, StairTable, small_space
 
@@ -129,6 +131,33 @@ def test_an_interrupt_brings_the_front_so_far() -> None:
     with pytest.raises(FrontInterrupted) as caught:
         pareto_front(problem_of(), "macs", QUICK, report=stop)
     assert caught.value.front.points
+
+
+def test_an_interrupt_before_any_network_brings_an_empty_front() -> None:
+    def stop(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(FrontInterrupted) as caught:
+        pareto_front(problem_of(), "macs", QUICK, report=stop)
+    assert caught.value.front.points == ()
+
+
+ONE = """
+format: deepmad/space@1
+name: one
+resolution: 32
+stem: {out: 8}
+stages: [{block: basic, stride: 2, out: 16, width: 16, kernel: 3, depth: 2}]
+"""
+
+
+def test_a_space_of_one_network_has_a_front_of_one() -> None:
+    problem = Problem(parse_space(ONE, "one"), Budget(), StairTable())
+    settings = replace(QUICK, generations=20)
+    network = evolve(problem, settings).architecture
+    assert network is not None
+    (point,) = pareto_front(problem, "latency_seconds", settings).points
+    assert point.architecture.stages == network.stages
 
 
 def test_misuse_is_told() -> None:
