@@ -35,12 +35,19 @@ from tests.zoo_parts import Replay, build_small, spec_of, written
 
 IMPOSSIBLE = "10ns"
 RUN = """
-import sys
+import sys, time
 from pathlib import Path
 from deepmad.zoo.making import make_zoo
 from tests.zoo_parts import Replay
 
-make_zoo(sys.argv[1], sys.argv[2], timing=Replay(Path(sys.argv[3])), tell=lambda news: print(news.line, flush=True))
+spec, folder, table, moment = sys.argv[1:]
+
+def tell(news):
+    print(news.line, flush=True)
+    if moment in news.line:
+        time.sleep(600)  # until it is killed
+
+make_zoo(spec, folder, timing=Replay(Path(table)), tell=tell)
 """
 
 
@@ -186,7 +193,7 @@ def nameless(network: Architecture) -> Architecture:
 
 def kill_at(moment: str, arguments: list[str]) -> None:
     """Start making a zoo in a process of its own, and kill that as soon as it tells of the moment."""
-    command = [sys.executable, "-c", RUN, *arguments]
+    command = [sys.executable, "-c", RUN, *arguments, moment]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         seen = any(moment in line for line in process.stdout)
