@@ -97,18 +97,6 @@ def test_a_lost_machine_loses_no_result(cluster: Any, tmp_path: Path, monkeypatc
     assert {index: outcome.value for index, outcome in found if isinstance(outcome, Done)} == {0: 0, 1: 1, 2: 2}
 
 
-def test_a_cluster_that_is_gone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", exc_type=ImportError)
-    monkeypatch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "1")
-    port = free_port()
-    with ray_cluster(1, ray_client_server_port=port) as other, open_tasks(f"ray://127.0.0.1:{port}", 1) as tasks:
-        outcomes = tasks.run(time.sleep, [0.0, 60.0])
-        assert next(outcomes)[0] == 0
-        other.shutdown()
-        with pytest.raises(InputError, match="the Ray cluster is gone"):
-            next(outcomes)
-
-
 def test_what_times_out_is_told_and_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     ray, calls = pytest.importorskip("ray", exc_type=ImportError), list[str]()
 
@@ -149,3 +137,15 @@ def test_an_address_where_no_ray_answers_is_told(scheme: str, monkeypatch: pytes
     monkeypatch.setenv("RAY_ADDRESS", f"{scheme}127.0.0.1:{free_port()}")
     with pytest.raises(InputError, match="no Ray answers there"):
         open_tasks("ray")
+
+
+def test_a_cluster_that_is_gone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", exc_type=ImportError)
+    monkeypatch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "1")
+    port = free_port()
+    with ray_cluster(1, ray_client_server_port=port) as other, open_tasks(f"ray://127.0.0.1:{port}", 1) as tasks:
+        outcomes = tasks.run(time.sleep, [0.0, 60.0])
+        assert next(outcomes)[0] == 0
+        other.shutdown()
+        with pytest.raises(InputError, match="the Ray cluster is gone"):
+            next(outcomes)
