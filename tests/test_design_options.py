@@ -116,7 +116,7 @@ def test_nearest_is_told_in_file_report_and_error(capsys: pytest.CaptureFixture[
 
 def test_the_limit_holds_on_every_table(tables: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     both = ["--table", tables["onnxruntime"], "--table", tables["torch"]]
-    free = designed(capsys, *both)["predicted"]["latency_seconds"]  # kept by one network at least, whatever was measured
+    free = designed(capsys, *both)["predicted"]["latency_seconds"]  # which one network keeps by any table
     document = designed(capsys, "--latency", repr(free), *both)
     devices = document["predicted_by_device"]
     assert len(devices) == 2
