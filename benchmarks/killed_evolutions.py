@@ -3,8 +3,8 @@
 There are three kinds: towards the highest objective, towards the highest one that passes a closer look, and towards a
 front. Each runs undisturbed in one process first. Then two workers do it, on processes of this machine and on a Ray
 cluster of two (simulated) machines, and at random moments one of the workers is killed with SIGKILL, which the run has
-to outlive, or the program itself, which is started again with its checkpoint. One line a kill goes into
-results/killed_evolutions.csv.
+to outlive, or the program itself, which is started again with its checkpoint. A quick program waits for the last kill
+before its last epoch. One line a kill goes into results/killed_evolutions.csv.
 
     python -m benchmarks.killed_evolutions --kills 20
 """
@@ -46,7 +46,8 @@ PROCESS, ACTOR = "popen_loky_posix", "ray::_Caller"
 """What stands in the command line of a worker of this machine, and of one on Ray."""
 PATIENCE_SECONDS = 60.0
 """How long something is waited for that comes within seconds unless it never does."""
-TOO_SHORT = "the evolution ended before it was killed; give it more generations"
+EVOLVING, WAITING = "evolving, generation ", "waiting for the kills"
+"""What a program tells: how a line about an epoch begins, and that its last one has to wait."""
 
 
 @dataclass(frozen=True)
@@ -131,28 +132,33 @@ class Program:
         """Kill it, and start it again."""
         self._process.kill()
         self._process.communicate()
-        assert self._process.returncode == -signal.SIGKILL, TOO_SHORT
+        assert self._process.returncode == -signal.SIGKILL, "the program failed"
         if self.evolving.on != "local":  # the cluster ends the workers of a program that is gone
             _wait_until(lambda: not self._workers())
         self._process = self._started()
 
     def kill_worker(self, rng: np.random.Generator) -> None:
         """Kill one of its workers."""
-        _wait_until(lambda: bool(self._workers()) or self._process.poll() is not None)
-        assert self._process.poll() is None, TOO_SHORT
-        workers = self._workers()
+        workers = list[psutil.Process]()
+
+        def found() -> bool:
+            workers[:] = self._workers()
+            return bool(workers) or self._process.poll() is not None
+
+        _wait_until(found)
+        assert self._process.poll() is None, "the program failed"
         with suppress(psutil.NoSuchProcess):
             workers[rng.integers(len(workers))].kill()
 
     def result(self) -> Any:
-        """Return what it comes to at its end, a JSON document."""
+        """Return what it comes to at its end, a JSON document; no kill comes after this."""
+        _over(self.checkpoint).touch()
         output, _ = self._process.communicate()
         assert self._process.returncode == 0, "the program failed"
-        assert output, TOO_SHORT
         return json.loads(output.splitlines()[-1])
 
     def _started(self) -> "subprocess.Popen[str]":
-        """Start it, and wait until it has evolved for an epoch."""
+        """Start it, and wait until it has evolved for an epoch, or has come to its last one."""
         command = [sys.executable, "-c", PROGRAM, json.dumps(asdict(self.evolving)), str(self.checkpoint)]
         process = subprocess.Popen(
             command,
@@ -163,8 +169,8 @@ class Program:
         )
         assert process.stdout is not None
         begun = set[str]()
-        while len(begun) < 2 and (line := process.stdout.readline()):
-            begun |= {line} if line.startswith("evolving") else set()
+        while len(begun) < 2 and (line := process.stdout.readline()).rstrip() not in ("", WAITING):
+            begun |= {line} if line.startswith(EVOLVING) else set()
         return process
 
     def _workers(self) -> list[psutil.Process]:
@@ -197,13 +203,27 @@ def course(checkpoint: Path) -> dict[str, Any]:
     return document
 
 
+def _over(checkpoint: Path) -> Path:
+    """Return the file that is there once no kill comes any more."""
+    return checkpoint.with_suffix(".over")
+
+
 def work(evolving: str, checkpoint: str) -> None:
-    """Do what the program does: evolve from the checkpoint on, tell every epoch, and the result in the last line."""
+    """Do what the program does: evolve from the checkpoint on, tell every epoch, and the result in the last line.
+
+    The last epoch waits until no kill comes any more, or until nobody is there who would kill.
+    """
+    asked, over, killer = Evolving(**json.loads(evolving)), _over(Path(checkpoint)), os.getppid()
+    last = asked.generations - Evolution.migration_every
 
     def tell(progress: Progress) -> None:
         print(progress.doing, flush=True)
+        if progress.doing.startswith(EVOLVING) and int(progress.doing.removeprefix(EVOLVING).replace(",", "")) >= last:
+            print(WAITING, flush=True)
+            while not over.exists() and os.getppid() == killer:
+                time.sleep(0.02)
 
-    print(json.dumps(evolved(Evolving(**json.loads(evolving)), Path(checkpoint), tell)), flush=True)
+    print(json.dumps(evolved(asked, Path(checkpoint), tell)), flush=True)
 
 
 def evolved(evolving: Evolving, checkpoint: Path, report: Report | None = None) -> Any:

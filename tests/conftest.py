@@ -16,5 +16,5 @@ def torchvision_operators() -> None:
 
 @pytest.fixture(scope="session")
 def small_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return real latency tables of this machine for the small space, for batches of 1 and 2."""
+    """Return latency tables for the small space, for batches of 1 and 2."""
     return build_small(tmp_path_factory.mktemp("tables") / "small.sqlite", 1, 2)

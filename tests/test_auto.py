@@ -8,8 +8,9 @@ import pytest
 from deepmad.engine.auto import evolved_further
 from deepmad.engine.budgets import Budget
 from deepmad.engine.problems import Problem
+from deepmad.engine.progress import Progress
 from deepmad.engine.solutions import Solution, Status
-from deepmad.engine.solvers import Auto, CpSat, design
+from deepmad.engine.solvers import Auto, CpSat, Interrupted, design
 from deepmad.search_spaces.errors import InputError
 from tests.catalogue import small_space
 
@@ -44,10 +45,23 @@ def test_evolution_helps_out_where_cp_sat_found_nothing() -> None:
     assert without.message == "no network was found; evolution found none either"
 
 
+def test_an_interrupt_of_the_evolution_keeps_the_bound() -> None:
+    def stop(progress: Progress) -> None:
+        if progress.best is not None:
+            raise KeyboardInterrupt
+
+    nothing = Solution(Status.UNKNOWN, "no network was found", CpSat().info, 7.0, bound=1e9)
+    with pytest.raises(Interrupted) as caught:
+        evolved_further(small(), nothing, FIXED, 10.0, report=stop)
+    assert caught.value.solution.architecture is not None
+    assert caught.value.solution.bound == nothing.bound
+
+
 def test_auto_is_what_a_design_uses_by_itself() -> None:
     first, second = design(small()), design(small(), Auto())
     assert first.status is second.status is Status.OPTIMAL
-    assert first.objective == second.objective
+    assert first.solver == second.solver
+    assert first.objective == pytest.approx(second.objective, rel=Auto().gap)  # how far each may be from the optimum
 
 
 def test_both_solvers_get_the_settings() -> None:

@@ -1,7 +1,10 @@
 """`deepmad design --limit module:function<=VALUE`: what it takes, what it refuses, what it tells."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -9,6 +12,8 @@ import pytest
 from deepmad.cli.app import run
 from deepmad.cli.limits import function_limits
 from deepmad.cli.schema import schema_of
+from deepmad.engine.blackbox import solving
+from deepmad.tasks import Tasks, open_tasks
 from tests.catalogue import EXAMPLES
 
 SMALL = str(EXAMPLES / "small.yaml")
@@ -23,6 +28,10 @@ def depths(network: Architecture) -> float:
 
 def nothing(network):
     raise RuntimeError("never again")
+
+def hang(network):
+    import time
+    time.sleep(600)
 """
 
 
@@ -69,6 +78,41 @@ def test_the_command_line_tells_why_every_call_failed(folder: Path, capsys: pyte
     assert document["black_boxes"][limit]["failed"] == document["black_boxes"][limit]["calls"] >= 1
 
 
+def test_what_a_function_prints_stays_off_standard_output(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    text = "print('imported')\ndef chatty(network):\n    print('called', flush=True)\n    return 1.0\n"
+    (folder / f"chatty_{folder.name}.py").write_text(text, encoding="utf-8")
+    limit = f"chatty_{folder.name}:chatty"
+    options = ["--deterministic-limit", "0.2", "--workers", "1", "--json"]
+    assert run(["design", SMALL, "--limit", f"{limit}<=4", *options]) == 0
+    captured = capfd.readouterr()
+    assert json.loads(captured.out)["black_boxes"][limit]["calls"] >= 1
+    assert {"imported", "called"} <= set(captured.err.splitlines())
+
+
+def test_an_interrupt_while_the_workers_are_ended_loses_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def interrupted_at_the_end(**settings: Any) -> Iterator[Tasks]:
+        with open_tasks(**settings) as tasks:
+            yield tasks
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(solving, "open_tasks", interrupted_at_the_end)
+    limit = f"{module_in(folder)}:depths"
+    options = ["--deterministic-limit", "1", "--workers", "1", "--json"]
+    assert run(["design", SMALL, "--limit", f"{limit}<=6", *options]) == 130
+    document = json.loads(capsys.readouterr().out)
+    assert document["limits"][limit]["used"] <= 6
+
+
+def test_a_call_that_takes_all_the_time_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--time-limit", "8", "--workers", "1"]
+    assert run(["design", SMALL, "--limit", f"{module_in(folder)}:hang<=4", *options]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "1 call(s) had not ended by then (--limit-seconds" in line
+
+
 @pytest.mark.parametrize(
     ("limit", "words"),
     [
@@ -82,6 +126,7 @@ def test_the_command_line_tells_why_every_call_failed(folder: Path, capsys: pyte
         ("{module}<=5", ["--limit", "names no function", "package.module:function"]),
         ("no_such_module:depths<=5", ["--limit", "no_such_module", "cannot import it"]),
         ("broken_module:depths<=5", ["--limit", "importing it raised SyntaxError"]),
+        ("ending_module:depths<=5", ["--limit", "importing it raised SystemExit: 3"]),
         (":depths<=5", ["--limit", "names no function"]),
     ],
 )
@@ -89,6 +134,7 @@ def test_a_mistyped_limit_is_one_line_and_exit_code_2(
     limit: str, words: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "broken_module.py").write_text("def depths(:", encoding="utf-8")
+    (folder / "ending_module.py").write_text("import sys\nsys.exit(3)", encoding="utf-8")
     assert run(["design", SMALL, "--limit", limit.format(module=module_in(folder))]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert all(word in line for word in words), line

@@ -71,7 +71,7 @@ def test_a_gap_closed_early_still_gives_a_good_network() -> None:
 
 def test_a_large_space_without_a_network_is_recognised() -> None:
     space = load_space("r50")
-    solution = design(Problem(space, Budget(macs=1e6)), CpSat(workers=1, time_limit=4.0))
+    solution = design(Problem(space, Budget(macs=1e6)), CpSat(workers=1, deterministic_limit=2.0))
     assert solution.status is Status.INFEASIBLE
     assert solution.clash == ("macs",)
 

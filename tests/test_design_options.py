@@ -116,14 +116,15 @@ def test_nearest_is_told_in_file_report_and_error(capsys: pytest.CaptureFixture[
 
 def test_the_limit_holds_on_every_table(tables: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     both = ["--table", tables["onnxruntime"], "--table", tables["torch"]]
-    document = designed(capsys, "--latency", "2ms", *both)
+    free = designed(capsys, *both)["predicted"]["latency_seconds"]  # which one network keeps by any table
+    document = designed(capsys, "--latency", repr(free), *both)
     devices = document["predicted_by_device"]
     assert len(devices) == 2
     assert {"onnxruntime" in name for name in devices} == {True, False}
     slowest = max(device["latency_seconds"] for device in devices.values())
     assert document["predicted"]["latency_seconds"] == slowest == document["limits"]["latency_seconds"]["used"]
-    assert slowest <= 2e-3
-    assert run(["design", SMALL, *QUICK, "--latency", "2ms", *both]) == 0
+    assert slowest <= free
+    assert run(["design", SMALL, *QUICK, "--latency", repr(free), *both]) == 0
     report = capsys.readouterr().out
     assert all(f"on {name}" in report for name in devices)
 

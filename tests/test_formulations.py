@@ -37,7 +37,7 @@ def problem(request: pytest.FixtureRequest) -> Problem:
 
 def test_product_model(problem: Problem) -> None:
     trace = Trace(problem)
-    solve_product_model(natural_program(problem), trace, seconds=60, workers=1, seed=0)
+    solve_product_model(natural_program(problem), trace, seconds=240, workers=1, seed=0)
     optimum = count(problem).best(problem)
     assert optimum is not None
     assert trace.best == pytest.approx(optimum, rel=1e-9)

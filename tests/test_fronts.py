@@ -13,15 +13,18 @@ from deap import base
 from deap.tools import emo
 
 from deepmad.cli.app import run
+from deepmad.cli.fronts import _tell
 from deepmad.cli.schema import schema_of
 from deepmad.engine.budgets import Budget
 from deepmad.engine.evolution.fronts import COSTS, Cost, Front, FrontInterrupted, pareto_front
 from deepmad.engine.evolution.nondominated import crowding, fronts, hypervolume
 from deepmad.engine.evolution.settings import Evolution
+from deepmad.engine.evolution.solving import evolve
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Progress
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.spaces import parse_space
 from tests.brute_force import Counted, count
 from tests.catalogue import EXAMPLES, StairTable, small_space
 
@@ -130,6 +133,33 @@ def test_an_interrupt_brings_the_front_so_far() -> None:
     assert caught.value.front.points
 
 
+def test_an_interrupt_before_any_network_brings_an_empty_front() -> None:
+    def stop(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(FrontInterrupted) as caught:
+        pareto_front(problem_of(), "macs", QUICK, report=stop)
+    assert caught.value.front.points == ()
+
+
+ONE = """
+format: deepmad/space@1
+name: one
+resolution: 32
+stem: {out: 8}
+stages: [{block: basic, stride: 2, out: 16, width: 16, kernel: 3, depth: 2}]
+"""
+
+
+def test_a_space_of_one_network_has_a_front_of_one() -> None:
+    problem = Problem(parse_space(ONE, "one"), Budget(), StairTable())
+    settings = replace(QUICK, generations=20)
+    network = evolve(problem, settings).architecture
+    assert network is not None
+    (point,) = pareto_front(problem, "latency_seconds", settings).points
+    assert point.architecture.stages == network.stages
+
+
 def test_misuse_is_told() -> None:
     with pytest.raises(InputError, match="against: 'joules' is unknown; choose from latency_seconds, macs"):
         pareto_front(problem_of(), "joules", QUICK)  # type: ignore[arg-type]
@@ -157,6 +187,17 @@ def test_the_command_writes_a_front_and_its_picture(tmp_path: Path, capsys: pyte
     assert (tmp_path / "front.svg").read_text(encoding="utf-8").startswith("<?xml")
     assert run(["design", SMALL, "--front", "memory", *EVOLVING]) == 0
     assert "memory_bytes" in capsys.readouterr().out
+
+
+def test_a_front_whose_file_cannot_be_written_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    front = pareto_front(problem_of(), "macs", replace(QUICK, generations=10))
+    assert front.points
+    for json_asked in (True, False):
+        with pytest.raises(InputError, match="cannot write there"):
+            _tell(front, tmp_path / "file" / "front.csv", json_asked)
+        printed = capsys.readouterr().out
+        assert f"{front.points[0].objective:,.1f}" in printed or json.loads(printed) == front.to_dict()
 
 
 def test_the_command_designs_by_evolution(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

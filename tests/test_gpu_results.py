@@ -50,7 +50,7 @@ def options(tmp_path: Path) -> Options:
         networks=2,
         probes=3,
         seconds=0.002,
-        solve_seconds=0.3,
+        solve_seconds=5.0,
         total_seconds=1e5,
         piece_seconds=1e5,
         together=True,

@@ -31,15 +31,10 @@ from tests.catalogue import EXAMPLES, ROOT, StairTable, small_space
 T = TypeVar("T")
 R = TypeVar("R")
 SMALL = str(EXAMPLES / "small.yaml")
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 LONGEST_SECONDS = 0.3
 """Most seconds from an epoch or a kill to the next kill."""
 FOUR_ISLANDS = Evolution(generations=40, population=60, islands=4, migration_every=5, seed=4, workers=1)
-# Ray leaves it to the garbage collector to close its log files, and its processes to the system.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed file .*ray:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
-]
 
 
 def stairs() -> Problem:

@@ -317,7 +317,7 @@ def test_the_same_answer_comes_twice() -> None:
 
 
 def test_two_processes_find_the_same_optimum() -> None:
-    found = design(strides_problem(), Rows(time_limit=60.0, gap=0.0, workers=2))
+    found = design(strides_problem(), Rows(time_limit=240.0, gap=0.0, workers=2))
     assert found.status is Status.OPTIMAL
     assert found.objective == pytest.approx(solved().objective, rel=AGREES)
     assert found.solver.name == "rows"
@@ -353,8 +353,19 @@ def test_an_evolution_may_explore_the_layouts() -> None:
     assert found.rows is not None
     assert {record.found_by for record in found.rows} >= {"evolution"}
     assert len({record.strides for record in found.rows}) == 8
+    kept = Evolution(generations=5, checkpoint=Path("rows.json"))
     with pytest.raises(InputError, match="checkpoint"):
-        design(strides_problem(), Evolution(generations=5, checkpoint=Path("rows.json")))
+        design(strides_problem(), kept)
+    with pytest.raises(InputError, match="checkpoint"):
+        Rows(evolution=kept)
+
+
+def test_an_evolution_explores_in_generations_where_work_is_limited(tmp_path: Path) -> None:
+    space, path = with_strides(load_space(STRIDES), (1, 2, 2)), tmp_path / "run.json"
+    evolution = Evolution(population=60, islands=1, checkpoint=path)
+    (network,) = explore(Exploration(Problem(space, Budget.of(space)), 3, None, 10, (), evolution))
+    assert not space.violations(network)
+    assert json.loads(path.read_text(encoding="utf-8"))["islands"][0]["generation"] == 10
 
 
 def test_where_the_time_is_short_the_open_rows_are_counted() -> None:

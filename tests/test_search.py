@@ -89,6 +89,7 @@ def test_a_space_of_one_network() -> None:
     network = search(Problem(space, Budget()), seed=0, seconds=5)
     assert network is not None
     assert space.violations(network) == []
+    assert search(Problem(space, Budget()), seed=0, seconds=1e-9) == network  # however little time there is
     assert search(Problem(space, Budget(macs=1.0)), seed=0, seconds=5) is None
 
 
@@ -144,7 +145,7 @@ def test_starts_are_repaired_and_kept() -> None:
     problem = Problem(space, Budget.of(space), objective="reference", classes=0)
     first = search(problem, seed=0, seconds=1)
     assert first is not None
-    again = value_of(problem, search(problem, seed=1, seconds=0.5, starts=[published("r50"), first]))
+    again = value_of(problem, search(problem, seed=1, seconds=1e-9, starts=[published("r50"), first]))
     assert again is not None
     assert again >= problem.value(first)
 

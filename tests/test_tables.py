@@ -130,7 +130,7 @@ def test_two_builders_at_once_measure_each_probe_once(tmp_path: Path) -> None:
     path = tmp_path / "shared.sqlite"
     processes = [start_build(path, 0.01) for _ in range(2)]
     for process in processes:
-        process.communicate(timeout=120)
+        process.communicate(timeout=600)
         assert process.returncode == 0
     rows = export_rows(path)
     assert len({row["architecture"] for row in rows}) == len(rows) == describe_tables(path)[0]["probes"]

@@ -20,7 +20,9 @@ from tests.catalogue import ROOT
 PATIENCE_SECONDS = 60.0
 """How long something is waited for that comes at once unless it never does."""
 HANG_SECONDS = 60.0
-LIMIT_SECONDS = 2.0
+LIMIT_SECONDS = 10.0
+"""A limit for calls that hang; the others need a fraction of it, on a machine that is busy too."""
+TOO_LONG = f"took longer than {LIMIT_SECONDS:g} s"
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
@@ -134,7 +136,7 @@ def test_a_hang_is_killed_and_the_others_finish(tasks: Tasks, tmp_path: Path) ->
         return item
 
     outcomes = told(tasks.run_in_order(hang_at_three, range(8), seconds=LIMIT_SECONDS))
-    assert outcomes == [0, 1, 2, "took longer than 2 s", 4, 5, 6, 7]
+    assert outcomes == [0, 1, 2, TOO_LONG, 4, 5, 6, 7]
     [pid] = noted(tmp_path / "hangs")
     wait_until(lambda: not runs(pid))
 
@@ -225,7 +227,7 @@ def test_a_local_call_is_killed_with_what_it_started(tmp_path: Path) -> None:
         time.sleep(HANG_SECONDS)
 
     with open_tasks("local", workers=2) as two:
-        assert told(two.run_in_order(start_and_hang, [None], seconds=LIMIT_SECONDS)) == ["took longer than 2 s"]
+        assert told(two.run_in_order(start_and_hang, [None], seconds=LIMIT_SECONDS)) == [TOO_LONG]
     [pid] = noted(tmp_path / "child")
     wait_until(lambda: not runs(pid))
 

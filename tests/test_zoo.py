@@ -1,4 +1,4 @@
-"""Zoos of the small space: real tables, real solves; measurements are real, or replayed so that two runs agree."""
+"""Zoos of the small space: real solves; measurements are real, or replayed so that two runs agree."""
 
 import csv
 import io
@@ -35,18 +35,25 @@ from tests.zoo_parts import Replay, build_small, spec_of, written
 
 IMPOSSIBLE = "10ns"
 RUN = """
-import sys
+import sys, time
 from pathlib import Path
 from deepmad.zoo.making import make_zoo
 from tests.zoo_parts import Replay
 
-make_zoo(sys.argv[1], sys.argv[2], timing=Replay(Path(sys.argv[3])), tell=lambda news: print(news.line, flush=True))
+spec, folder, table, moment = sys.argv[1:]
+
+def tell(news):
+    print(news.line, flush=True)
+    if moment in news.line:
+        time.sleep(600)  # until it is killed
+
+make_zoo(spec, folder, timing=Replay(Path(table)), tell=tell)
 """
 
 
 @pytest.fixture(scope="module")
 def table(small_tables: Path) -> Path:
-    """Return real tables of this machine for batches of 1 and 2."""
+    """Return tables for batches of 1 and 2."""
     return small_tables
 
 
@@ -186,7 +193,7 @@ def nameless(network: Architecture) -> Architecture:
 
 def kill_at(moment: str, arguments: list[str]) -> None:
     """Start making a zoo in a process of its own, and kill that as soon as it tells of the moment."""
-    command = [sys.executable, "-c", RUN, *arguments]
+    command = [sys.executable, "-c", RUN, *arguments, moment]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         seen = any(moment in line for line in process.stdout)
@@ -312,7 +319,7 @@ def test_another_spec_or_table_is_refused_in_the_same_folder(table: Path, tmp_pa
     with pytest.raises(InputError, match="another spec; choose another folder with -o"):
         make_zoo(written(tmp_path, first | {"targets": ["2s"]}), folder)
     copy.unlink()
-    build_small(copy, 2, 1)
+    build_small(copy, 1, 2, factor=1.1)
     with pytest.raises(InputError, match="another latency table"):
         make_zoo(written(tmp_path, first), folder)
 

@@ -26,7 +26,7 @@ FIGURE = {"name": "theirs", "device": "cpu", "throughput": "100/s"}
 
 @pytest.fixture(scope="module")
 def table(small_tables: Path) -> Path:
-    """Return real tables of this machine for batches of 1 and 2."""
+    """Return tables for batches of 1 and 2."""
     return small_tables
 
 

@@ -1,29 +1,66 @@
-"""Specs of small zoos, a quick table for them, and measurements that repeat themselves."""
+"""Specs of small zoos, a table for them, and measurements that repeat themselves.
+
+No outcome of a zoo that they make depends on what a machine happens to measure.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import yaml
 
+from deepmad.engine.latency import latency_nanoseconds
 from deepmad.engine.solutions import Measured
+from deepmad.profilers.backends import BACKENDS, Backend, Settings
 from deepmad.profilers.building import build_table
 from deepmad.profilers.table_files import Key
 from deepmad.profilers.tables import LatencyTable
 from deepmad.profilers.timing import Timer
 from deepmad.search_spaces.architectures import Architecture
-from tests.catalogue import EXAMPLES, small_space
+from tests.catalogue import EXAMPLES, StairTable, small_space
 
 SMALL = str(EXAMPLES / "small.yaml")
 SOLVER = {"deterministic_limit": 2.0, "workers": 1, "gap": 0.0}
 
 
-def build_small(path: Path, *batches: int) -> Path:
-    """Measure quick tables of this machine for the small space into one file; return it."""
-    for batch in batches:
-        build_table(
-            small_space(), path, batch=batch, networks=12, short=12, timer=Timer(seconds=0.01, warmup_seconds=0.0)
-        )
+class Clockwork(Backend):
+    """A back end whose networks take what their layers and their arithmetic do, `factor` times as long.
+
+    They tell their time themselves, as a GPU does, so that no machine's own speed is in it.
+    """
+
+    def __init__(self, inner: Backend, factor: float = 1.0) -> None:
+        self.inner, self.factor = inner, factor
+        self.name, self.precisions = inner.name, inner.precisions
+
+    def modules(self) -> tuple[str, ...]:
+        return self.inner.modules()
+
+    def availability(self) -> str | None:
+        return self.inner.availability()
+
+    def version(self) -> str:
+        return self.inner.version()
+
+    def device(self) -> str:
+        return self.inner.device()
+
+    def prepare(self, model: Any, settings: Settings) -> Any:
+        assert isinstance(model, Architecture)
+        prices = StairTable(group=1, macs_per_nanosecond=50 // settings.batch)
+        seconds = self.factor * float(latency_nanoseconds(model.parts(), prices)) / 1e9
+        return SimpleNamespace(run=lambda: seconds, close=lambda: None)
+
+
+def build_small(path: Path, *batches: int, factor: float = 1.0) -> Path:
+    """Build tables of the small space into one file, by the times of `Clockwork`; return it."""
+    timer = Timer(seconds=1e-6, min_repeats=2, warmup_seconds=0.0, max_warmup_seconds=0.0, visits=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKENDS, "onnxruntime", Clockwork(BACKENDS["onnxruntime"], factor))
+        for batch in batches:
+            build_table(small_space(), path, batch=batch, networks=12, short=12, timer=timer)
     return path
 
 

@@ -51,16 +51,18 @@ def _report(shown: Bar, progress: "Progress") -> None:
 
 
 def _tell(front: "Front", output: Path | None, json: bool) -> int:
-    """Write and print a front; return the exit code."""
+    """Write and print a front; return the exit code. Raises `InputError` where it cannot be written."""
     if not front.points:
         say("error: no network was found that keeps every limit; give more time or loosen a limit")
-    elif output is not None:
-        front.to_csv(output)
-        _draw(front, output.with_suffix(".svg"))
-    if json:
-        emit_json(front.to_dict())
-    elif front.points:
-        out().print(_table(front))
+    try:
+        if front.points and output is not None:
+            front.to_csv(output)
+            _draw(front, output.with_suffix(".svg"))
+    finally:  # networks found are told even where their file cannot be written
+        if json:
+            emit_json(front.to_dict())
+        elif front.points:
+            out().print(_table(front))
     if front.points and output is not None and not json:
         say(f"{len(front.points)} networks written to {output}")
     return DONE if front.points else MISSED

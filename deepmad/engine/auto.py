@@ -9,7 +9,7 @@ from deepmad.engine.evolution.solving import evolve
 from deepmad.engine.problems import Problem
 from deepmad.engine.progress import Report
 from deepmad.engine.solutions import Solution, Status, found
-from deepmad.engine.solvers import Auto, design_exactly
+from deepmad.engine.solvers import Auto, Interrupted, design_exactly
 from deepmad.search_spaces.architectures import Architecture
 
 EMPTY_HANDED_SHARE = 0.7
@@ -39,13 +39,24 @@ def evolved_further(
     starts: Sequence[Architecture] = (),
     report: Report | None = None,
 ) -> Solution:
-    """Return what evolution finds within `seconds` where CP-SAT's solution `exact` has no network, with its bound."""
-    evolution = evolve(problem, solver.evolution(seconds), starts=starts, report=report)
+    """Return what evolution finds within `seconds` where CP-SAT's solution `exact` has no network, with its bound.
+
+    Raises `Interrupted` with what it found by then.
+    """
+    try:
+        evolution = evolve(problem, solver.evolution(seconds), starts=starts, report=report)
+    except Interrupted as interrupt:
+        raise Interrupted(_joined(problem, exact, interrupt.solution, solver.gap)) from interrupt
+    return _joined(problem, exact, evolution, solver.gap)
+
+
+def _joined(problem: Problem, exact: Solution, evolution: Solution, gap: float) -> Solution:
+    """Return the network of an evolution, where it has one, with the bound of CP-SAT, which has none."""
     took = exact.seconds + evolution.seconds
     if evolution.architecture is None:
         return replace(exact, message=f"{exact.message}; evolution found none either", seconds=took)
     bound = math.inf if exact.bound is None else exact.bound
     network, info = evolution.architecture, evolution.solver
-    solution = found(problem, network, bound, gap=solver.gap, solver=info, seconds=took)
+    solution = found(problem, network, bound, gap=gap, solver=info, seconds=took)
     why = f"evolution answered, since CP-SAT found no network in {exact.seconds:.0f} s"
     return replace(solution, message=f"{solution.message}; {why}")

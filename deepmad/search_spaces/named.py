@@ -3,7 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,16 @@ def named_function(text: str) -> NamedFunction:
 
 
 def imported(module: str, name: str) -> Callable[..., Any]:
-    """Import `module`, which runs it, and return its function `name`. Raises `InputError`."""
+    """Import `module`, which runs it, and return its function `name`. Raises `InputError`.
+
+    What it prints while it is imported goes to standard error.
+    """
     try:
-        found = importlib.import_module(module)
+        with redirect_stdout(sys.stderr):
+            found = importlib.import_module(module)
     except ImportError as error:
         raise InputError(f"{module}:{name}: cannot import it ({error}); write package.module:callable") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{module}:{name}: importing it raised {type(error).__name__}: {error}") from error
     for part in name.split("."):
         if not hasattr(found, part):

@@ -15,7 +15,7 @@ def open_tasks(on: str = "local", workers: int | None = None) -> Tasks:
     Ray that this program has joined or RAY_ADDRESS names, else one of its own on this machine; or "ray://HOST:PORT",
     the client port of a Ray cluster. `workers` defaults to the cores there.
 
-    Raises `InputError` for another place, one that does not answer, and where Ray is not installed.
+    Raises `InputError` for another place, one that does not answer, and where Ray is not installed or does not start.
     """
     from deepmad.tasks.pool import Pool
 

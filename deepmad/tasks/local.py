@@ -102,6 +102,8 @@ class Processes:
 def _serve(connection: Connection, parent: int) -> None:
     """Do the calls that come, one after the other, until it is let go or the other end closes: what a worker does."""
     os.setpgid(0, 0)  # a group to be killed as a whole, and which a terminal does not interrupt
+    with suppress(OSError):  # there may be no standard error
+        os.dup2(2, 1)  # standard output belongs to the program, which may write a document there
     Thread(target=_end_with, args=(parent,), name="end-with-parent", daemon=True).start()
     with suppress(EOFError, OSError):
         connection.send_bytes(STARTED)

@@ -139,8 +139,10 @@ class Pool(Generic[W]):
         if self._open:
             self._open = False
             atexit.unregister(self.close)
-            self._crew.end()
-            self._crew.place.close()
+            try:
+                self._crew.end()
+            finally:  # an interrupt may come meanwhile
+                self._crew.place.close()
 
     def __enter__(self) -> Self:
         return self
@@ -162,8 +164,8 @@ class Pool(Generic[W]):
             self._crew.end()
             raise
         finally:
-            self._crew.stop()
             self._running = False
+            self._crew.stop()
 
     def _check_open(self) -> None:
         if not self._open:

@@ -6,7 +6,8 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,8 @@ class ActorWorker:
 
     def begin(self, function: bytes, item: bytes) -> None:
         """Let it do a packed call."""
-        self.message = self.actor.call.remote(function, item)
+        with _told_where_lost():
+            self.message = self.actor.call.remote(function, item)
 
     def dismiss(self) -> None:
         """Do nothing: an actor holds nothing that Ray does not give back."""
@@ -53,13 +55,14 @@ class ActorWorker:
         """Kill it; Ray finds it dead or alive."""
         import ray
 
-        ray.kill(self.actor)
+        with suppress(ConnectionError):  # it has ended with its cluster
+            ray.kill(self.actor)
 
 
 class Cluster:
     """A Ray as a place of workers, which `check_cluster` has nothing against; `cores` is how many it has.
 
-    Raises `InputError` where it cannot be joined.
+    Raises `InputError` where it cannot be joined, and as soon as it is gone.
     """
 
     def __init__(self, on: str, workers: int | None) -> None:
@@ -72,21 +75,24 @@ class Cluster:
 
     def start(self) -> ActorWorker:
         """Return a worker that is being started: where and when, says Ray."""
-        actor = self._callers.remote()
-        return ActorWorker(actor, actor.start.remote())
+        with _told_where_lost():
+            actor = self._callers.remote()
+            return ActorWorker(actor, actor.start.remote())
 
     def wait(self, workers: Sequence[ActorWorker], seconds: float | None) -> dict[ActorWorker, bytes | Lost]:
         """Return all messages that are there, waiting for a first one for `seconds`."""
         import ray
 
         owed = {worker.message: worker for worker in workers}
-        ray.wait(list(owed), num_returns=1, timeout=seconds)
-        ready, _ = ray.wait(list(owed), num_returns=len(owed), timeout=0)
-        return {owed[message]: _received(message) for message in ready}
+        with _told_where_lost():
+            ray.wait(list(owed), num_returns=1, timeout=seconds)
+            ready, _ = ray.wait(list(owed), num_returns=len(owed), timeout=0)
+            return {owed[message]: _received(message) for message in ready}
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
-        self._leave()
+        with suppress(ConnectionError):
+            self._leave()
 
 
 def check_cluster(on: str) -> None:
@@ -99,6 +105,17 @@ def check_cluster(on: str) -> None:
     joined = on == "ray" and ray.is_initialized()
     if not joined and (address := _address(on)) is not None:
         _check_answers(address)
+
+
+@contextmanager
+def _told_where_lost() -> Iterator[None]:
+    """Raise `InputError` where it is not a worker that is lost but the cluster, or the way to it."""
+    try:
+        yield
+    except ConnectionError as error:
+        raise InputError(
+            f"on: the Ray cluster is gone ({first_line(error)}); start it, and what ran on it, once more"
+        ) from error
 
 
 def _received(message: Any) -> bytes | Lost:
@@ -126,7 +143,7 @@ def _enter(on: str, workers: int | None) -> Callable[[], None]:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
             ray.shutdown()  # else this program would stay half a client, which can join nothing
-            if left and isinstance(error, ConnectionError):
+            if left and isinstance(error, ConnectionAbortedError):  # what timed out does so again, half a minute later
                 continue
             raise InputError(
                 f"{address}: cannot join the Ray there ({first_line(error)}); see docs/machines.md"
@@ -142,25 +159,38 @@ def _address(on: str) -> str | None:
 
 
 def _start(workers: int | None) -> Callable[[], None]:
-    """Start a Ray for this program alone, reached from this machine only; return what ends it."""
+    """Start a Ray for this program alone, reached from this machine only; return what ends it.
+
+    Raises `InputError` where it does not start.
+    """
     import ray
 
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # the path of a socket has 107 characters at most
-    ray.init(
-        "local",
-        num_cpus=workers,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,  # standard output belongs to the caller
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=folder,
-    )
 
     def end() -> None:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 
+    try:
+        ray.init(
+            "local",
+            num_cpus=workers,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,  # standard output belongs to the caller
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=folder,
+        )
+    except Exception as error:  # Ray raises plain ones, too
+        end()
+        raise InputError(
+            f"on: no Ray starts on this machine ({first_line(error)}); run on local, or start one by hand and name it "
+            "in RAY_ADDRESS (docs/machines.md)"
+        ) from error
+    except BaseException:  # an interrupt
+        end()
+        raise
     return end
 
 

@@ -21,7 +21,8 @@ class Calls:
     """What the functions of black-box limits say of networks, asked for once each.
 
     `known` holds every outcome by the JSON text of the architecture and the name of the limit; what is in it from
-    the start is not asked for again. A call that is cut off at `ends`, by the monotonic clock, has no outcome.
+    the start is not asked for again. A call that is cut off at `ends`, by the monotonic clock, has no outcome;
+    `cut_off` counts them.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Calls:
     ) -> None:
         self.boxes, self.tasks, self.ends = tuple(boxes), tasks, ends
         self.known: dict[tuple[str, str], Outcome[float]] = dict(known or {})
+        self.cut_off = 0
         self._cached: Counter[str] = Counter()
         self._made: Counter[str] = Counter()
 
@@ -65,7 +67,8 @@ class Calls:
             items = [(box, networks[key]) for key in some]
             for place, outcome in self.tasks.run(answer, items, seconds=seconds):
                 if isinstance(outcome, Failed) and seconds < box.seconds and self.over:
-                    continue  # cut off by the end of the run: nothing is known of this network
+                    self.cut_off += 1  # by the end of the run: nothing is known of this network
+                    continue
                 self.known[some[place], box.name] = outcome
                 self._made[box.name] += 1
 

@@ -61,13 +61,16 @@ def design_with_calls(
     evolution = solver if isinstance(solver, Evolution) else solver.evolution(solver.time_limit)
     # Calls and islands take turns on the same workers: a second pool could wait for cores that the first one holds.
     workers = max(evolution.processes, *(box.at_once for box in boxes))
-    with open_tasks(on=solver.on, workers=workers) as tasks:
-        run = _Run(problem, solver, Screen(problem, Calls(boxes, tasks, ends=ends)), report)
-        try:
+    run: _Run | None = None
+    try:
+        with open_tasks(on=solver.on, workers=workers) as tasks:  # to leave a cluster takes a while, too
+            run = _Run(problem, solver, Screen(problem, Calls(boxes, tasks, ends=ends)), report, began)
             run.go(starts)
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted(run.solution(interrupted=True)) from interrupt
-        return run.solution()
+    except KeyboardInterrupt as interrupt:
+        if run is None:
+            raise
+        raise Interrupted(run.solution(interrupted=True)) from interrupt
+    return run.solution()
 
 
 def _seconds(solver: Auto | Evolution) -> float | None:
@@ -77,12 +80,17 @@ def _seconds(solver: Auto | Evolution) -> float | None:
 
 
 class _Run:
-    """One design: what CP-SAT told of the problem without black boxes, and the networks called for."""
+    """One design: what CP-SAT told of the problem without black boxes, and the networks called for.
 
-    def __init__(self, problem: Problem, solver: Auto | Evolution, screen: Screen, report: Report | None) -> None:
+    `began` is the reading of the monotonic clock from which the time limit counts.
+    """
+
+    def __init__(
+        self, problem: Problem, solver: Auto | Evolution, screen: Screen, report: Report | None, began: float
+    ) -> None:
         self.problem, self.solver, self.screen, self.report = problem, solver, screen, report
         self.relaxed = without_black_boxes(problem)
-        self.limit, self.began = _seconds(solver), time.monotonic()
+        self.limit, self.began = _seconds(solver), began
         self.exact: Solution | None = None
         self.evolution: SolverInfo | None = None
 
@@ -264,8 +272,11 @@ class _Run:
         return Solution(Status.UNKNOWN, message, info, self.seconds, bound=bound, limits=unused)
 
     def failures(self) -> str:
-        """Return in words how many calls failed, and one of the reasons; nothing where none did."""
+        """Return in words how many calls failed, and one of the reasons, and how many did not end; nothing for none."""
         records = self.screen.calls.records().values()
         failed = sum(one.failed for one in records)
         reasons = [reason for one in records for reason in one.reasons]
-        return f"{failed} call(s) failed, like: {reasons[0]}; " if failed else ""
+        told = f"{failed} call(s) failed, like: {reasons[0]}; " if failed else ""
+        if cut_off := self.screen.calls.cut_off:
+            told += f"{cut_off} call(s) had not ended by then (--limit-seconds, a limit's seconds, ends them earlier); "
+        return told

@@ -90,8 +90,10 @@ def _evolved(wish: Exploration, evolution: Evolution) -> list[Architecture]:
     """Return the best network that an evolution met, in a list of its own."""
     from deepmad.engine.evolution.solving import evolve
 
-    seconds = None if evolution.generations is not None else wish.seconds or evolution.time_limit
-    solver = replace(evolution, time_limit=seconds, seed=wish.seed, workers=1, on="local")
+    generations = evolution.generations
+    if generations is None and wish.seconds is None:  # what is limited in work must not depend on the clock
+        generations = wish.generations
+    solver = replace(evolution, time_limit=wish.seconds, generations=generations, seed=wish.seed, workers=1, on="local")
     network = evolve(wish.problem, solver, starts=wish.starts).architecture
     return [] if network is None else [network]
 

@@ -36,6 +36,8 @@ class Rows:
 
     def __post_init__(self) -> None:
         self.exact()  # its settings are checked there, once for all solvers
+        if self.evolution is not None and self.evolution.checkpoint is not None:
+            raise InputError("checkpoint: rows have none; with fixed strides an evolution has one, or leave it out")
 
     @staticmethod
     def of(solver: "Solver") -> "Rows":
@@ -48,8 +50,6 @@ class Rows:
         if isinstance(solver, Rows):
             return solver
         if isinstance(solver, Evolution):
-            if solver.checkpoint is not None:
-                raise InputError("checkpoint: over a choice of strides there is none; fix the strides, or leave it out")
             limited = solver.generations is not None
             return Rows(
                 solver.time_limit or Rows.time_limit,

@@ -68,11 +68,11 @@ def search(
 
 
 def _look_through(trials: Trials) -> None:
-    """Evaluate every network of the space, or as many as the time allows."""
+    """Evaluate every network of the space, or as many as the time allows, but for a first batch."""
     sizes = trials.evaluator.coding.sizes
     total = int(np.prod(sizes))
     for first in range(0, total, BATCH):
-        if trials.over:
+        if first and trials.over:
             return
         flat = np.arange(first, min(first + BATCH, total))
         trials(np.stack(np.unravel_index(flat, tuple(sizes)), axis=1))
@@ -81,7 +81,9 @@ def _look_through(trials: Trials) -> None:
 def _explore(trials: Trials, rng: np.random.Generator, starts: Genomes, rounds: int | None) -> None:
     """Run rounds until there were enough or the time is up."""
     coding = trials.evaluator.coding
-    if not len(starts):  # a feasible network at once
+    if len(starts):  # what is feasible among them counts, however little time there is
+        trials(starts)
+    else:  # a feasible network at once
         generations(trials, rng, random_genomes(coding, rng, 4 * RESTART_SIZE), FIRST_GENERATIONS, RESTART_SIZE)
     widths = [0, *coding.genes("out"), *coding.genes("inner")]
     agenda = Agenda(trials, rng, neighbourhood(coding, rng), neighbourhood(coding, rng, widths))

@@ -1,0 +1,89 @@
+"""Processes that search while another one bounds: a lost one costs its turn and no design, and none is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import wait
+
+import psutil
+
+from deepmad.engine.budgets import Budget
+from deepmad.engine.problems import Problem
+from deepmad.engine.progress import Race
+from deepmad.engine.searchers import MOST_LOSSES, Searchers, searching
+from deepmad.search_spaces.spaces import load_space
+from tests.catalogue import ROOT
+
+PATIENCE_SECONDS = 60.0
+"""How long something is waited for that comes soon unless it never does."""
+PROGRAM = """
+import time
+from deepmad.engine.searchers import searching
+from tests.test_searchers import PATIENCE_SECONDS, free
+
+race = free()
+with searching(race.problem, 1, seed=0) as searchers:
+    searchers.turn(race, PATIENCE_SECONDS)
+    print(*searchers.pool._processes, flush=True)
+    time.sleep(PATIENCE_SECONDS)
+"""
+
+
+def free() -> Race:
+    """Return a race in a large space, any network of which is feasible."""
+    return Race(Problem(load_space("r18"), Budget()), 0.0, None, time.monotonic())
+
+
+def kill_the_process(searchers: Searchers) -> None:
+    """Kill the only process, and wait until its search is known to have ended."""
+    (pid,) = searchers.pool._processes
+    os.kill(pid, signal.SIGKILL)
+    finish(searchers)
+
+
+def finish(searchers: Searchers) -> None:
+    """Wait until all searches have ended."""
+    assert not wait(searchers.running, timeout=PATIENCE_SECONDS).not_done
+
+
+def runs(pid: int) -> bool:
+    """Return whether a process runs; a dead one that nobody waited for does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_lost_process_costs_its_turn_and_too_many_cost_all_others() -> None:
+    race = free()
+    with searching(race.problem, 1, seed=0) as searchers:
+        assert searchers is not None
+        searchers.turn(race, PATIENCE_SECONDS)
+        kill_the_process(searchers)
+        searchers.turn(race, PATIENCE_SECONDS)
+        assert (searchers.losses, searchers.running) == (1, [])
+        assert race.network is None
+        searchers.turn(race, 1.0)
+        finish(searchers)
+        searchers.turn(race, 0.0)
+        assert race.network is not None
+        for losses in range(2, MOST_LOSSES + 1):
+            searchers.turn(race, PATIENCE_SECONDS)
+            kill_the_process(searchers)
+            searchers.turn(race, PATIENCE_SECONDS)
+            assert searchers.losses == losses
+        searchers.turn(race, PATIENCE_SECONDS)
+        assert searchers.running == []
+
+
+def test_they_end_with_the_program_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True, cwd=ROOT) as program:
+        assert program.stdout is not None
+        pid = int(program.stdout.readline())
+        program.kill()
+    ends = time.monotonic() + PATIENCE_SECONDS
+    while runs(pid):
+        assert time.monotonic() < ends, "a process that searches lives on"
+        time.sleep(0.05)
