@@ -137,15 +137,3 @@ def test_an_address_where_no_ray_answers_is_told(scheme: str, monkeypatch: pytes
     monkeypatch.setenv("RAY_ADDRESS", f"{scheme}127.0.0.1:{free_port()}")
     with pytest.raises(InputError, match="no Ray answers there"):
         open_tasks("ray")
-
-
-def test_a_cluster_that_is_gone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", exc_type=ImportError)
-    monkeypatch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "1")
-    port = free_port()
-    with ray_cluster(1, ray_client_server_port=port) as other, open_tasks(f"ray://127.0.0.1:{port}", 1) as tasks:
-        outcomes = tasks.run(time.sleep, [0.0, 60.0])
-        assert next(outcomes)[0] == 0
-        other.shutdown()
-        with pytest.raises(InputError, match="the Ray cluster is gone"):
-            next(outcomes)
