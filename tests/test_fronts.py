@@ -193,11 +193,13 @@ def test_a_front_whose_file_cannot_be_written_is_printed(tmp_path: Path, capsys:
     (tmp_path / "file").touch()
     front = pareto_front(problem_of(), "macs", replace(QUICK, generations=10))
     assert front.points
-    for json_asked in (True, False):
+    for as_json, expected in (
+        (True, json.dumps(front.to_dict(), indent=1)),
+        (False, f"{front.points[0].objective:,.1f}"),
+    ):
         with pytest.raises(InputError, match="cannot write there"):
-            _tell(front, tmp_path / "file" / "front.csv", json_asked)
-        printed = capsys.readouterr().out
-        assert f"{front.points[0].objective:,.1f}" in printed or json.loads(printed) == front.to_dict()
+            _tell(front, tmp_path / "file" / "front.csv", as_json)
+        assert expected in capsys.readouterr().out
 
 
 def test_the_command_designs_by_evolution(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,7 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +44,7 @@ class ActorWorker:
 
     def begin(self, function: bytes, item: bytes) -> None:
         """Let it do a packed call."""
-        with _told_where_lost():
-            self.message = self.actor.call.remote(function, item)
+        self.message = self.actor.call.remote(function, item)
 
     def dismiss(self) -> None:
         """Do nothing: an actor holds nothing that Ray does not give back."""
@@ -55,14 +53,13 @@ class ActorWorker:
         """Kill it; Ray finds it dead or alive."""
         import ray
 
-        with suppress(ConnectionError):  # it has ended with its cluster
-            ray.kill(self.actor)
+        ray.kill(self.actor)
 
 
 class Cluster:
     """A Ray as a place of workers, which `check_cluster` has nothing against; `cores` is how many it has.
 
-    Raises `InputError` where it cannot be joined, and as soon as it is gone.
+    Raises `InputError` where it cannot be joined.
     """
 
     def __init__(self, on: str, workers: int | None) -> None:
@@ -75,24 +72,21 @@ class Cluster:
 
     def start(self) -> ActorWorker:
         """Return a worker that is being started: where and when, says Ray."""
-        with _told_where_lost():
-            actor = self._callers.remote()
-            return ActorWorker(actor, actor.start.remote())
+        actor = self._callers.remote()
+        return ActorWorker(actor, actor.start.remote())
 
     def wait(self, workers: Sequence[ActorWorker], seconds: float | None) -> dict[ActorWorker, bytes | Lost]:
         """Return all messages that are there, waiting for a first one for `seconds`."""
         import ray
 
         owed = {worker.message: worker for worker in workers}
-        with _told_where_lost():
-            ray.wait(list(owed), num_returns=1, timeout=seconds)
-            ready, _ = ray.wait(list(owed), num_returns=len(owed), timeout=0)
-            return {owed[message]: _received(message) for message in ready}
+        ray.wait(list(owed), num_returns=1, timeout=seconds)
+        ready, _ = ray.wait(list(owed), num_returns=len(owed), timeout=0)
+        return {owed[message]: _received(message) for message in ready}
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
-        with suppress(ConnectionError):
-            self._leave()
+        self._leave()
 
 
 def check_cluster(on: str) -> None:
@@ -105,17 +99,6 @@ def check_cluster(on: str) -> None:
     joined = on == "ray" and ray.is_initialized()
     if not joined and (address := _address(on)) is not None:
         _check_answers(address)
-
-
-@contextmanager
-def _told_where_lost() -> Iterator[None]:
-    """Raise `InputError` where it is not a worker that is lost but the cluster, or the way to it."""
-    try:
-        yield
-    except ConnectionError as error:
-        raise InputError(
-            f"on: the Ray cluster is gone ({first_line(error)}); start it, and what ran on it, once more"
-        ) from error
 
 
 def _received(message: Any) -> bytes | Lost:
