@@ -167,6 +167,21 @@ def test_the_charts_follow_the_scheme(browser: "Browser", reports: dict[int, tup
         page.close()
 
 
+def test_an_unfinished_zoo_fits_a_narrow_window(browser: "Browser", tmp_path: Path) -> None:
+    message = "no network of the space keeps params; loosen it"
+    without = {"space": "none", "device": "cpu", "targets": 3, "outcome": "infeasible", "message": message}
+    zoo = zoo_document(6) | {"finished": False, "without_network": [without]}
+    write_text(tmp_path / "report.html", report_text(zoo))
+    page, events = opened(browser, tmp_path / "report.html", 400)
+    try:
+        assert page.locator(".reasons li", has_text=message).is_visible()
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"the page scrolls sideways by {wide} pixels"
+        assert events.errors == []
+    finally:
+        page.close()
+
+
 def test_texts_of_a_user_do_not_run(browser: "Browser", tmp_path: Path) -> None:
     zoo = zoo_document(6)
     hostile_everywhere(zoo)

@@ -24,7 +24,6 @@ from tests.catalogue import EXAMPLES
 from tests.zoo_parts import SMALL, Replay, spec_of, written
 
 
-
 @pytest.fixture(scope="module")
 def table(small_tables: Path) -> Path:
     """Return real tables of this machine for batches of 1 and 2."""
