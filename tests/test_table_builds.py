@@ -290,8 +290,8 @@ class Crowded(Failing):
     """A back end with room for the anchor and two networks beside it."""
 
     def __init__(self, inner: Backend) -> None:
-        super().__init__(inner, lambda _: self.guests >= 3, lambda _: False)
         self.guests = 0
+        super().__init__(inner, lambda _: self.guests >= 3, lambda _: False)
 
     def prepare(self, model: Any, settings: Settings) -> Runnable:
         runnable = super().prepare(model, settings)
