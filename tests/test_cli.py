@@ -281,7 +281,9 @@ def test_doctor_tells_what_is_missing_and_what_is_broken(
     find_spec = importlib.util.find_spec
     monkeypatch.setattr("deepmad.cli.doctor.find_spec", lambda name: None if name == "ray" else find_spec(name))
     (tmp_path / "openvino").mkdir()
-    broken = "print('loading')\nraise OSError('libopenvino.so: no such file')\n"  # only the report is on standard output
+    broken = (
+        "print('loading')\nraise OSError('libopenvino.so: no such file')\n"  # only the report is on standard output
+    )
     (tmp_path / "openvino/__init__.py").write_text(broken, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "openvino", raising=False)

@@ -290,12 +290,14 @@ def test_a_file_takes_more_tables_but_none_twice_and_no_bad_ones(imported: Path,
     assert other.read_text() == "not a table\n"
 
 
-def test_a_place_that_cannot_be_written_is_told_before_the_long_part(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_cannot_be_written_is_told_before_the_long_part(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def too_early(*_: object) -> None:
         raise AssertionError("filled")
 
     monkeypatch.setattr("deepmad.profilers.importing.predict_from", too_early)
-    with pytest.raises(InputError, match="/proc/none/t.sqlite: cannot write there"):
+    with pytest.raises(InputError, match=r"/proc/none/t\.sqlite: cannot write there"):
         import_table(source, "tinynas", device="d", precision="fp16", output="/proc/none/t.sqlite")
 
 

@@ -16,7 +16,7 @@ from deepmad.profilers.backends import BACKENDS, Backend, Settings
 from deepmad.profilers.backends.role import Runnable
 from deepmad.profilers.build_records import BuildRecords, FailedProbe, Planned
 from deepmad.profilers.building import Progress
-from deepmad.profilers.chunks import measure_chunk_apart
+from deepmad.profilers.chunks import measure_chunk, measure_chunk_apart, settings_of
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.pace import Pace
 from deepmad.profilers.planning import (
@@ -268,7 +268,6 @@ def test_a_failing_anchor_or_back_end_ends_the_build(tmp_path: Path, monkeypatch
         (lambda network: network == anchor, lambda _: False, "engine cannot be built"),
         (lambda _: False, lambda network: network == anchor, "out of memory"),
         (lambda _: next(prepared) > 0, lambda _: False, "all .* probes failed.*engine cannot be built"),
-        (lambda network: network != anchor, lambda network: network == anchor, "out of memory.*--isolated"),
     ]
     for number, (prepares, runs, reason) in enumerate(cases):
         monkeypatch.setitem(BACKENDS, "onnxruntime", Failing(real, prepares, runs))
@@ -276,12 +275,23 @@ def test_a_failing_anchor_or_back_end_ends_the_build(tmp_path: Path, monkeypatch
             build_quickly(tmp_path / f"{number}.sqlite", networks=5, short=0)
 
 
+def test_a_device_that_fails_for_good_is_told_from_networks_that_fail() -> None:
+    real = BACKENDS["onnxruntime"]
+    anchor, *others = draw_probes(space(), 0, 5, 0).networks
+    run = FailingRun(real.prepare(anchor, settings_of(anchor, KEY))).run  # which fails from the third time on
+    failing = Failing(real, lambda _: True, lambda _: False)
+    chunk = measure_chunk(failing, KEY, run, others[:2], short=False, timer=QUICK)
+    assert [failed.architecture for failed in chunk.failures] == others[:2]
+    with pytest.raises(DeviceError, match=r"out of memory: the device failed for good; --isolated"):
+        measure_chunk(failing, KEY, run, others[2:], short=False, timer=QUICK)
+
+
 class Crowded(Failing):
     """A back end with room for the anchor and two networks beside it."""
 
     def __init__(self, inner: Backend) -> None:
-        super().__init__(inner, lambda _: self.guests >= 3, lambda _: False)
         self.guests = 0
+        super().__init__(inner, lambda _: self.guests >= 3, lambda _: False)
 
     def prepare(self, model: Any, settings: Settings) -> Runnable:
         runnable = super().prepare(model, settings)

@@ -1,7 +1,6 @@
 """TensorRT engines from ONNX models, by TensorRT's own Python API or that of TensorRT-RTX."""
 
 from contextlib import suppress
-from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,6 @@ def build_engine(onnx_file: bytes, timing_cache: Path | None = None) -> bytes:
     """
     trt = load_module()
     messages = _messages(trt)
-    messages.errors.clear()
     builder = trt.Builder(messages)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, messages)
@@ -83,7 +81,6 @@ def load_engine(engine: bytes) -> Any:
     """Return an engine ready to run on the GPU. Raises `DeviceError` where the GPU cannot run it."""
     trt = load_module()
     messages = _messages(trt)
-    messages.errors.clear()
     runtime = trt.Runtime(messages)
     loaded = runtime.deserialize_cuda_engine(engine)
     if loaded is None:
@@ -104,13 +101,8 @@ def _reason(messages: Any) -> str:
     return "; ".join(messages.errors[:2]) or "no reason given"
 
 
-@cache
 def _messages(trt: Any) -> Any:
-    """Return the logger of this process, which keeps errors instead of printing them.
-
-    TensorRT writes to one logger only, the first of those whose engines are still there: a logger for every engine
-    would get none of the errors. `errors` are emptied before something is done.
-    """
+    """Return a logger that keeps errors instead of printing them."""
 
     class Messages(trt.ILogger):  # type: ignore[misc]
         """Keeps what is an error."""
