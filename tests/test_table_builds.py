@@ -34,6 +34,7 @@ from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import total_macs
+from tests.stand_ins import StandIn
 from tests.tiny_tables import BUILD, KINDS, QUICK, build_quickly, space, start_build
 
 
@@ -189,24 +190,12 @@ def test_the_pace_tells_kinds_apart() -> None:
     assert pace.seconds_left(3, 2) == 3 * 5.0 + 2 * 0.5
 
 
-class Failing(Backend):
+class Failing(StandIn):
     """A back end that fails on some networks: while it prepares them, or once they have run for a while."""
 
     def __init__(self, inner: Backend, prepares: Any, runs: Any) -> None:
-        self.inner, self.prepares, self.runs = inner, prepares, runs
-        self.name, self.precisions = inner.name, inner.precisions
-
-    def modules(self) -> tuple[str, ...]:
-        return self.inner.modules()
-
-    def availability(self) -> str | None:
-        return self.inner.availability()
-
-    def version(self) -> str:
-        return self.inner.version()
-
-    def device(self) -> str:
-        return self.inner.device()
+        super().__init__(inner)
+        self.prepares, self.runs = prepares, runs
 
     def prepare(self, model: Any, settings: Settings) -> Runnable:
         if self.prepares(model):

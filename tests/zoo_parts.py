@@ -20,32 +20,21 @@ from deepmad.profilers.tables import LatencyTable
 from deepmad.profilers.timing import Timer
 from deepmad.search_spaces.architectures import Architecture
 from tests.catalogue import EXAMPLES, StairTable, small_space
+from tests.stand_ins import StandIn
 
 SMALL = str(EXAMPLES / "small.yaml")
 SOLVER = {"deterministic_limit": 2.0, "workers": 1, "gap": 0.0}
 
 
-class Clockwork(Backend):
+class Clockwork(StandIn):
     """A back end whose networks take what their layers and their arithmetic do, `factor` times as long.
 
     They tell their time themselves, as a GPU does, so that no machine's own speed is in it.
     """
 
     def __init__(self, inner: Backend, factor: float = 1.0) -> None:
-        self.inner, self.factor = inner, factor
-        self.name, self.precisions = inner.name, inner.precisions
-
-    def modules(self) -> tuple[str, ...]:
-        return self.inner.modules()
-
-    def availability(self) -> str | None:
-        return self.inner.availability()
-
-    def version(self) -> str:
-        return self.inner.version()
-
-    def device(self) -> str:
-        return self.inner.device()
+        super().__init__(inner)
+        self.factor = factor
 
     def prepare(self, model: Any, settings: Settings) -> Any:
         assert isinstance(model, Architecture)
