@@ -21,13 +21,13 @@ from rich.console import Console
 
 from benchmarks.conditions import write_results
 from deepmad.cli.render import plain_table
-from deepmad.engine.blackbox.limits import BlackBox
-from deepmad.engine.budgets import Budget
-from deepmad.engine.problems import Problem
-from deepmad.engine.solutions import Solution
-from deepmad.engine.solvers import Auto, design
-from deepmad.profilers.isolation import measure_apart
-from deepmad.profilers.measurements import STANDARD, Measurement, Request, measure
+from deepmad.engine.answers.solutions import Solution
+from deepmad.engine.program.black_boxes import BlackBox
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.exact import Auto, design
+from deepmad.profilers.measuring.isolation import measure_apart
+from deepmad.profilers.measuring.measurements import STANDARD, Measurement, Request, measure
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import load_space
 

@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import numpy as np
 
-from deepmad.profilers.measurements import Measurement
-from deepmad.profilers.probes import random_network
-from deepmad.profilers.table_files import text
+from deepmad.profilers.building.probes import random_network
+from deepmad.profilers.measuring.measurements import Measurement
+from deepmad.profilers.tables.table_files import text
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import Space
 

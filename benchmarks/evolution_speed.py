@@ -12,12 +12,12 @@ import numpy as np
 import typer
 
 from benchmarks.conditions import write_results
-from deepmad.engine.budgets import Budget
-from deepmad.engine.evolution.islands import Machine, generations, spread_survivors, toolbox
-from deepmad.engine.evolution.judging import Verdicts
-from deepmad.engine.evolution.nondominated import front_survivors, tournament
-from deepmad.engine.problems import Problem
-from deepmad.engine.search.variation import random_genomes
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.evolution.islands import Machine, generations, spread_survivors, toolbox
+from deepmad.engine.solvers.evolution.judging import Verdicts
+from deepmad.engine.solvers.evolution.nondominated import front_survivors, tournament
+from deepmad.engine.solvers.search.variation import random_genomes
 from deepmad.search_spaces.spaces import load_space
 
 NETWORKS, POPULATION = 200_000, 800

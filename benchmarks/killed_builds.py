@@ -22,10 +22,10 @@ import numpy as np
 import typer
 
 from benchmarks.conditions import write_results
-from deepmad.profilers.build_records import BuildRecords
-from deepmad.profilers.table_files import Key, open_table, text
-from deepmad.profilers.tables import LatencyTable
-from deepmad.profilers.timing import Visit
+from deepmad.profilers.measuring.timing import Visit
+from deepmad.profilers.tables.build_records import BuildRecords
+from deepmad.profilers.tables.table_files import Key, open_table, text
+from deepmad.profilers.tables.tables import LatencyTable
 
 KEY = Key("onnxruntime", "fp32", 1, 1)
 SPACE = """
@@ -41,8 +41,8 @@ limits: {macs: 10M, params: 300k}
 """
 BUILD = """
 import json, sys
-from deepmad.profilers.building import build_table
-from deepmad.profilers.timing import Timer
+from deepmad.profilers.building.building import build_table
+from deepmad.profilers.measuring.timing import Timer
 from deepmad.search_spaces.spaces import parse_space
 
 def report(progress):

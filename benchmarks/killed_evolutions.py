@@ -28,12 +28,12 @@ import typer
 
 from benchmarks.conditions import write_results
 from benchmarks.ray_cluster import ray_cluster
-from deepmad.engine.budgets import Budget
-from deepmad.engine.evolution.fronts import pareto_front
-from deepmad.engine.evolution.settings import Evolution
-from deepmad.engine.evolution.solving import evolve
-from deepmad.engine.problems import Problem
-from deepmad.engine.progress import Progress, Report
+from deepmad.engine.answers.progress import Progress, Report
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.evolution.fronts import pareto_front
+from deepmad.engine.solvers.evolution.settings import Evolution
+from deepmad.engine.solvers.evolution.solving import evolve
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import load_space
 

@@ -35,10 +35,10 @@ import yaml
 
 from benchmarks.conditions import write_results
 from benchmarks.zoo_content import content, differences
-from deepmad.engine.solutions import Measured
-from deepmad.profilers.building import build_table
-from deepmad.profilers.table_files import Key
-from deepmad.profilers.timing import Timer
+from deepmad.engine.answers.solutions import Measured
+from deepmad.profilers.building.building import build_table
+from deepmad.profilers.measuring.timing import Timer
+from deepmad.profilers.tables.table_files import Key
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import load_space
 from deepmad.zoo.journal import FOLDER

@@ -22,9 +22,9 @@ from rich.console import Console
 from benchmarks.conditions import RESULTS, write_results
 from benchmarks.formulations.traces import Trace
 from deepmad.cli.render import plain_table
-from deepmad.engine.budgets import Budget
-from deepmad.engine.problems import Problem
-from deepmad.engine.solutions import relative_gap
+from deepmad.engine.answers.solutions import relative_gap
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.spaces import load_space
 
 FORMULATIONS = ("deepmad", "product-model", "minlp", "search")
@@ -92,15 +92,15 @@ def one(preset: str, formulation: str, time_limit: float, workers: int, seed: in
 def _solve(formulation: str, trace: Trace, seconds: float, workers: int, seed: int, gap: float) -> None:
     problem = trace.problem
     if formulation == "deepmad":
-        from deepmad.engine.progress import Progress
-        from deepmad.engine.solvers import CpSat, design
+        from deepmad.engine.answers.progress import Progress
+        from deepmad.engine.solvers.exact import CpSat, design
 
         def note(progress: Progress) -> None:
             trace.points.append((progress.seconds, progress.best, progress.bound))
 
         design(problem, CpSat(seconds, gap, workers, seed), report=note)
     elif formulation == "search":
-        from deepmad.engine.search import search
+        from deepmad.engine.solvers.search import search
 
         search(problem, seed=seed, seconds=seconds, on_better=lambda network, _: trace.offer(network))
     elif formulation == "minlp":

@@ -26,16 +26,16 @@ import typer
 from benchmarks.conditions import write_results
 from benchmarks.drawn import draw
 from benchmarks.plots import plot_predictions
-from deepmad.profilers.accuracy import accuracy
 from deepmad.profilers.backends import Settings, find_backend
-from deepmad.profilers.building import PROBE_TIMER, build_table
-from deepmad.profilers.machine import machine_state
-from deepmad.profilers.network_layers import NetworkLayers, predict_layers
-from deepmad.profilers.prediction import Prediction, fit_probes, probe_seconds, usual_level
-from deepmad.profilers.proxies import ProxyPrediction, fit_proxy_networks
-from deepmad.profilers.reference import REFERENCE
-from deepmad.profilers.table_files import Key, Row, open_table
-from deepmad.profilers.timing import Timer, Visit, undisturbed
+from deepmad.profilers.building.building import PROBE_TIMER, build_table
+from deepmad.profilers.measuring.machine import machine_state
+from deepmad.profilers.measuring.reference import REFERENCE
+from deepmad.profilers.measuring.timing import Timer, Visit, undisturbed
+from deepmad.profilers.prediction.accuracy import accuracy
+from deepmad.profilers.prediction.network_layers import NetworkLayers, predict_layers
+from deepmad.profilers.prediction.prediction import Prediction, fit_probes, probe_seconds, usual_level
+from deepmad.profilers.prediction.proxies import ProxyPrediction, fit_proxy_networks
+from deepmad.profilers.tables.table_files import Key, Row, open_table
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import Space, load_space
 
@@ -150,9 +150,9 @@ def drawn(space: Space, count: int, seed: int) -> list[Asked]:
 
 def from_timm() -> list[Asked]:
     """Return CNNs of timm with random weights at their own resolution, none where timm does not work."""
-    from deepmad.profilers.onnx_layers import onnx_layers
-    from deepmad.profilers.onnx_precisions import onnx_model
-    from deepmad.profilers.sources import load_source
+    from deepmad.profilers.measuring.sources import load_source
+    from deepmad.profilers.onnx_files.layers import onnx_layers
+    from deepmad.profilers.onnx_files.precisions import onnx_model
     from deepmad.search_spaces.errors import InputError
 
     found = []

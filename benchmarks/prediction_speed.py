@@ -14,8 +14,8 @@ import numpy as np
 import typer
 
 from benchmarks.conditions import write_results
-from deepmad.profilers.probes import random_network
-from deepmad.profilers.tables import LatencyTable
+from deepmad.profilers.building.probes import random_network
+from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import load_space
 

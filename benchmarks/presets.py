@@ -13,11 +13,11 @@ from rich.console import Console
 
 from benchmarks.conditions import write_results
 from deepmad.cli.render import plain_table
-from deepmad.engine.budgets import Budget
-from deepmad.engine.objectives import ObjectiveName
-from deepmad.engine.problems import Problem
-from deepmad.engine.progress import Progress
-from deepmad.engine.solvers import CpSat, design
+from deepmad.engine.answers.progress import Progress
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.objectives import ObjectiveName
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.exact import CpSat, design
 from deepmad.search_spaces.spaces import load_space, presets
 
 PUBLISHED = json.loads((Path(__file__).parents[1] / "tests/golden/published.json").read_text(encoding="utf-8"))

@@ -26,14 +26,14 @@ from benchmarks.conditions import RESULTS, write_results
 from benchmarks.journal import Journal
 from deepmad.cli.render import plain_table
 from deepmad.cli.tables import Conditions
-from deepmad.engine.budgets import Budget
-from deepmad.engine.loop import Measure, agreed, design_measured
-from deepmad.engine.problems import Problem
-from deepmad.engine.solutions import Round, Solution
-from deepmad.engine.solvers import CpSat, design
-from deepmad.profilers.building import build_table
-from deepmad.profilers.table_files import Key
-from deepmad.profilers.tables import LatencyTable
+from deepmad.engine.answers.solutions import Round, Solution
+from deepmad.engine.measured_loop import Measure, agreed, design_measured
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.profilers.building.building import build_table
+from deepmad.profilers.tables.table_files import Key
+from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.layers import total_macs
 from deepmad.search_spaces.spaces import Space, load_space

@@ -16,12 +16,12 @@ import numpy as np
 import typer
 
 from benchmarks.conditions import write_results
-from deepmad.profilers.accuracy import accuracy
-from deepmad.profilers.convolutions import Bools, ConvolutionTimes
-from deepmad.profilers.filling import predict_from
-from deepmad.profilers.grids import NARROW, GridPrediction
-from deepmad.profilers.rooflines import Floats
-from deepmad.profilers.tinynas_files import read_tinynas
+from deepmad.profilers.importing.filling import predict_from
+from deepmad.profilers.importing.tinynas_files import read_tinynas
+from deepmad.profilers.prediction.accuracy import accuracy
+from deepmad.profilers.prediction.convolutions import Bools, ConvolutionTimes
+from deepmad.profilers.prediction.grids import NARROW, GridPrediction
+from deepmad.profilers.prediction.rooflines import Floats
 from deepmad.search_spaces.layers import Layer
 
 

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.conditions import write_results
-from deepmad.profilers.onnx_layers import read_onnx_layers
+from deepmad.profilers.onnx_files.layers import read_onnx_layers
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.files import check_format, read_json
 from deepmad.search_spaces.torch_builder import build

@@ -8,20 +8,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepmad.engine.alternatives import with_alternatives
-    from deepmad.engine.blackbox.limits import BlackBox
-    from deepmad.engine.budgets import Budget
-    from deepmad.engine.evolution.fronts import Front, pareto_front
-    from deepmad.engine.evolution.settings import Evolution
+    from deepmad.engine.answers.solutions import Solution, Status
     from deepmad.engine.explanation import explain
-    from deepmad.engine.loop import design_measured
-    from deepmad.engine.problems import Problem
-    from deepmad.engine.rows.settings import Rows
-    from deepmad.engine.solutions import Solution, Status
-    from deepmad.engine.solvers import Auto, CpSat, Interrupted, design
+    from deepmad.engine.measured_loop import design_measured
+    from deepmad.engine.program.black_boxes import BlackBox
+    from deepmad.engine.program.budgets import Budget
+    from deepmad.engine.program.problems import Problem
+    from deepmad.engine.solvers.alternatives import with_alternatives
+    from deepmad.engine.solvers.evolution.fronts import Front, pareto_front
+    from deepmad.engine.solvers.evolution.settings import Evolution
+    from deepmad.engine.solvers.exact import Auto, CpSat, Interrupted, design
+    from deepmad.engine.solvers.rows.settings import Rows
     from deepmad.profilers.errors import DeviceError
-    from deepmad.profilers.measurements import Measurement, measure
-    from deepmad.profilers.tables import LatencyTable
+    from deepmad.profilers.measuring.measurements import Measurement, measure
+    from deepmad.profilers.tables.tables import LatencyTable
     from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
     from deepmad.search_spaces.coarsening import coarsened
     from deepmad.search_spaces.errors import InputError
@@ -34,34 +34,34 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Architecture": "deepmad.search_spaces.architectures",
-    "Auto": "deepmad.engine.solvers",
-    "BlackBox": "deepmad.engine.blackbox.limits",
-    "Budget": "deepmad.engine.budgets",
-    "CpSat": "deepmad.engine.solvers",
+    "Auto": "deepmad.engine.solvers.exact",
+    "BlackBox": "deepmad.engine.program.black_boxes",
+    "Budget": "deepmad.engine.program.budgets",
+    "CpSat": "deepmad.engine.solvers.exact",
     "DeviceError": "deepmad.profilers.errors",
-    "Evolution": "deepmad.engine.evolution.settings",
-    "Front": "deepmad.engine.evolution.fronts",
+    "Evolution": "deepmad.engine.solvers.evolution.settings",
+    "Front": "deepmad.engine.solvers.evolution.fronts",
     "InputError": "deepmad.search_spaces.errors",
-    "Interrupted": "deepmad.engine.solvers",
-    "LatencyTable": "deepmad.profilers.tables",
-    "Measurement": "deepmad.profilers.measurements",
-    "Problem": "deepmad.engine.problems",
-    "Rows": "deepmad.engine.rows.settings",
-    "Solution": "deepmad.engine.solutions",
+    "Interrupted": "deepmad.engine.solvers.exact",
+    "LatencyTable": "deepmad.profilers.tables.tables",
+    "Measurement": "deepmad.profilers.measuring.measurements",
+    "Problem": "deepmad.engine.program.problems",
+    "Rows": "deepmad.engine.solvers.rows.settings",
+    "Solution": "deepmad.engine.answers.solutions",
     "Space": "deepmad.search_spaces.spaces",
     "Stage": "deepmad.search_spaces.architectures",
-    "Status": "deepmad.engine.solutions",
+    "Status": "deepmad.engine.answers.solutions",
     "Stem": "deepmad.search_spaces.architectures",
     "Tail": "deepmad.search_spaces.architectures",
     "coarsened": "deepmad.search_spaces.coarsening",
     "explain": "deepmad.engine.explanation",
-    "with_alternatives": "deepmad.engine.alternatives",
+    "with_alternatives": "deepmad.engine.solvers.alternatives",
     "build": "deepmad.search_spaces.torch_builder",
-    "design": "deepmad.engine.solvers",
-    "design_measured": "deepmad.engine.loop",
+    "design": "deepmad.engine.solvers.exact",
+    "design_measured": "deepmad.engine.measured_loop",
     "make_zoo": "deepmad.zoo.making",
-    "measure": "deepmad.profilers.measurements",
-    "pareto_front": "deepmad.engine.evolution.fronts",
+    "measure": "deepmad.profilers.measuring.measurements",
+    "pareto_front": "deepmad.engine.solvers.evolution.fronts",
     "presets": "deepmad.search_spaces.spaces",
     "space": "deepmad.search_spaces.spaces:load_space",
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmad.engine.problems import Problem
+from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem, network_parts
 from deepmad.search_spaces.layers import Part
 from deepmad.search_spaces.spaces import Space

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from deepmad.engine.budgets import BYTES_PER_ELEMENT, Budget
-from deepmad.engine.problems import Problem
+from deepmad.engine.program.budgets import BYTES_PER_ELEMENT, Budget
+from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Stride, Tail
 from deepmad.search_spaces.blocks import BLOCKS
 from deepmad.search_spaces.spaces import Rules, Space, StageSpace, StemSpace, WidthRatio

@@ -20,9 +20,9 @@ from deepmad.profilers.backends.openvino_backend import OpenVino
 from deepmad.profilers.backends.tensorrt_engines import build_engine, module_name
 from deepmad.profilers.backends.torch_backend import on_processor
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.onnx_export import export_onnx
-from deepmad.profilers.onnx_precisions import onnx_model, random_images
-from deepmad.profilers.telemetry import visible_gpu_name
+from deepmad.profilers.measuring.telemetry import visible_gpu_name
+from deepmad.profilers.onnx_files.export import export_onnx
+from deepmad.profilers.onnx_files.precisions import onnx_model, random_images
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.blocks import BLOCKS
 from deepmad.search_spaces.errors import InputError

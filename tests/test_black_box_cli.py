@@ -12,7 +12,7 @@ import pytest
 from deepmad.cli.app import run
 from deepmad.cli.limits import function_limits
 from deepmad.cli.schema import schema_of
-from deepmad.engine.blackbox import solving
+from deepmad.engine.solvers.blackbox import solving
 from deepmad.tasks import Tasks, open_tasks
 from tests.catalogue import EXAMPLES
 

@@ -17,19 +17,19 @@ import pytest
 from torch import nn
 
 from deepmad.cli.schema import schema_of
-from deepmad.engine.alternatives import with_alternatives
-from deepmad.engine.blackbox.calls import Calls, Screen, text
-from deepmad.engine.blackbox.guide import guess, guided
-from deepmad.engine.blackbox.limits import BlackBox
-from deepmad.engine.budgets import Budget
-from deepmad.engine.evolution.settings import Evolution
+from deepmad.engine.answers.progress import Progress
+from deepmad.engine.answers.solutions import LimitUse, Solution, Status
 from deepmad.engine.explanation import explain
-from deepmad.engine.latency import latency_nanoseconds
-from deepmad.engine.limits import without_black_boxes
-from deepmad.engine.problems import Problem
-from deepmad.engine.progress import Progress
-from deepmad.engine.solutions import LimitUse, Solution, Status
-from deepmad.engine.solvers import Auto, CpSat, Interrupted, design
+from deepmad.engine.program.black_boxes import BlackBox
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.latency import latency_nanoseconds
+from deepmad.engine.program.limits import without_black_boxes
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.alternatives import with_alternatives
+from deepmad.engine.solvers.blackbox.calls import Calls, Screen, text
+from deepmad.engine.solvers.blackbox.guide import guess, guided
+from deepmad.engine.solvers.evolution.settings import Evolution
+from deepmad.engine.solvers.exact import Auto, CpSat, Interrupted, design
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import total_params

@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepmad.engine.bounds import BoundStep, search, tighten
-from deepmad.engine.bounds.columns import Pool
-from deepmad.engine.bounds.master import solve_master
-from deepmad.engine.bounds.nodes import Effort, Node, evaluate
-from deepmad.engine.bounds.pricing import Choice, Prices, price, through_widths
-from deepmad.engine.bounds.relaxation import full_box, penalty_at, penalty_cut, tied, within
-from deepmad.engine.bounds.tables import SpaceTables, families, read_tables
-from deepmad.engine.budgets import Budget
-from deepmad.engine.latency import latency_nanoseconds
-from deepmad.engine.objectives import ObjectiveName
-from deepmad.engine.problems import Problem
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.latency import latency_nanoseconds
+from deepmad.engine.program.objectives import ObjectiveName
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.bounds import BoundStep, search, tighten
+from deepmad.engine.solvers.bounds.columns import Pool
+from deepmad.engine.solvers.bounds.master import solve_master
+from deepmad.engine.solvers.bounds.nodes import Effort, Node, evaluate
+from deepmad.engine.solvers.bounds.pricing import Choice, Prices, price, through_widths
+from deepmad.engine.solvers.bounds.relaxation import full_box, penalty_at, penalty_cut, tied, within
+from deepmad.engine.solvers.bounds.tables import SpaceTables, families, read_tables
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.spaces import Rules, Space, StageSpace, StemSpace, WidthRatio, expanded, load_space

@@ -16,8 +16,8 @@ import pytest
 from deepmad.cli.app import run
 from deepmad.cli.schema import schema_of
 from deepmad.profilers.backends import BACKENDS
-from deepmad.profilers.building import build_table
-from deepmad.profilers.timing import Timer
+from deepmad.profilers.building.building import build_table
+from deepmad.profilers.measuring.timing import Timer
 from tests.catalogue import EXAMPLES, GOLDEN, small_space
 
 SMALL = str(EXAMPLES / "small.yaml")

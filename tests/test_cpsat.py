@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepmad.engine.budgets import Budget
-from deepmad.engine.cpsat import ExactResult, clashes, solve
-from deepmad.engine.cpsat.program import build_program
-from deepmad.engine.objectives import ObjectiveName
-from deepmad.engine.problems import Problem
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.objectives import ObjectiveName
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.cpsat import ExactResult, clashes, solve
+from deepmad.engine.solvers.cpsat.program import build_program
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import Space, load_space, parse_space
 from tests.brute_force import Counted, count
@@ -231,7 +231,7 @@ def test_full_size_spaces(name: str) -> None:
 
 
 def test_understated_tables_stay_valid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepmad.engine.cpsat.expressions.LARGEST_TABLE", 8)
+    monkeypatch.setattr("deepmad.engine.solvers.cpsat.expressions.LARGEST_TABLE", 8)
     problem = Problem(space("residual"), limits("residual", 0.001, "latency_seconds"), table=StairTable())
     best = counted("residual").best(problem)
     result = exact(problem, seconds=None, deterministic_limit=3.0)

@@ -10,11 +10,11 @@ import jsonschema
 import pytest
 
 from deepmad.cli.schema import schema_of
-from deepmad.engine.budgets import Budget
-from deepmad.engine.problems import Problem
-from deepmad.engine.progress import Progress
-from deepmad.engine.solutions import Solution, Status, relative_gap
-from deepmad.engine.solvers import CpSat, Interrupted, design
+from deepmad.engine.answers.progress import Progress
+from deepmad.engine.answers.solutions import Solution, Status, relative_gap
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.exact import CpSat, Interrupted, design
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import load_space, parse_space

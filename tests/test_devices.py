@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepmad.engine.bounds import tighten
-from deepmad.engine.budgets import Budget
-from deepmad.engine.latency import LatencyModel
-from deepmad.engine.population.evaluation import Evaluator
-from deepmad.engine.problems import Problem
-from deepmad.engine.solvers import CpSat, design
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.latency import LatencyModel
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.bounds import tighten
+from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.engine.solvers.population.evaluation import Evaluator
 from deepmad.search_spaces.errors import InputError
 from tests.brute_force import count
 from tests.catalogue import StairTable, small_space

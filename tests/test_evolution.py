@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepmad.engine.budgets import Budget
-from deepmad.engine.evolution.islands import Machine
-from deepmad.engine.evolution.judging import Judged, Verdicts
-from deepmad.engine.evolution.settings import Evolution
-from deepmad.engine.evolution.solving import evolve
-from deepmad.engine.problems import Problem
-from deepmad.engine.progress import Progress
-from deepmad.engine.search.variation import random_genomes
-from deepmad.engine.solutions import Solution, Status
-from deepmad.engine.solvers import Interrupted, design
+from deepmad.engine.answers.progress import Progress
+from deepmad.engine.answers.solutions import Solution, Status
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.evolution.islands import Machine
+from deepmad.engine.solvers.evolution.judging import Judged, Verdicts
+from deepmad.engine.solvers.evolution.settings import Evolution
+from deepmad.engine.solvers.evolution.solving import evolve
+from deepmad.engine.solvers.exact import Interrupted, design
+from deepmad.engine.solvers.search.variation import random_genomes
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import load_space
@@ -152,7 +152,7 @@ def test_the_seed_and_the_islands_change_the_course(tmp_path: Path) -> None:
 ENDLESS = """
 import sys
 from pathlib import Path
-from deepmad.engine.evolution.solving import evolve
+from deepmad.engine.solvers.evolution.solving import evolve
 from tests.test_evolution import KILLED, small
 from dataclasses import replace
 evolve(small(), replace(KILLED, generations=10**9, checkpoint=Path(sys.argv[1])))

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from deepmad.engine.budgets import Budget
+from deepmad.engine.answers.progress import Progress
 from deepmad.engine.explanation import explain, loosened
-from deepmad.engine.problems import Problem
-from deepmad.engine.progress import Progress
-from deepmad.engine.solvers import CpSat, Interrupted, design
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.exact import CpSat, Interrupted, design
 from deepmad.search_spaces.coarsening import coarsened
 from deepmad.search_spaces.spaces import load_space
 from tests.brute_force import count

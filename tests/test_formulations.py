@@ -5,10 +5,10 @@ import pytest
 from benchmarks.formulations.natural import FIELDS, natural_program
 from benchmarks.formulations.product_model import solve_product_model
 from benchmarks.formulations.traces import Trace
-from deepmad.engine.budgets import Budget
-from deepmad.engine.objectives import ObjectiveName
-from deepmad.engine.problems import Problem
-from deepmad.engine.solvers import CpSat, design
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.objectives import ObjectiveName
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.exact import CpSat, design
 from deepmad.search_spaces.spaces import parse_space
 from tests.brute_force import count
 

@@ -15,13 +15,13 @@ from deap.tools import emo
 from deepmad.cli.app import run
 from deepmad.cli.fronts import _tell
 from deepmad.cli.schema import schema_of
-from deepmad.engine.budgets import Budget
-from deepmad.engine.evolution.fronts import COSTS, Cost, Front, FrontInterrupted, pareto_front
-from deepmad.engine.evolution.nondominated import crowding, fronts, hypervolume
-from deepmad.engine.evolution.settings import Evolution
-from deepmad.engine.evolution.solving import evolve
-from deepmad.engine.problems import Problem
-from deepmad.engine.progress import Progress
+from deepmad.engine.answers.progress import Progress
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.evolution.fronts import COSTS, Cost, Front, FrontInterrupted, pareto_front
+from deepmad.engine.solvers.evolution.nondominated import crowding, fronts, hypervolume
+from deepmad.engine.solvers.evolution.settings import Evolution
+from deepmad.engine.solvers.evolution.solving import evolve
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import parse_space

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from deepmad.engine.summaries import summary
+from deepmad.engine.answers.summaries import summary
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.torch_builder import build
 from tests.catalogue import BLOCK_STAGES, GOLDEN, mixed, one_block, published

@@ -17,7 +17,7 @@ from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.running import go_on
 from benchmarks.gpu_results.state import MAX_STARTS, Clock, Parts, PieceOver, State
 from benchmarks.gpu_results.steps import Step, plan
-from deepmad.profilers.isolation import Broken, call_apart
+from deepmad.profilers.measuring.isolation import Broken, call_apart
 from tests.catalogue import ROOT
 
 TINY = """

@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 from deepmad.cli.app import run
-from deepmad.engine.budgets import Budget
-from deepmad.engine.problems import Problem
-from deepmad.engine.solvers import CpSat, design
-from deepmad.profilers.importing import import_table
-from deepmad.profilers.layer_rows import fit_rows
-from deepmad.profilers.ofa_files import read_ofa
-from deepmad.profilers.tables import EXPORTS, LatencyTable, describe_tables, export_rows, export_table
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.profilers.importing.importing import import_table
+from deepmad.profilers.importing.ofa_files import read_ofa
+from deepmad.profilers.prediction.layer_rows import fit_rows
+from deepmad.profilers.tables.tables import EXPORTS, LatencyTable, describe_tables, export_rows, export_table
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Layer
 from deepmad.search_spaces.spaces import parse_space

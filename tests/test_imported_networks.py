@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from deepmad.cli.app import run
-from deepmad.engine.budgets import Budget
-from deepmad.engine.problems import Problem
-from deepmad.engine.solvers import CpSat, design
-from deepmad.profilers.importing import import_table
-from deepmad.profilers.network_layers import NetworkLayers
-from deepmad.profilers.proxies import (
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.profilers.importing.importing import import_table
+from deepmad.profilers.importing.timm_files import read_timm
+from deepmad.profilers.prediction.network_layers import NetworkLayers
+from deepmad.profilers.prediction.proxies import (
     MIN_NETWORKS,
     UNITS_IN_NANOSECOND,
     ProxyPrediction,
@@ -22,8 +23,7 @@ from deepmad.profilers.proxies import (
     fit_proxy,
     fit_proxy_networks,
 )
-from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows
-from deepmad.profilers.timm_files import read_timm
+from deepmad.profilers.tables.tables import LatencyTable, describe_tables, export_rows
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Layer
 from tests.catalogue import mixed, one_block, small_space

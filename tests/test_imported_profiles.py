@@ -11,13 +11,13 @@ import pytest
 from deepmad.cli.app import run
 from deepmad.profilers.backends import Settings
 from deepmad.profilers.backends.tensorrt_engines import build_engine, module_name
-from deepmad.profilers.importing import import_profile, import_table
-from deepmad.profilers.layer_names import named_layers
-from deepmad.profilers.layer_rows import LayerRow
-from deepmad.profilers.onnx_export import onnx_bytes
-from deepmad.profilers.onnx_precisions import onnx_model
-from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows
-from deepmad.profilers.trtexec_files import UNNAMED, profile_rows, read_trtexec
+from deepmad.profilers.importing.importing import import_profile, import_table
+from deepmad.profilers.importing.trtexec_files import UNNAMED, profile_rows, read_trtexec
+from deepmad.profilers.onnx_files.export import onnx_bytes
+from deepmad.profilers.onnx_files.layer_names import named_layers
+from deepmad.profilers.onnx_files.precisions import onnx_model
+from deepmad.profilers.prediction.layer_rows import LayerRow
+from deepmad.profilers.tables.tables import LatencyTable, describe_tables, export_rows
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
 from deepmad.search_spaces.blocks import BLOCKS
 from deepmad.search_spaces.errors import InputError

@@ -12,17 +12,17 @@ import pytest
 
 from benchmarks.tinynas_import import draws, predicted
 from deepmad.cli.app import run
-from deepmad.engine.budgets import Budget
-from deepmad.engine.problems import Problem
-from deepmad.engine.solvers import CpSat, design
-from deepmad.profilers.accuracy import accuracy
-from deepmad.profilers.boosting import corrected, shifted, steps
-from deepmad.profilers.filling import TWINS, predict_from
-from deepmad.profilers.importing import import_table
-from deepmad.profilers.kriging import krige
-from deepmad.profilers.probes import random_network
-from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows, export_table
-from deepmad.profilers.tinynas_files import read_tinynas
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.profilers.building.probes import random_network
+from deepmad.profilers.importing.filling import TWINS, predict_from
+from deepmad.profilers.importing.importing import import_table
+from deepmad.profilers.importing.tinynas_files import read_tinynas
+from deepmad.profilers.prediction.accuracy import accuracy
+from deepmad.profilers.prediction.boosting import corrected, shifted, steps
+from deepmad.profilers.prediction.kriging import krige
+from deepmad.profilers.tables.tables import LatencyTable, describe_tables, export_rows, export_table
 from deepmad.search_spaces.blocks import BLOCKS, Shape
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Layer
@@ -296,7 +296,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_long_part(
     def too_early(*_: object) -> None:
         raise AssertionError("filled")
 
-    monkeypatch.setattr("deepmad.profilers.importing.predict_from", too_early)
+    monkeypatch.setattr("deepmad.profilers.importing.importing.predict_from", too_early)
     with pytest.raises(InputError, match=r"/proc/none/t\.sqlite: cannot write there"):
         import_table(source, "tinynas", device="d", precision="fp16", output="/proc/none/t.sqlite")
 

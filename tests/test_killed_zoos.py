@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.killed_zoos import Program, Recorded
 from benchmarks.zoo_content import content, differences
-from deepmad.engine.solutions import Measured
-from deepmad.profilers.table_files import Key
+from deepmad.engine.answers.solutions import Measured
+from deepmad.profilers.tables.table_files import Key
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.zoo.journal import FOLDER
 from deepmad.zoo.making import make_zoo

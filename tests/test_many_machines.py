@@ -15,15 +15,15 @@ import pytest
 from benchmarks.killed_evolutions import Evolving, course, evolved, killed
 from benchmarks.ray_cluster import ray_cluster
 from deepmad.cli.app import run
-from deepmad.engine.budgets import Budget
-from deepmad.engine.evolution.fronts import pareto_front
-from deepmad.engine.evolution.settings import Evolution
-from deepmad.engine.evolution.solving import evolve
-from deepmad.engine.problems import Problem
-from deepmad.engine.rows import loop
-from deepmad.engine.rows.settings import Rows
-from deepmad.engine.solutions import Solution
-from deepmad.engine.solvers import design
+from deepmad.engine.answers.solutions import Solution
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.evolution.fronts import pareto_front
+from deepmad.engine.solvers.evolution.settings import Evolution
+from deepmad.engine.solvers.evolution.solving import evolve
+from deepmad.engine.solvers.exact import design
+from deepmad.engine.solvers.rows import loop
+from deepmad.engine.solvers.rows.settings import Rows
 from deepmad.search_spaces.spaces import load_space
 from deepmad.tasks import Outcome, Tasks, open_tasks
 from tests.catalogue import EXAMPLES, ROOT, StairTable, small_space

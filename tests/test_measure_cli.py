@@ -16,13 +16,13 @@ import pytest
 from deepmad.cli.app import run
 from deepmad.cli.measured_rows import OWN_COLUMNS
 from deepmad.cli.plots import Point, draw
-from deepmad.profilers.building import build_table
-from deepmad.profilers.network_layers import NetworkLayers
-from deepmad.profilers.onnx_export import export_onnx
-from deepmad.profilers.probes import random_network
-from deepmad.profilers.tables import LatencyTable
-from deepmad.profilers.timing import Timer
-from deepmad.profilers.timm_files import RESULT_COLUMNS
+from deepmad.profilers.building.building import build_table
+from deepmad.profilers.building.probes import random_network
+from deepmad.profilers.importing.timm_files import RESULT_COLUMNS
+from deepmad.profilers.measuring.timing import Timer
+from deepmad.profilers.onnx_files.export import export_onnx
+from deepmad.profilers.prediction.network_layers import NetworkLayers
+from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from tests.catalogue import ROOT, one_block, small_space

@@ -11,12 +11,12 @@ from torch import nn
 
 from deepmad.profilers.backends import BACKENDS, find_backend
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.machine import MachineState
-from deepmad.profilers.measurements import Conditions, Failure, Measurement, Request, measure, measure_all
-from deepmad.profilers.network_layers import NetworkLayers
-from deepmad.profilers.onnx_export import export_onnx
-from deepmad.profilers.reference import ReferenceTimes
-from deepmad.profilers.timing import Timer
+from deepmad.profilers.measuring.machine import MachineState
+from deepmad.profilers.measuring.measurements import Conditions, Failure, Measurement, Request, measure, measure_all
+from deepmad.profilers.measuring.reference import ReferenceTimes
+from deepmad.profilers.measuring.timing import Timer
+from deepmad.profilers.onnx_files.export import export_onnx
+from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.blocks import BLOCKS
 from deepmad.search_spaces.errors import InputError

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from deepmad.profilers.backends import BACKENDS, Settings
-from deepmad.profilers.onnx_export import export_onnx
+from deepmad.profilers.onnx_files.export import export_onnx
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
 from deepmad.search_spaces.blocks import BLOCKS
 from deepmad.search_spaces.errors import InputError

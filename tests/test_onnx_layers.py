@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from deepmad.profilers.features import Basis, terms
-from deepmad.profilers.network_layers import NetworkLayers, predict_layers
-from deepmad.profilers.onnx_export import export_onnx, onnx_bytes
-from deepmad.profilers.onnx_layers import onnx_layers, read_onnx_layers
-from deepmad.profilers.prediction import FEMTOSECONDS_IN_NANOSECOND, Prediction, network_nanoseconds
-from deepmad.profilers.sources import load_source
+from deepmad.profilers.measuring.sources import load_source
+from deepmad.profilers.onnx_files.export import export_onnx, onnx_bytes
+from deepmad.profilers.onnx_files.layers import onnx_layers, read_onnx_layers
+from deepmad.profilers.prediction.features import Basis, terms
+from deepmad.profilers.prediction.network_layers import NetworkLayers, predict_layers
+from deepmad.profilers.prediction.prediction import FEMTOSECONDS_IN_NANOSECOND, Prediction, network_nanoseconds
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.blocks import BLOCKS
 from deepmad.search_spaces.errors import InputError

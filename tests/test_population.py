@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepmad.engine.budgets import Budget
-from deepmad.engine.objectives import ObjectiveName
-from deepmad.engine.population.evaluation import CHUNK, Evaluator
-from deepmad.engine.population.genomes import Coding
-from deepmad.engine.problems import Problem
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.objectives import ObjectiveName
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.population.evaluation import CHUNK, Evaluator
+from deepmad.engine.solvers.population.genomes import Coding
 from deepmad.search_spaces.spaces import load_space, parse_space, presets
 from tests.catalogue import GOLDEN, StairTable, published
 

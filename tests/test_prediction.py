@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepmad.profilers.features import Basis, terms
-from deepmad.profilers.prediction import (
+from deepmad.profilers.building.probes import draw_probes, random_network
+from deepmad.profilers.prediction.features import Basis, terms
+from deepmad.profilers.prediction.prediction import (
     Prediction,
     disturbed,
     fit_probes,
@@ -17,8 +18,7 @@ from deepmad.profilers.prediction import (
     probe_seconds,
     usual_level,
 )
-from deepmad.profilers.probes import draw_probes, random_network
-from deepmad.profilers.table_files import Row
+from deepmad.profilers.tables.table_files import Row
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Layer

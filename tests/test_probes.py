@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deepmad.profilers.features import Basis, terms
-from deepmad.profilers.probes import draw_probes, random_network, short_kinds, short_network
+from deepmad.profilers.building.probes import draw_probes, random_network, short_kinds, short_network
+from deepmad.profilers.prediction.features import Basis, terms
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import total_macs, total_params

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmad.engine.budgets import Budget
-from deepmad.engine.evolution.fronts import pareto_front
-from deepmad.engine.evolution.settings import Evolution
-from deepmad.engine.objectives import ObjectiveName
-from deepmad.engine.population.genomes import Coding
-from deepmad.engine.problems import Problem
-from deepmad.engine.recounts import Recount, recounted
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.objectives import ObjectiveName
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.program.recounts import Recount, recounted
+from deepmad.engine.solvers.evolution.fronts import pareto_front
+from deepmad.engine.solvers.evolution.settings import Evolution
+from deepmad.engine.solvers.population.genomes import Coding
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.layers import Count, Layer
 from deepmad.search_spaces.spaces import Space, load_space, parse_space, presets

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from deepmad.profilers.grids import Axes
-from deepmad.profilers.refining import Cells, refined
-from deepmad.profilers.rooflines import WORKLOADS, Roofline, features
+from deepmad.profilers.prediction.grids import Axes
+from deepmad.profilers.prediction.refining import Cells, refined
+from deepmad.profilers.prediction.rooflines import WORKLOADS, Roofline, features
 
 
 def aligned(outputs: tuple[int, ...]) -> Cells:

@@ -15,20 +15,20 @@ import yaml
 
 from deepmad.cli.app import run
 from deepmad.cli.schema import schema_of
-from deepmad.engine.alternatives import with_alternatives
-from deepmad.engine.budgets import Budget
-from deepmad.engine.evolution.settings import Evolution
-from deepmad.engine.nearest import nearest
-from deepmad.engine.problems import Problem
-from deepmad.engine.progress import Progress
-from deepmad.engine.rows import loop
-from deepmad.engine.rows.exploring import Exploration, explore
-from deepmad.engine.rows.families import Family, families
-from deepmad.engine.rows.pieces import Effort, Piece, settle
-from deepmad.engine.rows.settings import Rows
-from deepmad.engine.solutions import Solution, Status
-from deepmad.engine.solvers import CpSat, Interrupted, design
-from deepmad.profilers.probes import random_network
+from deepmad.engine.answers.progress import Progress
+from deepmad.engine.answers.solutions import Solution, Status
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.alternatives import with_alternatives
+from deepmad.engine.solvers.evolution.settings import Evolution
+from deepmad.engine.solvers.exact import CpSat, Interrupted, design
+from deepmad.engine.solvers.nearest import nearest
+from deepmad.engine.solvers.rows import loop
+from deepmad.engine.solvers.rows.exploring import Exploration, explore
+from deepmad.engine.solvers.rows.families import Family, families
+from deepmad.engine.solvers.rows.pieces import Effort, Piece, settle
+from deepmad.engine.solvers.rows.settings import Rows
+from deepmad.profilers.building.probes import random_network
 from deepmad.search_spaces.architectures import Stride
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.rows import Row, restricted, row_count, row_of, rows, with_strides

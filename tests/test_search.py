@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepmad.engine.budgets import Budget
-from deepmad.engine.population.evaluation import Evaluator
-from deepmad.engine.population.genomes import Coding, Genomes
-from deepmad.engine.problems import Problem
-from deepmad.engine.search import SMALL_SPACE, search
-from deepmad.engine.search.descent import descend, neighbourhood
-from deepmad.engine.search.frames import neighbours
-from deepmad.engine.search.relaxed import Relaxation
-from deepmad.engine.search.repair import Repair
-from deepmad.engine.search.trials import Best, Trials
-from deepmad.engine.search.variation import random_genomes, varied
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.population.evaluation import Evaluator
+from deepmad.engine.solvers.population.genomes import Coding, Genomes
+from deepmad.engine.solvers.search import SMALL_SPACE, search
+from deepmad.engine.solvers.search.descent import descend, neighbourhood
+from deepmad.engine.solvers.search.frames import neighbours
+from deepmad.engine.solvers.search.relaxed import Relaxation
+from deepmad.engine.solvers.search.repair import Repair
+from deepmad.engine.solvers.search.trials import Best, Trials
+from deepmad.engine.solvers.search.variation import random_genomes, varied
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import Space, load_space, parse_space, presets

@@ -9,10 +9,10 @@ from concurrent.futures import wait
 
 import psutil
 
-from deepmad.engine.budgets import Budget
-from deepmad.engine.problems import Problem
-from deepmad.engine.progress import Race
-from deepmad.engine.searchers import MOST_LOSSES, Searchers, searching
+from deepmad.engine.answers.progress import Race
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.searchers import MOST_LOSSES, Searchers, searching
 from deepmad.search_spaces.spaces import load_space
 from tests.catalogue import ROOT
 
@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 60.0
 """How long something is waited for that comes soon unless it never does."""
 PROGRAM = """
 import time
-from deepmad.engine.searchers import searching
+from deepmad.engine.solvers.searchers import searching
 from tests.test_searchers import PATIENCE_SECONDS, free
 
 race = free()

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from deepmad import __version__
-from deepmad.profilers.network_layers import NetworkLayers
-from deepmad.profilers.onnx_export import export_onnx
-from deepmad.profilers.onnx_layers import read_onnx_layers
+from deepmad.profilers.onnx_files.export import export_onnx
+from deepmad.profilers.onnx_files.layers import read_onnx_layers
+from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.blocks import BLOCKS, Block, Shape
 from deepmad.search_spaces.errors import InputError

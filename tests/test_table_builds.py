@@ -14,12 +14,10 @@ import pytest
 from benchmarks.killed_builds import KEY, SPACE
 from deepmad.profilers.backends import BACKENDS, Backend, Settings
 from deepmad.profilers.backends.role import Runnable
-from deepmad.profilers.build_records import BuildRecords, FailedProbe, Planned
-from deepmad.profilers.building import Progress
-from deepmad.profilers.chunks import measure_chunk, measure_chunk_apart, settings_of
-from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.pace import Pace
-from deepmad.profilers.planning import (
+from deepmad.profilers.building.building import Progress
+from deepmad.profilers.building.chunks import measure_chunk, measure_chunk_apart, settings_of
+from deepmad.profilers.building.pace import Pace
+from deepmad.profilers.building.planning import (
     CANDIDATES,
     choose_networks,
     draw_candidates,
@@ -28,9 +26,11 @@ from deepmad.profilers.planning import (
     round_size,
     slow_probes,
 )
-from deepmad.profilers.probes import at_resolution, draw_probes
-from deepmad.profilers.table_files import Row, open_table, text
-from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows
+from deepmad.profilers.building.probes import at_resolution, draw_probes
+from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.tables.build_records import BuildRecords, FailedProbe, Planned
+from deepmad.profilers.tables.table_files import Row, open_table, text
+from deepmad.profilers.tables.tables import LatencyTable, describe_tables, export_rows
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import total_macs
@@ -348,7 +348,7 @@ def test_another_side_of_the_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="33"):
         at_resolution(space(), 33)
     path = tmp_path / "larger.sqlite"
-    from deepmad.profilers.building import build_table
+    from deepmad.profilers.building.building import build_table
 
     build_table(larger, path, networks=3, short=2, timer=QUICK)
     assert describe_tables(path)[0]["resolution"] == 64

@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 
 from benchmarks.killed_builds import KEY, SPACE
-from deepmad.profilers.building import Progress, build_table
-from deepmad.profilers.prediction import fit_probes
-from deepmad.profilers.probes import random_network
-from deepmad.profilers.table_files import open_table, text
-from deepmad.profilers.tables import LatencyTable, describe_tables, export_rows, export_table
+from deepmad.profilers.building.building import Progress, build_table
+from deepmad.profilers.building.probes import random_network
+from deepmad.profilers.prediction.prediction import fit_probes
+from deepmad.profilers.tables.table_files import open_table, text
+from deepmad.profilers.tables.tables import LatencyTable, describe_tables, export_rows, export_table
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import parse_space
 from tests.tiny_tables import build_quickly, start_build

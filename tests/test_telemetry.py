@@ -12,10 +12,10 @@ import pytest
 
 from deepmad.profilers.backends import BACKENDS, Backend, Settings
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.machine import MachineState, core_megahertz
-from deepmad.profilers.measurements import Conditions, Measurement, Request, measure_all
-from deepmad.profilers.telemetry import GpuState, GpuTelemetry, GpuWatch, visible_gpu_name
-from deepmad.profilers.timing import Timer
+from deepmad.profilers.measuring.machine import MachineState, core_megahertz
+from deepmad.profilers.measuring.measurements import Conditions, Measurement, Request, measure_all
+from deepmad.profilers.measuring.telemetry import GpuState, GpuTelemetry, GpuWatch, visible_gpu_name
+from deepmad.profilers.measuring.timing import Timer
 from tests.catalogue import one_block
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepmad.profilers.timing import Timer, bootstrap_interval
+from deepmad.profilers.measuring.timing import Timer, bootstrap_interval
 
 
 class FakeClock:
@@ -113,7 +113,7 @@ def test_many_times_have_their_interval_too(monkeypatch: pytest.MonkeyPatch) -> 
     """Drawn in parts, since all at once would take gigabytes, it is the very same interval."""
     times = np.random.default_rng(2).lognormal(0.0, 0.3, 1001).tolist()
     at_once = bootstrap_interval(times, resamples=100)
-    monkeypatch.setattr("deepmad.profilers.timing._DRAWS_AT_ONCE", 7 * 1001)
+    monkeypatch.setattr("deepmad.profilers.measuring.timing._DRAWS_AT_ONCE", 7 * 1001)
     assert bootstrap_interval(times, resamples=100) == at_once
-    monkeypatch.setattr("deepmad.profilers.timing._DRAWS_AT_ONCE", 1)
+    monkeypatch.setattr("deepmad.profilers.measuring.timing._DRAWS_AT_ONCE", 1)
     assert bootstrap_interval(times, resamples=100) == at_once

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepmad.engine.entropy import scales
+from deepmad.engine.program.entropy import scales
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.torch_builder import build
 from deepmad.search_spaces.torch_export import export_program

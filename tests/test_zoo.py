@@ -22,10 +22,10 @@ from rich.console import Console
 from benchmarks.zoo_content import content, timeless
 from deepmad.cli.app import run
 from deepmad.cli.zoo import Board
-from deepmad.engine.solutions import Measured, Solution
+from deepmad.engine.answers.solutions import Measured, Solution
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.table_files import Key
-from deepmad.profilers.tables import LatencyTable
+from deepmad.profilers.tables.table_files import Key
+from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.weights import initialised

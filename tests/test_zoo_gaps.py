@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.zoo_content import content, timeless
 from deepmad.cli.app import run
-from deepmad.engine.solutions import Measured, Solution
+from deepmad.engine.answers.solutions import Measured, Solution
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.table_files import Key
+from deepmad.profilers.tables.table_files import Key
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.zoo.cards import card

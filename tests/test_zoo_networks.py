@@ -14,7 +14,7 @@ import typer
 
 from benchmarks.conditions import read_csv, write_csv
 from benchmarks.zoo_networks import checked, main
-from deepmad.profilers.onnx_export import export_onnx
+from deepmad.profilers.onnx_files.export import export_onnx
 from deepmad.zoo.making import make_zoo
 from tests.catalogue import one_block
 from tests.zoo_parts import spec_of, written

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deepmad.profilers.network_layers import NetworkLayers
+from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.errors import InputError
 from deepmad.zoo.families import Family, load_family, needs

@@ -3,9 +3,9 @@
 import pytest
 
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.machine import MachineState
-from deepmad.profilers.measurements import Conditions, Measurement
-from deepmad.profilers.table_files import Key
+from deepmad.profilers.measuring.machine import MachineState
+from deepmad.profilers.measuring.measurements import Conditions, Measurement
+from deepmad.profilers.tables.table_files import Key
 from deepmad.zoo.measuring import Companion, at_usual_speed, timed_apart
 from tests.catalogue import mixed
 

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.killed_builds import SPACE
-from deepmad.profilers.building import build_table
-from deepmad.profilers.timing import Timer
+from deepmad.profilers.building.building import build_table
+from deepmad.profilers.measuring.timing import Timer
 from deepmad.search_spaces.spaces import Space, parse_space
 
 QUICK = Timer(seconds=0.004, min_repeats=2, warmup_seconds=0.0, max_warmup_seconds=0.01, visits=2)
@@ -14,8 +14,8 @@ KINDS = 5
 """Kinds of short probe that the space asks for."""
 BUILD = """
 import sys
-from deepmad.profilers.building import build_table
-from deepmad.profilers.timing import Timer
+from deepmad.profilers.building.building import build_table
+from deepmad.profilers.measuring.timing import Timer
 from deepmad.search_spaces.spaces import parse_space
 
 def report(progress):

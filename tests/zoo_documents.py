@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from deepmad.engine.summaries import summary
+from deepmad.engine.answers.summaries import summary
 from deepmad.search_spaces.architectures import Architecture
 from tests.catalogue import published
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from deepmad.engine.latency import latency_nanoseconds
-from deepmad.engine.solutions import Measured
+from deepmad.engine.answers.solutions import Measured
+from deepmad.engine.program.latency import latency_nanoseconds
 from deepmad.profilers.backends import BACKENDS, Backend, Settings
-from deepmad.profilers.building import build_table
-from deepmad.profilers.table_files import Key
-from deepmad.profilers.tables import LatencyTable
-from deepmad.profilers.timing import Timer
+from deepmad.profilers.building.building import build_table
+from deepmad.profilers.measuring.timing import Timer
+from deepmad.profilers.tables.table_files import Key
+from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from tests.catalogue import EXAMPLES, StairTable, small_space
 from tests.stand_ins import StandIn

@@ -14,7 +14,7 @@ from pyscipopt.scip import PY_SCIP_EVENTTYPE as EVENTS
 from benchmarks.formulations.natural import NaturalProgram
 from benchmarks.formulations.polynomials import Polynomial, log_name
 from benchmarks.formulations.traces import Trace
-from deepmad.engine.objectives import REFERENCE_BETA, entropy_factor
+from deepmad.engine.program.objectives import REFERENCE_BETA, entropy_factor
 
 
 def solve_minlp(program: NaturalProgram, trace: Trace, *, seconds: float, seed: int) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from benchmarks.formulations.polynomials import Polynomial
-from deepmad.engine.entropy import Scale, scales
-from deepmad.engine.objectives import RESIDUAL_BLOCKS, penalised_stages
-from deepmad.engine.problems import Problem
+from deepmad.engine.program.entropy import Scale, scales
+from deepmad.engine.program.objectives import RESIDUAL_BLOCKS, penalised_stages
+from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem, network_parts
 from deepmad.search_spaces.layers import Count, total_macs, total_params
 from deepmad.search_spaces.spaces import Space

@@ -9,8 +9,8 @@ from ortools.sat.python import cp_model
 from benchmarks.formulations.natural import NaturalProgram
 from benchmarks.formulations.polynomials import Polynomial, log_name
 from benchmarks.formulations.traces import Trace
-from deepmad.engine.entropy import Scale
-from deepmad.engine.objectives import depth_penalty, entropy_factor
+from deepmad.engine.program.entropy import Scale
+from deepmad.engine.program.objectives import depth_penalty, entropy_factor
 
 LOG_UNIT = 2**12
 """One nat in the program; logarithms are rounded up, so that a bound on the program is one on the problem."""

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from deepmad.engine.problems import Problem
+from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture
 
 

@@ -13,11 +13,11 @@ from benchmarks.gpu_results.steps import Step
 from benchmarks.gpu_results.tables import table_path
 from deepmad.cli.plots import Point
 from deepmad.cli.plots import draw as draw_plot
-from deepmad.profilers.accuracy import accuracy
-from deepmad.profilers.measurements import Request, measure_all
-from deepmad.profilers.table_files import open_table
-from deepmad.profilers.tables import LatencyTable
-from deepmad.profilers.timing import Timer
+from deepmad.profilers.measuring.measurements import Request, measure_all
+from deepmad.profilers.measuring.timing import Timer
+from deepmad.profilers.prediction.accuracy import accuracy
+from deepmad.profilers.tables.table_files import open_table
+from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.spaces import load_space
 
 GROUP = 8

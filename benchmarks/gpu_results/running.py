@@ -9,7 +9,7 @@ from benchmarks.conditions import write_csv
 from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import State
 from benchmarks.gpu_results.steps import Step, act, plan
-from deepmad.profilers.isolation import Broken, call_apart
+from deepmad.profilers.measuring.isolation import Broken, call_apart
 from deepmad.search_spaces.errors import first_line
 
 GRACE_SECONDS = 25.0

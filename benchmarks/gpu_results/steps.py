@@ -7,7 +7,7 @@ from importlib import import_module
 from benchmarks.conditions import read_csv
 from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import Clock, PieceOver
-from deepmad.profilers.table_files import Key
+from deepmad.profilers.tables.table_files import Key
 from deepmad.search_spaces.spaces import load_space
 
 

@@ -10,8 +10,8 @@ from benchmarks.conditions import write_csv
 from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import Clock
 from benchmarks.gpu_results.steps import Step, probe_seconds
-from deepmad.profilers.building import CHUNK, PROBE_TIMER, Progress, build_table
-from deepmad.profilers.tables import describe_tables, export_rows
+from deepmad.profilers.building.building import CHUNK, PROBE_TIMER, Progress, build_table
+from deepmad.profilers.tables.tables import describe_tables, export_rows
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import load_space
 

@@ -9,14 +9,14 @@ from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import Clock, Parts
 from benchmarks.gpu_results.steps import PASSES, Step
 from benchmarks.gpu_results.tables import table_path
-from deepmad.engine.budgets import Budget
-from deepmad.engine.loop import design_measured
-from deepmad.engine.problems import Problem
-from deepmad.engine.solutions import Measured, Round, Solution
-from deepmad.engine.solvers import CpSat, design
-from deepmad.profilers.measurements import Request, measure, measure_all
-from deepmad.profilers.tables import LatencyTable
-from deepmad.profilers.timing import Timer
+from deepmad.engine.answers.solutions import Measured, Round, Solution
+from deepmad.engine.measured_loop import design_measured
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.profilers.measuring.measurements import Request, measure, measure_all
+from deepmad.profilers.measuring.timing import Timer
+from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.spaces import load_space

@@ -14,12 +14,12 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
-    from deepmad.engine.problems import Problem
-    from deepmad.engine.progress import Progress, Report
-    from deepmad.engine.rows.settings import Rows
-    from deepmad.engine.solutions import Measured, Round, Solution
-    from deepmad.engine.solvers import Auto, CpSat, Solver
-    from deepmad.profilers.tables import LatencyTable
+    from deepmad.engine.answers.progress import Progress, Report
+    from deepmad.engine.answers.solutions import Measured, Round, Solution
+    from deepmad.engine.program.problems import Problem
+    from deepmad.engine.solvers.exact import Auto, CpSat, Solver
+    from deepmad.engine.solvers.rows.settings import Rows
+    from deepmad.profilers.tables.tables import LatencyTable
     from deepmad.search_spaces.architectures import Architecture
 
 EXPLAINED_SHARE, RANKED_SHARE = 0.5, 0.75
@@ -53,7 +53,7 @@ def deliver(
     json: bool,
 ) -> int:
     """Solve, measure and explain where asked, write and print the solution; return the exit code."""
-    from deepmad.engine.solvers import Interrupted
+    from deepmad.engine.solvers.exact import Interrupted
 
     code = None
     try:
@@ -84,9 +84,9 @@ def deliver(
 
 def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution":
     """Return the solution with everything wished for, all of it within the time limit."""
-    from deepmad.engine.alternatives import with_alternatives
-    from deepmad.engine.evolution.settings import Evolution
     from deepmad.engine.explanation import explain
+    from deepmad.engine.solvers.alternatives import with_alternatives
+    from deepmad.engine.solvers.evolution.settings import Evolution
 
     if isinstance(settings, Evolution):  # nothing more can be wished for: that takes a bound
         with bar("designing", settings.time_limit or 0.0) as shown:
@@ -121,15 +121,15 @@ def _shared(settings: "Auto | CpSat | Rows", share: float) -> "Auto | CpSat | Ro
 
 def _exact(settings: "Auto | CpSat | Rows") -> "CpSat":
     """Return the settings of the exact solver, which has a say in all but the main solve."""
-    from deepmad.engine.solvers import CpSat
+    from deepmad.engine.solvers.exact import CpSat
 
     return settings if isinstance(settings, CpSat) else settings.exact()
 
 
 def _designed(problem: "Problem", settings: "Solver", wishes: Wishes, report: "Report") -> "Solution":
     """Return the solution, through the measured loop where there is a target to measure against."""
-    from deepmad.engine.loop import design_measured
-    from deepmad.engine.solvers import Interrupted, design
+    from deepmad.engine.measured_loop import design_measured
+    from deepmad.engine.solvers.exact import Interrupted, design
 
     measuring = wishes.measuring
     if measuring is not None and "latency_seconds" in problem.limits():
@@ -161,7 +161,7 @@ def measurer(conditions: Conditions, devices: int) -> "Callable[[Architecture], 
     returned raises `DeviceError` where the back end fails.
     """
     from deepmad.profilers.backends import find_backend
-    from deepmad.profilers.table_files import Key
+    from deepmad.profilers.tables.table_files import Key
     from deepmad.zoo.measuring import timed_apart
 
     if devices > 1:

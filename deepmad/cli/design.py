@@ -23,8 +23,8 @@ from deepmad.cli.tables import Asked, load_tables
 from deepmad.search_spaces.errors import InputError
 
 if TYPE_CHECKING:
-    from deepmad.engine.budgets import Budget
-    from deepmad.engine.solvers import Auto, Solver
+    from deepmad.engine.program.budgets import Budget
+    from deepmad.engine.solvers.exact import Auto, Solver
     from deepmad.search_spaces.spaces import Space
 
 _Text = str | None
@@ -126,9 +126,9 @@ def design(
 
     Example: deepmad design r18 --throughput 50/s
     """
-    from deepmad.engine.limits import require_counted
-    from deepmad.engine.problems import Problem
-    from deepmad.engine.solvers import Auto
+    from deepmad.engine.program.limits import require_counted
+    from deepmad.engine.program.problems import Problem
+    from deepmad.engine.solvers.exact import Auto
     from deepmad.profilers.backends import find_backend
     from deepmad.search_spaces.coarsening import coarsened
     from deepmad.search_spaces.spaces import load_space
@@ -166,8 +166,8 @@ def _solver(name: str, auto: "Auto", evolving: dict[str, Any], front: _Text) -> 
 
     Raises `InputError` where one of them is given to another solver, and for CP-SAT on other machines.
     """
-    from deepmad.engine.evolution.settings import Evolution
-    from deepmad.engine.rows.settings import Rows
+    from deepmad.engine.solvers.evolution.settings import Evolution
+    from deepmad.engine.solvers.rows.settings import Rows
 
     if name == "cpsat" and front is not None:
         raise InputError("--front: it needs --solver evolution")
@@ -190,7 +190,7 @@ def _solver(name: str, auto: "Auto", evolving: dict[str, Any], front: _Text) -> 
 
 def _check_wishes(settings: "Solver", front: _Text, measure: bool, more: bool) -> None:
     """Raise `InputError` for what cannot be had together; `more` are networks or explanations beside the best one."""
-    from deepmad.engine.evolution.settings import Evolution
+    from deepmad.engine.solvers.evolution.settings import Evolution
 
     if front is not None and (measure or more):
         raise InputError("--front: it gives many networks; leave --measure, --explain and --top out")
@@ -210,7 +210,7 @@ def _budget(
     memory: _Text,
 ) -> "Budget":
     """Return the budget of the options, the space's own limits where one is left out."""
-    from deepmad.engine.budgets import Budget
+    from deepmad.engine.program.budgets import Budget
 
     return Budget(
         macs=limit(macs, "count", "macs", space.limits.macs),

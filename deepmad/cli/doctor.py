@@ -74,7 +74,7 @@ def examine() -> dict[str, Any]:
     """Return what there is: the machine, the libraries and the back ends."""
     from deepmad.profilers.backends import BACKENDS
     from deepmad.profilers.backends.role import cpu_name
-    from deepmad.profilers.telemetry import visible_gpu_name
+    from deepmad.profilers.measuring.telemetry import visible_gpu_name
 
     libraries = [_library(name, module, None) for name, module in _NEEDED.items()]
     libraries += [_library(name, module, extra) for name, (module, extra) in _EXTRAS.items()]

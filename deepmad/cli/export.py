@@ -58,7 +58,7 @@ def write(network: "Architecture", to: Form, output: Path, seed: int) -> str | N
     elif to == "weights":
         write_weights(network, output, seed)
     elif to == "onnx":
-        from deepmad.profilers.onnx_export import export_onnx
+        from deepmad.profilers.onnx_files.export import export_onnx
 
         export_onnx(initialised(network, seed), output)
     else:

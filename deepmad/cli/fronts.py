@@ -13,10 +13,10 @@ from deepmad.search_spaces.units import human
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from deepmad.engine.evolution.fronts import Front
-    from deepmad.engine.problems import Problem
-    from deepmad.engine.progress import Progress
-    from deepmad.engine.solvers import Solver
+    from deepmad.engine.answers.progress import Progress
+    from deepmad.engine.program.problems import Problem
+    from deepmad.engine.solvers.evolution.fronts import Front
+    from deepmad.engine.solvers.exact import Solver
 
 SHOWN = 12
 """Networks of a front that are printed, evenly along it."""
@@ -27,8 +27,8 @@ def deliver_front(problem: "Problem", settings: "Solver", cost: str, output: Pat
 
     Raises `InputError` where the file is no .csv or cannot be written.
     """
-    from deepmad.engine.evolution.fronts import COSTS, FrontInterrupted, pareto_front
-    from deepmad.engine.evolution.settings import Evolution
+    from deepmad.engine.solvers.evolution.fronts import COSTS, FrontInterrupted, pareto_front
+    from deepmad.engine.solvers.evolution.settings import Evolution
 
     assert isinstance(settings, Evolution), "no other solver finds fronts"
     if output is not None:
@@ -78,7 +78,7 @@ def _draw(front: "Front", path: Path) -> None:
 
 def _table(front: "Front") -> "Table":
     """Return some of the networks as a table, evenly along the front."""
-    from deepmad.engine.limits import KINDS
+    from deepmad.engine.program.limits import KINDS
 
     count = len(front.points)
     places = sorted({round(place * (count - 1) / (SHOWN - 1)) for place in range(SHOWN)})

@@ -8,7 +8,7 @@ from deepmad.search_spaces.named import named_function
 from deepmad.search_spaces.units import any_quantity, quantity
 
 if TYPE_CHECKING:
-    from deepmad.engine.blackbox.limits import BlackBox
+    from deepmad.engine.program.black_boxes import BlackBox
 
 
 def function_limits(texts: Sequence[str], seconds: str) -> "tuple[BlackBox, ...]":
@@ -16,7 +16,7 @@ def function_limits(texts: Sequence[str], seconds: str) -> "tuple[BlackBox, ...]
 
     The functions are imported, which runs their modules. Raises `InputError`.
     """
-    from deepmad.engine.blackbox.limits import BlackBox, takes_of
+    from deepmad.engine.program.black_boxes import BlackBox, takes_of
 
     longest = quantity(seconds, "seconds", "--limit-seconds")
     boxes = []

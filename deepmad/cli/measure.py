@@ -17,8 +17,8 @@ from deepmad.search_spaces.units import human, quantity
 if TYPE_CHECKING:
     from deepmad.cli.measured_rows import Row, Way
     from deepmad.cli.plots import Point
-    from deepmad.profilers.measurements import Failure, Measurement, Request
-    from deepmad.profilers.timing import Timer
+    from deepmad.profilers.measuring.measurements import Failure, Measurement, Request
+    from deepmad.profilers.measuring.timing import Timer
 
 
 def measure(
@@ -71,8 +71,8 @@ def measure(
     """
     from deepmad.cli.measured_rows import csv_text, make_rows, tables_of
     from deepmad.cli.plots import check_plot
-    from deepmad.profilers.measurements import Request, measure_all
-    from deepmad.profilers.timing import Timer
+    from deepmad.profilers.measuring.measurements import Request, measure_all
+    from deepmad.profilers.measuring.timing import Timer
 
     timer = Timer(quantity(seconds, "seconds", "--seconds"))
     ways = combinations(backend or ["onnxruntime"], precision or ["fp32"])
@@ -110,7 +110,7 @@ def _one_by_one(
     keep: "Callable[[Sequence[Measurement | Failure]], None]",
 ) -> "list[Measurement | Failure]":
     """Return what `measure_all` finds apart; `keep` gets it after every network, so that nobody waits in vain."""
-    from deepmad.profilers.measurements import measure_all
+    from deepmad.profilers.measuring.measurements import measure_all
 
     beside = True if reference is None and len(requests) > 1 else reference
     found: list[Measurement | Failure] = []
@@ -150,7 +150,7 @@ def _deliver(rows: "Sequence[Row]", output: Path | None, plot: Path | None, *, j
     """Print the rows and what is to be said about them, and write the files; return the exit code."""
     from deepmad.cli.measured_rows import csv_text
     from deepmad.cli.plots import draw
-    from deepmad.profilers.measurements import Failure
+    from deepmad.profilers.measuring.measurements import Failure
 
     if json:
         emit_json([row.to_dict() for row in rows])
@@ -167,7 +167,7 @@ def _deliver(rows: "Sequence[Row]", output: Path | None, plot: Path | None, *, j
 
 def _warnings(rows: "Sequence[Row]") -> dict[str, list[str]]:
     """Return every warning, and which rows it is about."""
-    from deepmad.profilers.measurements import Failure
+    from deepmad.profilers.measuring.measurements import Failure
 
     found: dict[str, list[str]] = {}
     for row in rows:
@@ -186,7 +186,7 @@ def _warnings(rows: "Sequence[Row]") -> dict[str, list[str]]:
 def _points(rows: "Sequence[Row]") -> "list[Point]":
     """Return what is drawn: the rows with a prediction."""
     from deepmad.cli.plots import Point
-    from deepmad.profilers.measurements import Measurement
+    from deepmad.profilers.measuring.measurements import Measurement
 
     found = []
     for row in rows:
@@ -200,7 +200,7 @@ def _points(rows: "Sequence[Row]") -> "list[Point]":
 def _print(rows: "Sequence[Row]") -> None:
     """Print the comparison, and the conditions."""
     from deepmad.cli.measured_rows import cells
-    from deepmad.profilers.measurements import Measurement
+    from deepmad.profilers.measuring.measurements import Measurement
 
     measured = [row.found for row in rows if isinstance(row.found, Measurement)]
     if not measured:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmad.profilers.measurements import Failure, Measurement
-from deepmad.profilers.network_layers import predict_layers
-from deepmad.profilers.timm_files import RESULT_COLUMNS
+from deepmad.profilers.importing.timm_files import RESULT_COLUMNS
+from deepmad.profilers.measuring.measurements import Failure, Measurement
+from deepmad.profilers.prediction.network_layers import predict_layers
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
-    from deepmad.profilers.tables import LatencyTable
+    from deepmad.profilers.tables.tables import LatencyTable
 
 Way = tuple[str, str]
 """A back end and a precision."""
@@ -175,8 +175,8 @@ def tables_of(paths: Sequence[Path], ways: Sequence[Way], batch: int, threads: i
 
     Raises `InputError` where a file is no latency table, or holds none for any of them.
     """
-    from deepmad.profilers.table_files import Key, open_table
-    from deepmad.profilers.tables import LatencyTable
+    from deepmad.profilers.tables.table_files import Key, open_table
+    from deepmad.profilers.tables.tables import LatencyTable
 
     held: list[tuple[Path, Key]] = []
     for path in paths:

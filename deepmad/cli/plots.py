@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from deepmad.profilers.accuracy import accuracy
+from deepmad.profilers.prediction.accuracy import accuracy
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_writable, write_bytes
 from deepmad.search_spaces.units import human

@@ -11,7 +11,7 @@ from rich.text import Text
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
-    from deepmad.engine.solutions import RowRecord, Sensitivity, Solution
+    from deepmad.engine.answers.solutions import RowRecord, Sensitivity, Solution
 
 SHOWN_ROWS = 10
 """Rows of block kinds and strides that are shown, the best ones; the solution file holds all that were looked at."""
@@ -61,7 +61,7 @@ def _figure(value: float) -> str:
 
 def solution_report(solution: "Solution", console: Console) -> None:
     """Print a solution: the network, what it uses of every limit, and how good it is proven to be."""
-    from deepmad.engine.summaries import summary
+    from deepmad.engine.answers.summaries import summary
 
     if solution.architecture is not None:
         architecture_report(summary(solution.architecture), console)
@@ -98,8 +98,8 @@ def solution_report(solution: "Solution", console: Console) -> None:
 
 def limit_rows(solution: "Solution") -> list[list[str]]:
     """Return a row a limit: name, limit, used, left in percent; where limits clash, the nearest feasible one."""
-    from deepmad.engine.limits import KINDS
-    from deepmad.engine.nearest import rounded_up
+    from deepmad.engine.program.limits import KINDS
+    from deepmad.engine.solvers.nearest import rounded_up
 
     rows = []
     for name, use in solution.limits.items():
@@ -130,7 +130,7 @@ def call_rows(solution: "Solution") -> list[list[str]]:
 
 def explanation_rows(solution: "Solution") -> list[list[str]]:
     """Return a row a limit, the one whose loosening gains most first: what is gained, in percent and in objective."""
-    from deepmad.engine.limits import KINDS
+    from deepmad.engine.program.limits import KINDS
 
     assert solution.objective is not None, "only a network is explained"
     size = abs(solution.objective) or 1.0
@@ -169,7 +169,7 @@ def row_rows(records: "Sequence[RowRecord]") -> list[list[str]]:
 
 def alternative_rows(solution: "Solution") -> list[list[str]]:
     """Return a row a network, best first."""
-    from deepmad.engine.summaries import summary
+    from deepmad.engine.answers.summaries import summary
 
     assert solution.architecture is not None, "alternatives stand beside a network"
     ranked = [(solution.objective, solution.architecture, solution.predicted)]

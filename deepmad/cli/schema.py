@@ -22,7 +22,7 @@ def schema(
 
 def schema_of(name: str) -> dict[str, Any]:
     """Return the JSON Schema of the file called `name`. Raises `InputError` for an unknown one."""
-    from deepmad.engine import solutions
+    from deepmad.engine.answers import solutions
     from deepmad.search_spaces import architectures, spaces
     from deepmad.zoo import spec
 

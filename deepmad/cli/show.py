@@ -25,7 +25,7 @@ def show(
     if json:
         emit_json(figures)
         return
-    from deepmad.engine.solutions import Solution
+    from deepmad.engine.answers.solutions import Solution
 
     if _is_solution(arch):
         solution_report(Solution.load(arch), out())
@@ -63,8 +63,8 @@ def compare(
 
 def figures_of(path: Path) -> dict[str, Any]:
     """Return the figures of an architecture or solution file; a solution's limits come along."""
-    from deepmad.engine.solutions import Solution
-    from deepmad.engine.summaries import summary
+    from deepmad.engine.answers.solutions import Solution
+    from deepmad.engine.answers.summaries import summary
     from deepmad.search_spaces.architectures import Architecture
 
     figures = summary(Architecture.load(path))

@@ -11,11 +11,11 @@ import typer
 from deepmad.cli.options import Backend, Json, Threads
 from deepmad.cli.output import Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import plain_table
-from deepmad.profilers.own_tables import default_table
+from deepmad.profilers.tables.own_tables import default_table
 from deepmad.search_spaces.errors import InputError
 
 if TYPE_CHECKING:
-    from deepmad.profilers.building import Progress
+    from deepmad.profilers.building.building import Progress
 
 table = typer.Typer(help="Build, import, show and export latency tables.", rich_markup_mode=None)
 
@@ -72,8 +72,8 @@ def build(
     Example: deepmad table build r18 --batch 1 --batch 8 -o cpu.sqlite
     """
     from deepmad.profilers.backends import find_backend
-    from deepmad.profilers.building import build_table
-    from deepmad.profilers.probes import at_resolution
+    from deepmad.profilers.building.building import build_table
+    from deepmad.profilers.building.probes import at_resolution
     from deepmad.search_spaces.spaces import load_space
 
     if output is not None and len(spaces) > 1:
@@ -135,7 +135,7 @@ def import_(
 
     Example: deepmad table import conv_data.out.fp16 --from tinynas --device V100 --precision fp16 -o v100.sqlite
     """
-    from deepmad.profilers.importing import import_table
+    from deepmad.profilers.importing.importing import import_table
 
     with bar("importing", 1.0) as shown:
         import_table(
@@ -173,7 +173,7 @@ def export(
 
     Example: deepmad table export cpu.sqlite --to csv -o cpu.csv
     """
-    from deepmad.profilers.tables import export_table
+    from deepmad.profilers.tables.tables import export_table
 
     export_table(file, to, output)
     say(f"written to {output}")
@@ -181,7 +181,7 @@ def export(
 
 def _tell(paths: Iterable[Path], *, json: bool) -> None:
     """Print what the tables in some files hold."""
-    from deepmad.profilers.tables import describe_tables
+    from deepmad.profilers.tables.tables import describe_tables
 
     found = [described for path in paths for described in describe_tables(path)]
     for described in found:

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmad.profilers.own_tables import default_table
+from deepmad.profilers.tables.own_tables import default_table
 from deepmad.search_spaces.errors import InputError
 
 if TYPE_CHECKING:
-    from deepmad.engine.solutions import Predicted
-    from deepmad.profilers.tables import LatencyTable
+    from deepmad.engine.answers.solutions import Predicted
+    from deepmad.profilers.tables.tables import LatencyTable
     from deepmad.search_spaces.architectures import Architecture
 
 
@@ -48,7 +48,7 @@ def load_tables(paths: Sequence[Path], argument: str, space: str, asked: Asked) 
     as the user named it, for the command that builds a missing table. Raises `InputError` with that command, or
     where the batches differ.
     """
-    from deepmad.profilers.tables import LatencyTable
+    from deepmad.profilers.tables.tables import LatencyTable
 
     if not paths:
         return (_own_table(argument, space, asked.completed()),)
@@ -64,7 +64,7 @@ def load_tables(paths: Sequence[Path], argument: str, space: str, asked: Asked) 
 
 def _chosen(path: Path, asked: Asked) -> dict[str, Any]:
     """Return the conditions asked for, and the default of each that the tables in a file leave open."""
-    from deepmad.profilers.table_files import open_table
+    from deepmad.profilers.tables.table_files import open_table
 
     wanted = {name: value for name, value in asdict(asked).items() if value is not None}
     with open_table(path) as file:
@@ -80,7 +80,7 @@ def _chosen(path: Path, asked: Asked) -> dict[str, Any]:
 
 def _own_table(argument: str, space: str, conditions: Conditions) -> "LatencyTable":
     """Return this machine's table for a space."""
-    from deepmad.profilers.tables import LatencyTable
+    from deepmad.profilers.tables.tables import LatencyTable
 
     path = default_table(space, **asdict(conditions))
     if not path.exists():
@@ -100,7 +100,7 @@ def predicted_by_device(
 
     Tables of one device are told apart by their conditions.
     """
-    from deepmad.engine.solutions import Predicted
+    from deepmad.engine.answers.solutions import Predicted
 
     if network is None or len(tables) < 2:
         return None

@@ -1,1 +1,1 @@
-"""Which network to build: entropy, budgets, the problem and its solvers."""
+"""Which network to build. The verbs stand here; program, answers and solvers are the rooms below them."""

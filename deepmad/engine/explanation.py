@@ -3,11 +3,11 @@
 import time
 from dataclasses import replace
 
-from deepmad.engine.limits import require_counted, with_limit
-from deepmad.engine.problems import Problem
-from deepmad.engine.progress import Progress, Report
-from deepmad.engine.solutions import Sensitivity, Solution
-from deepmad.engine.solvers import CpSat, Interrupted, design
+from deepmad.engine.answers.progress import Progress, Report
+from deepmad.engine.answers.solutions import Sensitivity, Solution
+from deepmad.engine.program.limits import require_counted, with_limit
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.exact import CpSat, Interrupted, design
 from deepmad.search_spaces.architectures import Architecture
 
 LOOSER = 0.1

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from deepmad.engine.limits import KINDS
+from deepmad.engine.program.limits import KINDS
 from deepmad.search_spaces.units import human
 from deepmad.zoo.entries import Entry
 from deepmad.zoo.figures import delivered_limits

@@ -5,8 +5,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from deepmad.profilers.network_layers import NetworkLayers
-from deepmad.profilers.timm_files import RESULT_COLUMNS
+from deepmad.profilers.importing.timm_files import RESULT_COLUMNS
+from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.search_spaces.architectures import Architecture
 
 OWN_COLUMNS = (

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from deepmad.engine.problems import Problem
+from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.errors import InputError
 from deepmad.zoo.families import Family
 from deepmad.zoo.spec import Spec, Target

@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmad.engine.budgets import Budget
-from deepmad.engine.problems import Problem
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.problems import Problem
 from deepmad.profilers.backends import find_backend
-from deepmad.profilers.own_tables import default_table
-from deepmad.profilers.table_files import Key, open_table
-from deepmad.profilers.tables import LatencyTable
+from deepmad.profilers.tables.own_tables import default_table
+from deepmad.profilers.tables.table_files import Key, open_table
+from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.coarsening import coarsened
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import Space, load_space, presets
 from deepmad.zoo.spec import Device, SolverSettings, Spec, SpecFile
 
 if TYPE_CHECKING:
-    from deepmad.profilers.building import Progress
+    from deepmad.profilers.building.building import Progress
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,8 @@ def build(need: Need, spec: Spec, progress: "Callable[[Progress], None] | None" 
 
     Raises what `build_table` raises.
     """
-    from deepmad.profilers.building import build_table
-    from deepmad.profilers.probes import at_resolution
+    from deepmad.profilers.building.building import build_table
+    from deepmad.profilers.building.probes import at_resolution
 
     if finished(need.path, Key(**need.wanted)):
         return

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepmad.engine.solutions import Solution
+from deepmad.engine.answers.solutions import Solution
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError, first_line
@@ -57,7 +57,7 @@ def write_network(folder: Path, scratch: Path, network: Architecture) -> dict[st
     `scratch` is a folder of the same file system for files that are not whole yet. Raises `InputError` where a file
     cannot be written, and `DeviceError` where ONNX Runtime does not give what PyTorch does.
     """
-    from deepmad.profilers.onnx_export import export_onnx
+    from deepmad.profilers.onnx_files.export import export_onnx
     from deepmad.search_spaces.standalone import write_standalone
     from deepmad.search_spaces.weights import initialised, write_safetensors
 

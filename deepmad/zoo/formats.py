@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from deepmad.engine.limits import KINDS
+from deepmad.engine.program.limits import KINDS
 from deepmad.search_spaces.units import Kind, human
 
 if TYPE_CHECKING:

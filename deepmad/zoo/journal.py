@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from deepmad.engine.solutions import Measured, Solution
+from deepmad.engine.answers.solutions import Measured, Solution
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_writable, read_json, write_text
 

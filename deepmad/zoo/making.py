@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmad.engine.loop import agreed
-from deepmad.engine.solutions import Measured, Round, Solution
+from deepmad.engine.answers.solutions import Measured, Round, Solution
+from deepmad.engine.measured_loop import agreed
 from deepmad.profilers.backends import find_backend
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
@@ -33,7 +33,7 @@ from deepmad.zoo.spec import Reference, SpecFile, load_spec
 from deepmad.zoo.verifying import Timing, Verifier
 
 if TYPE_CHECKING:
-    from deepmad.profilers.building import Progress
+    from deepmad.profilers.building.building import Progress
 
 WAITING, SOLVING, SOLVED, TIMING = "waiting", "solving", "solved", "timing"
 """What happens to an entry before it is met, missed, infeasible or failed."""

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepmad.engine.solutions import Measured
+from deepmad.engine.answers.solutions import Measured
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.table_files import Key
+from deepmad.profilers.tables.table_files import Key
 from deepmad.search_spaces.architectures import Architecture
 
 if TYPE_CHECKING:
-    from deepmad.profilers.measurements import Measurement, Request
+    from deepmad.profilers.measuring.measurements import Measurement, Request
 
 UNDISTURBED = 0.25
 """The quantile of the times of two networks in turns that tells how one is to the other: other work only adds time, and
@@ -43,9 +43,9 @@ def timed_apart(
     name is one that `deepmad measure` takes. With a companion, which takes as long again, the latency is the one that
     the network has where its companion takes its usual time. Raises `DeviceError` where the back end fails or hangs.
     """
-    from deepmad.profilers.isolation import measure_apart, measure_both_apart
-    from deepmad.profilers.measurements import STANDARD, Failure
-    from deepmad.profilers.timing import Timer
+    from deepmad.profilers.measuring.isolation import measure_apart, measure_both_apart
+    from deepmad.profilers.measuring.measurements import STANDARD, Failure
+    from deepmad.profilers.measuring.timing import Timer
 
     request, timer = _request(key, network), STANDARD if seconds is None else Timer(seconds)
     limit = LONGEST_SECONDS + 2 * timer.seconds
@@ -61,7 +61,7 @@ def timed_apart(
 
 
 def _request(key: Key, network: Architecture | str) -> "Request":
-    from deepmad.profilers.measurements import Request
+    from deepmad.profilers.measuring.measurements import Request
 
     return Request(network, key.backend, key.batch, key.precision, key.threads)
 

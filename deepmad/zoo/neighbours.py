@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 
-from deepmad.engine.problems import Problem
-from deepmad.engine.solutions import Solution, Status, found
+from deepmad.engine.answers.solutions import Solution, Status, found
+from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture
 
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from deepmad.engine.budgets import BYTES_PER_ELEMENT
-from deepmad.engine.entropy import entropy, scales
-from deepmad.engine.latency import latency_nanoseconds
-from deepmad.engine.loop import ENOUGH
-from deepmad.engine.solutions import LimitUse, Measured, Solution, Status
-from deepmad.engine.summaries import summary
-from deepmad.profilers.tables import LatencyTable
+from deepmad.engine.answers.solutions import LimitUse, Measured, Solution, Status
+from deepmad.engine.answers.summaries import summary
+from deepmad.engine.measured_loop import ENOUGH
+from deepmad.engine.program.budgets import BYTES_PER_ELEMENT
+from deepmad.engine.program.entropy import entropy, scales
+from deepmad.engine.program.latency import latency_nanoseconds
+from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Part, peak_activation_elements, total_macs, total_params

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deepmad.engine.problems import Problem
-from deepmad.engine.solutions import Measured
+from deepmad.engine.answers.solutions import Measured
+from deepmad.engine.program.problems import Problem
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.network_layers import NetworkLayers, predict_layers
-from deepmad.profilers.sources import load_source
+from deepmad.profilers.measuring.sources import load_source
+from deepmad.profilers.prediction.network_layers import NetworkLayers, predict_layers
 from deepmad.search_spaces.architectures import Architecture, split_rank
 from deepmad.search_spaces.errors import InputError, first_line
 from deepmad.zoo.families import Family
@@ -56,8 +56,8 @@ def known(file: SpecFile, reference: Reference) -> Known:
 
 def _of_library(name: str) -> Known:
     """Return a network of timm or torchvision, read off its ONNX graph. Raises `InputError` where there is none."""
-    from deepmad.profilers.onnx_export import export_onnx
-    from deepmad.profilers.onnx_layers import read_onnx_layers
+    from deepmad.profilers.onnx_files.export import export_onnx
+    from deepmad.profilers.onnx_files.layers import read_onnx_layers
 
     source = load_source(name)
     module, side = source.model, source.resolution

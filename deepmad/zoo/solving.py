@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import cpu_count
 
-from deepmad.engine.problems import Problem
-from deepmad.engine.solutions import Solution
-from deepmad.engine.solvers import Auto, design
+from deepmad.engine.answers.solutions import Solution
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.exact import Auto, design
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.tasks import Done, open_tasks
 from deepmad.zoo.spec import SolverSettings

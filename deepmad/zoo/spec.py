@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
-from deepmad.engine.objectives import ObjectiveName
+from deepmad.engine.program.objectives import ObjectiveName
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_format, parsed_yaml, read_text, validated
 from deepmad.search_spaces.units import Kind, quantity

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TypeGuard
 
-from deepmad.engine.loop import borne_out, design_measured, in_the_end
-from deepmad.engine.solutions import Measured, Round, Solution
+from deepmad.engine.answers.solutions import Measured, Round, Solution
+from deepmad.engine.measured_loop import borne_out, design_measured, in_the_end
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.table_files import Key
+from deepmad.profilers.tables.table_files import Key
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.zoo.entries import Entry
 from deepmad.zoo.journal import Journal

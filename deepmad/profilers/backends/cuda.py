@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepmad.profilers.backends.role import package_files
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.telemetry import visible_gpu_name
+from deepmad.profilers.measuring.telemetry import visible_gpu_name
 from deepmad.search_spaces.errors import first_line
 
 if TYPE_CHECKING:

@@ -73,8 +73,8 @@ class OnnxRuntime(Backend):
 
     def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> Runnable:
         """Return a session on the file that `export_onnx` writes for the model, or on the given file."""
-        from deepmad.profilers.onnx_export import export_onnx, onnx_bytes
-        from deepmad.profilers.onnx_precisions import onnx_model
+        from deepmad.profilers.onnx_files.export import export_onnx, onnx_bytes
+        from deepmad.profilers.onnx_files.precisions import onnx_model
 
         make = _CudaSession if self.processor == "cuda" else _CpuSession
         if settings.precision != "fp32":
@@ -115,7 +115,7 @@ class _CpuSession:
     """A session on the CPU whose input is bound once, outside the time that is measured."""
 
     def __init__(self, source: str | bytes, settings: Settings) -> None:
-        from deepmad.profilers.onnx_precisions import random_images
+        from deepmad.profilers.onnx_files.precisions import random_images
 
         self._session = _session(source, settings, ["CPUExecutionProvider"])
         self._binding = self._session.io_binding()
@@ -142,7 +142,7 @@ class _CudaSession:
     def __init__(self, source: str | bytes, settings: Settings) -> None:
         import torch  # noqa: F401 - it brings the libraries of CUDA and cuDNN, which the provider needs
 
-        from deepmad.profilers.onnx_precisions import random_images
+        from deepmad.profilers.onnx_files.precisions import random_images
 
         # Convolutions in TF32 would not be fp32.
         self._session = _session(source, settings, [("CUDAExecutionProvider", {"use_tf32": "0"})])

@@ -43,7 +43,7 @@ class OpenVino(Backend):
 
     def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> "OpenVinoRequest":
         """Return an inference request on the ONNX model."""
-        from deepmad.profilers.onnx_precisions import onnx_model, random_images
+        from deepmad.profilers.onnx_files.precisions import onnx_model, random_images
 
         openvino = load_library("openvino", self.name)
         source = onnx_model(model, settings).SerializeToString()

@@ -50,7 +50,7 @@ class TensorRtOnnx(Backend):
 
     def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> "EngineRun":
         """Return an engine of the ONNX model, its buffers on the GPU."""
-        from deepmad.profilers.onnx_precisions import onnx_model
+        from deepmad.profilers.onnx_files.precisions import onnx_model
 
         source: bytes = onnx_model(model, settings).SerializeToString()
         engine = build_engine(source, timing_cache_path(self.device()))
@@ -66,7 +66,7 @@ class EngineRun:
     def __init__(self, engine: bytes, settings: Settings) -> None:
         import torch
 
-        from deepmad.profilers.onnx_precisions import random_images
+        from deepmad.profilers.onnx_files.precisions import random_images
 
         self._trt, self._engine = load_module(), load_engine(engine)
         self._context = self._engine.create_execution_context()

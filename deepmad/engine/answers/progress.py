@@ -1,0 +1,84 @@
+"""What is known while a solve runs: the best network, the bound, and who is told."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from deepmad.engine.answers.solutions import relative_gap
+from deepmad.engine.program.problems import Problem
+from deepmad.search_spaces.architectures import Architecture
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One line of progress: best objective, upper bound, relative gap, seconds so far, and what is running."""
+
+    best: float | None
+    bound: float | None
+    gap: float | None
+    seconds: float
+    doing: str
+
+
+Report = Callable[[Progress], None]
+
+
+class Race:
+    """The best network and the least upper bound so far; every network offered is checked anew.
+
+    `start` is the clock's reading when the solve began, from which the time limit counts.
+    """
+
+    def __init__(self, problem: Problem, gap: float, report: Report | None, start: float) -> None:
+        self.problem = problem
+        self.gap_asked = gap
+        self.report = report
+        self.start = start
+        self.network: Architecture | None = None
+        self.best: float | None = None
+        self.bound = math.inf
+        self.doing = "starting"
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the solve began."""
+        return time.monotonic() - self.start
+
+    @property
+    def gap(self) -> float:
+        """The relative gap between best and bound; infinite while either is missing."""
+        return math.inf if self.best is None else relative_gap(self.best, self.bound)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the gap asked for is reached."""
+        return self.gap <= self.gap_asked
+
+    def offer(self, network: Architecture | None) -> None:
+        """Take `network` if it is feasible and better than the best so far."""
+        if network is None or self.problem.broken(network):
+            return
+        value = self.problem.value(network)
+        if self.best is None or value > self.best:
+            self.network, self.best = network, value
+            self.tell()
+
+    def lower(self, bound: float | None) -> None:
+        """Take `bound` if it is below the bound so far; a bound never falls below a network found."""
+        if bound is None or bound >= self.bound:
+            return
+        self.bound = bound if self.best is None else max(bound, self.best)
+        self.tell()
+
+    def update(self, network: Architecture | None, bound: float | None, _seconds: float) -> None:
+        """Take a network and a bound at once, as the exact program reports them."""
+        self.offer(network)
+        self.lower(bound)
+
+    def tell(self) -> None:
+        """Report the state to whoever listens."""
+        if self.report is not None:
+            bound = self.bound if math.isfinite(self.bound) else None
+            gap = self.gap if math.isfinite(self.gap) else None
+            self.report(Progress(self.best, bound, gap, self.seconds, self.doing))

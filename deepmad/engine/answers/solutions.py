@@ -1,0 +1,362 @@
+"""Solutions: what a solver found, how good it is proven to be, and the file that tells it."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
+
+from deepmad.engine.program.problems import Problem
+from deepmad.search_spaces.architectures import Architecture, Stride, numbered, split_rank
+from deepmad.search_spaces.files import check_format, read_json, validated, write_text
+from deepmad.search_spaces.layers import total_macs, total_params
+from deepmad.search_spaces.units import human
+
+GAP_IS_ZERO = 1e-6
+"""Relative gap below which objective and bound count as equal."""
+
+DIFFERENT_STAGES = 2
+"""Stages in which a network and its alternatives have to differ, in any of their fields."""
+
+
+class Status(StrEnum):
+    """How a solve ended."""
+
+    OPTIMAL = "optimal"
+    FEASIBLE = "feasible"
+    INFEASIBLE = "infeasible"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class SolverInfo:
+    """Which solver answered, with what makes the run repeatable."""
+
+    name: str
+    version: str
+    seed: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class LimitUse:
+    """A limit and what the network uses of it; null where there is no network."""
+
+    limit: float
+    used: int | float | None  # a count stays one where a file is read again
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The latency table's prediction: seconds for one batch, images a second."""
+
+    latency_seconds: float
+    throughput: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measurement of the delivered network: median seconds for one batch with its 95 % interval.
+
+    Where another network took turns with it, the seconds are those at that one's usual speed, and `clock_seconds` is
+    the median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's.
+    """
+
+    latency_seconds: float
+    low: float
+    high: float
+    throughput: float
+    violated: bool | None
+    device: str
+    backend: str
+    version: str
+    precision: str
+    batch: int
+    threads: int
+    date: str
+    clock_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round of the measured loop: the limit that the program was given, the network measured, what came of it.
+
+    `limit`, `predicted`, `measured` and the ends `low`, `high` of its 95 % interval are seconds for one batch. A
+    prediction above the limit is that of the network of least predicted latency, measured because none keeps the
+    limit. `violated`: the measurement is above the target asked for. All but the limit are None in a round that
+    measured nothing.
+    """
+
+    number: int
+    limit: float
+    predicted: float | None = None
+    measured: float | None = None
+    low: float | None = None
+    high: float | None = None
+    objective: float | None = None
+    violated: bool | None = None
+    architecture: Architecture | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document of a solution file's round."""
+        return asdict(self) | {"architecture": self.architecture.to_dict() if self.architecture else None}
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What a limit costs: the problem solved again with that limit alone at `loosened`, in the limit's unit.
+
+    `share` is used / limit. `objective` and `bound` are those of the loosened problem, `gain` the interval that
+    holds what loosening would gain in objective: at least what was found, at most what its bound allows (None
+    where there is no bound).
+    """
+
+    used: float
+    limit: float
+    share: float
+    loosened: float
+    objective: float
+    bound: float | None
+    gain: tuple[float, float | None]
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """What became of a black-box limit's function: how often it was called, and how often known results served.
+
+    `failed` calls raised, did not end in time, or returned no finite number: `reasons` are a few of theirs, each
+    once. `seconds` is the time of all calls.
+    """
+
+    calls: int
+    cached: int
+    failed: int
+    reasons: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another network within the gap asked for, with the figures of a solution."""
+
+    objective: float
+    architecture: Architecture
+    limits: dict[str, LimitUse]
+    predicted: Predicted | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document of a solution file's alternative."""
+        return asdict(self) | {"architecture": self.architecture.to_dict()}
+
+
+@dataclass(frozen=True)
+class RowRecord:
+    """What is known of a row: one block kind and one stride a stage.
+
+    `objective` is that of the best network met there, `found_by` what met it: "evolution", "cpsat", or "start" where it
+    was given; None where none was met. No network of the row is better than `bound` (None: not known; a network
+    already known, of another row, may be what it says). `dropped`: the bound left nothing above the network delivered
+    but the gap asked for. `seconds` were spent on the row alone.
+    """
+
+    blocks: tuple[str, ...]
+    strides: tuple[Stride, ...]
+    found_by: str | None
+    objective: float | None
+    bound: float | None
+    dropped: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """How many rows were dropped by their bounds, are open, and were not looked at; the delivered one is none of them.
+
+    A row that was not looked at still has the bound of all rows together.
+    """
+
+    total: int
+    dropped: int
+    open: int
+    not_looked_at: int
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The answer to a problem.
+
+    `objective` and `bound` are in the units of the objective (nats, less the penalty on depths); `gap` is
+    (bound - objective) / |objective|, and 0 below 1e-6. `clash` names limits that cannot be met together.
+    `nearest` holds, for each of them, the nearest value that would make the problem feasible, the other limits
+    kept. `predicted` is that of the slowest device, `predicted_by_device` all of them where there are several.
+    `rounds` are those of the measured loop: with several, bound and gap are those of the program of the round that
+    found the network, whose latency limit was the target corrected by the measurement before.
+    `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs;
+    `black_boxes` how the functions behind limits were called. `rows` tells of rows of block kinds and strides, best
+    first, where the solver decided between them, `row_counts` of all. What does not apply is None.
+    """
+
+    status: Status
+    message: str
+    solver: SolverInfo
+    seconds: float
+    architecture: Architecture | None = None
+    objective: float | None = None
+    bound: float | None = None
+    gap: float | None = None
+    limits: dict[str, LimitUse] = field(default_factory=dict)
+    clash: tuple[str, ...] | None = None
+    nearest: dict[str, float] | None = None
+    predicted: Predicted | None = None
+    measured: Measured | None = None
+    predicted_by_device: dict[str, Predicted] | None = None
+    alternatives: tuple[Alternative, ...] | None = None
+    explanation: dict[str, Sensitivity] | None = None
+    rounds: tuple[Round, ...] | None = None
+    rows: tuple[RowRecord, ...] | None = None
+    row_counts: RowCounts | None = None
+    black_boxes: dict[str, CallRecord] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the solution file's document."""
+        document = asdict(self) | {"status": str(self.status)}
+        document["architecture"] = self.architecture.to_dict() if self.architecture else None
+        if self.alternatives is not None:
+            document["alternatives"] = [other.to_dict() for other in self.alternatives]
+        if self.rounds is not None:
+            document["rounds"] = [one.to_dict() for one in self.rounds]
+        return {"format": "deepmad/solution@1"} | document
+
+    def save(self, path: str | Path) -> None:
+        """Write the solution file, whole or not at all. Raises `InputError`."""
+        write_text(Path(path), json.dumps(self.to_dict(), indent=1) + "\n")
+
+    @staticmethod
+    def load(path: str | Path) -> "Solution":
+        """Return the solution in a file; FILE#3 is that of its third network. Raises `InputError` naming the key."""
+        file, rank = split_rank(path)
+        document = read_json(file)
+        check_format(document, "solution", str(file))
+        fields = {key: value for key, value in document.items() if key not in ("format", "architecture")}
+        for name in ("alternatives", "rounds"):
+            if isinstance(parts := document.get(name), list):
+                fields[name] = [_with_network(part, str(file)) for part in parts]
+        network = document.get("architecture")
+        solution = validated(ADAPTER, fields, str(file))
+        solution = replace(solution, architecture=Architecture.from_dict(network, str(file)) if network else None)
+        if rank != 1:
+            numbered(document, rank, str(path))
+        return solution.ranked(rank)
+
+    def ranked(self, rank: int) -> "Solution":
+        """Return the solution around its network number `rank`, 1 for the best one."""
+        if rank == 1:
+            return self
+        others = self.alternatives or ()
+        other, count = others[rank - 2], len(others) + 1
+        gap = relative_gap(other.objective, self.bound) if self.bound is not None else None
+        return replace(
+            self,
+            message=f"network {rank} of {count} within the gap asked for",
+            architecture=other.architecture,
+            objective=other.objective,
+            gap=gap,
+            limits=other.limits,
+            predicted=other.predicted,
+            measured=None,
+            predicted_by_device=None,
+            alternatives=None,
+            explanation=None,
+            rounds=None,
+            rows=None,
+            row_counts=None,
+        )
+
+
+Solution.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+ADAPTER: TypeAdapter[Solution] = TypeAdapter(Solution)
+
+
+def relative_gap(objective: float, bound: float) -> float:
+    """Return (bound - objective) / |objective|, 0 below 1e-6 and infinite without a bound or at objective 0."""
+    if bound - objective <= GAP_IS_ZERO * abs(objective):
+        return 0.0
+    return (bound - objective) / abs(objective) if objective and math.isfinite(bound) else math.inf
+
+
+def found(
+    problem: Problem,
+    network: Architecture,
+    bound: float,
+    *,
+    gap: float,
+    solver: SolverInfo,
+    seconds: float,
+    called: Mapping[str, float] | None = None,
+) -> Solution:
+    """Return the solution around a network, every figure recomputed from its layer records.
+
+    `gap` is the relative gap asked for, `called` what the functions of black-box limits returned for the network. A
+    network that breaks a limit is a bug of the solver: it is refused by an assertion, not delivered.
+    """
+    broken = problem.broken(network, called)
+    assert not broken, f"the solver returned a network that is not feasible: {broken}"
+    objective = problem.value(network)
+    reached = relative_gap(objective, bound)
+    network = replace(network, name=network.name or _name(problem, network))
+    if reached <= gap:
+        proof = "proven optimal" if reached == 0 else f"proven to be within {reached:.2%} of the optimum"
+        status, message = Status.OPTIMAL, f"the network is {proof}"
+    else:
+        distance = f"at most {reached:.2%} below the optimum" if math.isfinite(reached) else "with no bound yet"
+        status, message = Status.FEASIBLE, f"the network keeps every limit, {distance} (asked: {gap:.2%})"
+    return Solution(
+        status,
+        message,
+        solver,
+        seconds,
+        architecture=network,
+        objective=objective,
+        bound=max(bound, objective) if math.isfinite(bound) else None,
+        gap=reached if math.isfinite(reached) else None,
+        limits={name: LimitUse(use.limit, use.used) for name, use in problem.usages(network, called).items()},
+        predicted=predict(problem, network),
+    )
+
+
+def alternative(problem: Problem, network: Architecture) -> Alternative:
+    """Return an alternative around a feasible network, every figure recomputed from its layer records."""
+    broken = problem.broken(network)
+    assert not broken, f"an alternative is not feasible: {broken}"
+    return Alternative(
+        problem.value(network),
+        replace(network, name=_name(problem, network)),
+        {name: LimitUse(use.limit, use.used) for name, use in problem.usages(network).items()},
+        predict(problem, network),
+    )
+
+
+def _with_network(document: Any, source: str) -> Any:
+    """Return a part of the document with its architecture read, where it has one."""
+    if not isinstance(document, dict) or document.get("architecture") is None:
+        return document
+    return document | {"architecture": Architecture.from_dict(document["architecture"], source)}
+
+
+def _name(problem: Problem, network: Architecture) -> str:
+    """Return a name that tells the space and the size, like r50-4.13G-25.6M."""
+    parts = network.parts()
+    macs, params = human(total_macs(parts), "count"), human(total_params(parts), "count")
+    return f"{problem.space.name}-{macs}-{params}".replace(" ", "")
+
+
+def predict(problem: Problem, network: Architecture) -> Predicted | None:
+    """Return what the problem's table predicts for a network; None without a table."""
+    if not problem.tables:
+        return None
+    seconds = problem.predicted_seconds(network)
+    return Predicted(seconds, problem.batch / seconds)

@@ -1,5 +1,0 @@
-"""Valid upper bounds on a problem's objective, by branch and price over the stages."""
-
-from deepmad.engine.bounds.search import BoundStep, tighten
-
-__all__ = ["BoundStep", "tighten"]

@@ -1,8 +1,0 @@
-"""The design problem as an exact integer program, solved by OR-Tools' CP-SAT."""
-
-from deepmad.engine.cpsat.clashes import clashes
-from deepmad.engine.cpsat.distinct import next_best
-from deepmad.engine.cpsat.least import Least, least_use
-from deepmad.engine.cpsat.solving import ExactResult, solve
-
-__all__ = ["ExactResult", "Least", "clashes", "least_use", "next_best", "solve"]

@@ -1,0 +1,62 @@
+"""What `Auto` does where CP-SAT can express every limit: it solves, and evolution helps out where it finds nothing."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deepmad.engine.answers.progress import Report
+from deepmad.engine.answers.solutions import Solution, Status, found
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.evolution.solving import evolve
+from deepmad.engine.solvers.exact import Auto, Interrupted, design_exactly
+from deepmad.search_spaces.architectures import Architecture
+
+EMPTY_HANDED_SHARE = 0.7
+"""CP-SAT's share of the time as long as it has no network; the rest is for evolution."""
+LEAST_SECONDS = 0.1
+"""Seconds that evolution gets at least."""
+
+
+def design_automatically(
+    problem: Problem, solver: Auto, *, starts: Sequence[Architecture] = (), report: Report | None = None
+) -> Solution:
+    """Return the solution of CP-SAT, or of evolution where that found no network in its share of the time."""
+    began, share = time.monotonic(), EMPTY_HANDED_SHARE
+    exact = design_exactly(problem, solver.exact(), starts=starts, report=report, empty_handed_share=share)
+    if exact.status is not Status.UNKNOWN:
+        return exact
+    left = solver.time_limit - (time.monotonic() - began)
+    return evolved_further(problem, exact, solver, max(left, LEAST_SECONDS), starts=starts, report=report)
+
+
+def evolved_further(
+    problem: Problem,
+    exact: Solution,
+    solver: Auto,
+    seconds: float,
+    *,
+    starts: Sequence[Architecture] = (),
+    report: Report | None = None,
+) -> Solution:
+    """Return what evolution finds within `seconds` where CP-SAT's solution `exact` has no network, with its bound.
+
+    Raises `Interrupted` with what it found by then.
+    """
+    try:
+        evolution = evolve(problem, solver.evolution(seconds), starts=starts, report=report)
+    except Interrupted as interrupt:
+        raise Interrupted(_joined(problem, exact, interrupt.solution, solver.gap)) from interrupt
+    return _joined(problem, exact, evolution, solver.gap)
+
+
+def _joined(problem: Problem, exact: Solution, evolution: Solution, gap: float) -> Solution:
+    """Return the network of an evolution, where it has one, with the bound of CP-SAT, which has none."""
+    took = exact.seconds + evolution.seconds
+    if evolution.architecture is None:
+        return replace(exact, message=f"{exact.message}; evolution found none either", seconds=took)
+    bound = math.inf if exact.bound is None else exact.bound
+    network, info = evolution.architecture, evolution.solver
+    solution = found(problem, network, bound, gap=gap, solver=info, seconds=took)
+    why = f"evolution answered, since CP-SAT found no network in {exact.seconds:.0f} s"
+    return replace(solution, message=f"{solution.message}; {why}")

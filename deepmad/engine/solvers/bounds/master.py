@@ -1,0 +1,276 @@
+"""The master: a small linear program over stage columns whose duals are the multipliers of the pricing."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepmad.engine.solvers.bounds.columns import CONVS, DEPTH, Columns, Pool
+from deepmad.engine.solvers.bounds.pricing import Prices, no_prices
+from deepmad.engine.solvers.bounds.relaxation import Relaxation, chord, envelope, log_area_range
+from deepmad.engine.solvers.bounds.tables import ENTROPY, Array, SpaceTables
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+else:
+    OptimizeResult = Any
+
+_BLOCK_EXCESS = 10.0
+"""What a block too many, or too few, weighs against the relative excess over a limit."""
+
+
+@dataclass(frozen=True)
+class Master:
+    """A solved master.
+
+    `weights` are the columns' shares; `value` its optimum; `prices` the multipliers for the pricing; `links` and
+    `bars` tell a stage's reduced cost: links[s] holds what tying (c_in, out) of stage s to its neighbours earns,
+    bars[s] what a column of stage s has to beat. `products` are the values taken by Y_i * E_i, `entropies` those
+    of E_i; `penalty` the penalty taken; `excess` how far the limits are overrun (0 where they are kept).
+    """
+
+    columns: Columns
+    weights: Array
+    value: float
+    prices: Prices
+    links: tuple[tuple[Array, Array], ...]
+    bars: Array
+    products: Array
+    entropies: Array
+    convs: Array
+    depths: Array
+    penalty: float
+    excess: float
+
+
+class _Rows:
+    """Rows of a linear program in the order they are added."""
+
+    def __init__(self) -> None:
+        self.rows: list[Array] = []
+        self.right: list[float] = []
+
+    def add(self, row: Array, right: float) -> int:
+        self.rows.append(row)
+        self.right.append(right)
+        return len(self.rows) - 1
+
+
+def solve_master(space: SpaceTables, relaxation: Relaxation, pool: Pool, *, limits_only: bool = False) -> Master | None:
+    """Return the solved master over a pool's columns in a box, or None where they do not join into a network.
+
+    With `limits_only` it minimises the largest relative excess over the limits, below 0 where there is room, whatever
+    the objective: its prices give every feasible network a score of 0 or more.
+
+    Variables: the columns' shares, one product a scale, the penalty, one excess each for budget and rho rows.
+    """
+    from scipy.optimize import linprog
+
+    program = _Program(space, relaxation, pool.inside(relaxation.box), limits_only=limits_only)
+    result = linprog(
+        -program.gain,
+        np.array(program.upper.rows),
+        np.array(program.upper.right),
+        np.array(program.equal.rows),
+        np.array(program.equal.right),
+        program.bounds,
+        method="highs-ds",
+        options={"presolve": False},
+    )
+    if result.status != 0:
+        return None
+    pool.mark(result.x[: program.count])
+    return program.read(result)
+
+
+class _Program:
+    """The master's rows, and how to read its solution."""
+
+    def __init__(self, space: SpaceTables, relaxation: Relaxation, columns: Columns, *, limits_only: bool) -> None:
+        self.space, self.relaxation, self.columns, self.limits_only = space, relaxation, columns, limits_only
+        self.count, self.scale_count = len(columns.stage), len(space.scales)
+        self.penalty = self.count + self.scale_count
+        self.excess = self.penalty + 1
+        self.scale_excess = self.excess + len(space.limits)
+        self.size = self.scale_excess + self.scale_count
+        self.upper, self.equal = _Rows(), _Rows()
+        self.before = [columns.stage < row.stages for row in space.scales]
+        self.limited = [index for index, limit in enumerate(space.limits) if np.isfinite(limit)]
+        self.budget_rows = {index: self._budget(index) for index in self.limited}
+        self.product_rows = [self._products(scale) for scale in range(self.scale_count)]
+        self.chord_rows = [self._chords(scale) for scale in range(self.scale_count)]
+        self.total_rows = [self._totals(scale) for scale in range(self.scale_count)]
+        self.penalty_rows = [self._penalty(index) for index in range(len(relaxation.penalties))]
+        for stage in range(space.stages):
+            self.equal.add(self._row(np.where(columns.stage == stage, 1.0, 0.0)), 1.0)
+        self.link_values = [self._link(index) for index in range(1, space.stages)]
+        self.gain = self._gain()
+        self.bounds: list[tuple[float | None, None]] = [(0, None)] * self.size
+        if limits_only:
+            self.bounds[self.excess] = (None, None)
+
+    def _row(self, shares: Array) -> Array:
+        row = np.zeros(self.size)
+        row[: self.count] = shares
+        return row
+
+    def _budget(self, index: int) -> int:
+        row = self._row(self.columns.numbers[:, 1 + index] / self.space.limits[index])
+        row[self.excess if self.limits_only else self.excess + index] = -1.0
+        return self.upper.add(row, 1.0)
+
+    def _products(self, scale: int) -> dict[float, int]:
+        info, found = self.space.scales[scale], {}
+        for kink in self.relaxation.kinks[scale]:
+            shares = -kink * np.where(self.before[scale], self.columns.numbers[:, ENTROPY], 0.0)
+            if not info.fixed:
+                shares -= self.columns.read(info.stages, envelope(self.space, self.relaxation, scale, kink))
+            row = self._row(shares)
+            row[self.count + scale] = 1.0
+            found[kink] = self.upper.add(row, kink * info.entropy)
+        return found
+
+    def _chords(self, scale: int) -> dict[int, int]:
+        info, found = self.space.scales[scale], {}
+        for convs in self.relaxation.chords[scale]:
+            slope, constant = chord(self.space, convs)
+            earned = slope * self.columns.numbers[:, CONVS] - self.columns.numbers[:, ENTROPY]
+            row = self._row(np.where(self.before[scale], earned, 0.0))
+            if self.limits_only:
+                row[self.excess] = -max(1.0, slope * convs + constant)
+            else:
+                row[self.scale_excess + scale] = -1.0
+            found[convs] = self.upper.add(row, info.entropy - slope * info.convs - constant)
+        return found
+
+    def _totals(self, scale: int) -> list[tuple[int, int, int]]:
+        """Bound the blocks before a scale where the depths alone do not: rows, their signs and right sides."""
+        space, box, stages = self.space, self.relaxation.box, self.space.scales[scale].stages
+        found = []
+        for side, sign in ((1, 1), (0, -1)):
+            at = box.totals[scale][side]
+            if at != sum(int(space.depths[stage][box.depths[stage][side]]) for stage in range(stages)):
+                row = self._row(np.where(self.before[scale], sign * self.columns.numbers[:, DEPTH], 0.0))
+                row[self.scale_excess + scale] = -1.0
+                found.append((self.upper.add(row, sign * at), sign, at))
+        return found
+
+    def _penalty(self, index: int) -> int:
+        cut = self.relaxation.penalties[index]
+        row = self._row(cut.slopes[self.columns.stage] * self.columns.numbers[:, DEPTH])
+        row[self.penalty] = -1.0
+        return self.upper.add(row, -cut.constant)
+
+    def _link(self, index: int) -> list[tuple[int, Array]]:
+        """Tie the channels before stage `index` as its two neighbours say them: mean and spread of ln c."""
+        low, high = self.relaxation.box.channels[index]
+        logs = np.log(self.space.channels[index])
+        centred = (logs - (logs[low] + logs[high]) / 2) / max(logs[high] - logs[low], 1e-9) * 2
+        found = []
+        for values in (centred, centred**2) if high > low else ():
+            said = self.columns.read(index, values)
+            mask = self.columns.stage == index
+            heard = np.where(mask, values[np.where(mask, self.columns.fields[:, 3], 0)], 0.0)
+            found.append((self.equal.add(self._row(said - heard), 0.0), values))
+        return found
+
+    def _gain(self) -> Array:
+        gain = np.zeros(self.size)
+        if self.limits_only:
+            gain[self.excess] = -1.0
+            gain[self.scale_excess :] = -_BLOCK_EXCESS
+            return gain
+        weights = np.array([info.weight for info in self.space.scales])
+        gain[self.count : self.penalty] = weights
+        gain[self.penalty] = -1.0
+        largest = sum(
+            info.weight * log_area_range(self.space, self.relaxation.box, scale)[1] * self.relaxation.high[scale].max()
+            for scale, info in enumerate(self.space.scales)
+        )
+        gain[self.excess :] = -max(1.0, largest)
+        return gain
+
+    def read(self, result: OptimizeResult) -> Master:
+        duals = np.maximum(0.0, -np.array(result.ineqlin.marginals))
+        equal = -np.array(result.eqlin.marginals)
+        shares, columns, space = result.x[: self.count], self.columns, self.space
+        before = np.array(self.before, dtype=float)
+        entropies = np.array([info.entropy for info in space.scales]) + before @ (shares * columns.numbers[:, ENTROPY])
+        convs = np.array([info.convs for info in space.scales]) + before @ (shares * columns.numbers[:, CONVS])
+        by_stage = [columns.stage == stage for stage in range(space.stages)]
+        depths = np.array([shares[mask] @ columns.numbers[mask, DEPTH] for mask in by_stage])
+        return Master(
+            columns,
+            shares,
+            -float(result.fun),
+            self._prices(duals),
+            self._links(equal),
+            equal[: space.stages],
+            result.x[self.count : self.penalty],
+            entropies,
+            convs,
+            depths,
+            float(result.x[self.penalty]),
+            float(result.x[self.excess :].sum()),
+        )
+
+    def _links(self, equal: Array) -> tuple[tuple[Array, Array], ...]:
+        space = self.space
+        ins = [np.zeros(len(values)) for values in space.channels[:-1]]
+        outs = [np.zeros(len(values)) for values in space.channels[1:]]
+        for index, rows in enumerate(self.link_values, start=1):
+            for row, values in rows:
+                outs[index - 1] -= equal[row] * values
+                ins[index] += equal[row] * values
+        return tuple(zip(ins, outs, strict=True))
+
+    def _prices(self, duals: Array) -> Prices:
+        """Return the multipliers of the rows, mended so that they bound whatever the solver's rounding."""
+        space = self.space
+        prices = no_prices(space)
+        constant = self._limit_prices(prices, duals)
+        if not self.limits_only:
+            constant += self._objective_prices(prices, duals)
+        return replace(prices, constant=constant)
+
+    def _limit_prices(self, prices: Prices, duals: Array) -> float:
+        """Add the multipliers of budgets and effectiveness to `prices`; return their constant."""
+        space, constant = self.space, 0.0
+        for index, row in self.budget_rows.items():
+            prices.costs[index] = -duals[row] / space.limits[index]
+            constant += float(duals[row])
+        for info, rows in zip(space.scales, self.chord_rows, strict=True):
+            for at, row in rows.items():
+                slope, base = chord(space, at)
+                prices.entropy[: info.stages] += duals[row]
+                prices.convs[: info.stages] -= duals[row] * slope
+                constant += float(duals[row]) * (info.entropy - slope * info.convs - base)
+        for info, totals in zip(space.scales, self.total_rows, strict=True):
+            for row, sign, at in totals:
+                prices.depths[: info.stages] -= sign * duals[row]
+                constant += float(duals[row]) * sign * at
+        return constant
+
+    def _objective_prices(self, prices: Prices, duals: Array) -> float:
+        """Add the multipliers of products and penalty to `prices`; return their constant.
+
+        A product is below each of its cuts, so below any mean of them, and so is the penalty above: whatever the
+        solver says, the shares of the cuts are made to add up to 1.
+        """
+        space, relaxation, constant = self.space, self.relaxation, 0.0
+        for scale, (info, rows) in enumerate(zip(space.scales, self.product_rows, strict=True)):
+            for share, kink in zip(_shares(duals[list(rows.values())]), rows, strict=True):
+                earned = info.weight * share
+                prices.entropy[: info.stages] += earned * kink
+                constant += earned * kink * info.entropy
+                if not info.fixed:
+                    prices.channels[info.stages][:] += earned * envelope(space, relaxation, scale, kink)
+        for share, cut in zip(_shares(duals[self.penalty_rows]), relaxation.penalties, strict=True):
+            prices.depths[:] -= share * cut.slopes
+            constant -= share * cut.constant
+        return constant
+
+
+def _shares(duals: Array) -> list[float]:
+    total = float(duals.sum())
+    return [float(dual) / total for dual in duals] if total > 0 else [1 / len(duals)] * len(duals)

@@ -1,0 +1,165 @@
+"""Branch and price: a valid upper bound on the objective over a whole space, better with every step."""
+
+import heapq
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.bounds.branching import children, network, rounded, split
+from deepmad.engine.solvers.bounds.columns import Pool
+from deepmad.engine.solvers.bounds.nodes import Effort, Node, evaluate
+from deepmad.engine.solvers.bounds.pricing import no_prices, price
+from deepmad.engine.solvers.bounds.relaxation import Relaxation, full_box, penalty_cut, within
+from deepmad.engine.solvers.bounds.tables import Array, SpaceTables, families, read_tables
+from deepmad.search_spaces.architectures import Architecture
+
+_ROOT = Effort(rounds=40, sweeps=4)
+_CHILD = Effort(rounds=4, sweeps=1)
+_TIE = 2e-7
+"""Relative distance to the best known objective within which a box is not split any further."""
+
+
+@dataclass(frozen=True)
+class BoundStep:
+    """What is proven after one step of work.
+
+    No feasible network of the space has an objective above the larger of `bound` and the best incumbent handed
+    in so far; `bound` is inf before the first one is known. `infeasible`: the space holds no feasible network.
+    `proposal` is a member of the space worth checking, not necessarily within the budget. `done`: the bound
+    cannot be improved any further.
+    """
+
+    bound: float
+    proposal: Architecture | None
+    done: bool
+    infeasible: bool = False
+
+
+def tighten(problem: Problem, incumbent: Callable[[], float | None]) -> Iterator[BoundStep]:
+    """Yield ever better upper bounds on the objective of `problem`, one bounded piece of work a step.
+
+    `incumbent` returns the best objective known of a feasible network, or None; it is asked again at every
+    step. Networks that are not better are left out, so a good incumbent makes the bound better and faster.
+    The paper gives no bound; this is branch and price (Barnhart et al., Operations Research 46(3), 1998).
+    """
+    search = _Search(problem, incumbent)
+    yield BoundStep(math.inf, None, False)
+    for _ in search.run():
+        yield search.step()
+    yield search.step()
+
+
+class _Search:
+    """The open nodes, and what has been proven."""
+
+    def __init__(self, problem: Problem, incumbent: Callable[[], float | None]) -> None:
+        self.space = read_tables(problem)
+        self.incumbent = incumbent
+        self.pool = Pool(self.space)
+        self.heap: list[tuple[float, int, Node]] = []
+        self.pushed = 0
+        self.best = math.inf
+        self.settled = -math.inf  # the best network met by splitting boxes down to one
+        self.known = -math.inf
+        self.ties = -math.inf
+        self.current: Node | None = None
+        self.siblings: list[Node] = []
+        self.proposal: Architecture | None = None
+
+    def floor(self) -> float:
+        """Return the best objective known: handed in, or settled here."""
+        value = self.incumbent()
+        self.known = max(self.known, self.settled, -math.inf if value is None else value)
+        return self.known
+
+    def step(self) -> BoundStep:
+        """Return what is proven now."""
+        waiting = [node.bound for node in self.siblings] + ([self.current.bound] if self.current else [])
+        open_bound = max([self.settled, self.ties, *waiting, *([-self.heap[0][0]] if self.heap else [])])
+        self.best = float(min(self.best, max(open_bound, self.known)))
+        proposal, self.proposal = self.proposal, None
+        done = not waiting and not self.heap
+        return BoundStep(self.best, proposal, done, infeasible=done and self.best == -math.inf)
+
+    def closed(self, node: Node) -> bool:
+        """Whether nothing in a node is worth finding; what a tie may still hide counts towards the bound."""
+        floor = self.floor()
+        if node.bound <= floor or floor == -math.inf:
+            return node.bound <= floor
+        if node.bound <= floor + _TIE * abs(floor):
+            self.ties = max(self.ties, node.bound)
+            return True
+        return False
+
+    def push(self, node: Node) -> None:
+        """Keep a node for later, unless nothing in it is worth finding."""
+        if not self.closed(node):
+            heapq.heappush(self.heap, (-node.bound, self.pushed, node))
+            self.pushed += 1
+
+    def run(self) -> Iterator[None]:
+        """Do one piece of work between two yields until nothing is left open."""
+        self.siblings = [_root(self.space, kinds) for kinds in families(self.space.problem)]
+        while self.siblings:
+            yield from self.work(_ROOT)
+        while self.heap:
+            node = heapq.heappop(self.heap)[2]
+            if self.closed(node):
+                continue
+            self.siblings = children(self.space, node)
+            assert self.siblings, "a box of one network is settled, never kept"
+            while self.siblings:
+                yield from self.work(_CHILD)
+
+    def work(self, effort: Effort) -> Iterator[None]:
+        """Evaluate the next sibling and keep it."""
+        node = self.current = self.siblings.pop()
+        for _ in evaluate(self.space, node, self.pool, self.floor, effort):
+            yield
+        if node.box.single:  # the evaluation may have shrunk it to this
+            self.single(node)
+        else:
+            if node.master is not None and node.bound > self.floor():
+                self.proposal = rounded(self.space, node.master)
+            node.parts, node.master = split(self.space, node), None
+            self.push(node)
+        self.current = None
+
+    def single(self, node: Node) -> None:
+        """Settle a box of one network by its exact value."""
+        if node.bound <= self.floor():
+            return
+        found = network(self.space, node.box)
+        if found is not None and not self.space.problem.broken(found):
+            value = self.space.problem.value(found)
+            self.proposal = found if value > self.floor() else self.proposal
+            self.settled = max(self.settled, value)
+
+
+def _root(space: SpaceTables, kinds: tuple[str, ...]) -> Node:
+    """Return the node of the whole space, the first stage's block among `kinds`."""
+    box, first = full_box(space, kinds), kinds[0]
+    count = len(space.scales)
+    low, high = _entropy_ranges(space)
+    depths = np.array([float(values.min()) for values in space.depths])
+    relaxation = Relaxation(box, first, low, high, ((),) * count, ((),) * count, (penalty_cut(space, first, depths),))
+    return Node(within(relaxation, space, box), math.inf)
+
+
+def _entropy_ranges(space: SpaceTables) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Return the least and the largest entropy before every scale, for every channel count there, limits aside."""
+    kinds = tuple(space.problem.space.stages[0].block)
+    box = full_box(space, kinds)
+    least, most = (
+        price(space, box, replace(no_prices(space), entropy=np.full(space.stages, sign))).ahead for sign in (-1.0, 1.0)
+    )
+
+    def finite(values: Array, start: float) -> Array:
+        return start + np.where(np.isfinite(values), values, 0.0)
+
+    low = tuple(finite(-least[info.stages], info.entropy) for info in space.scales)
+    high = tuple(finite(most[info.stages], info.entropy) for info in space.scales)
+    return low, high

@@ -1,0 +1,112 @@
+"""The least that any network uses of one limit while it keeps the others: what the nearest feasible limit is."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ortools.sat.python import cp_model
+
+from deepmad.engine.program.budgets import BYTES_PER_ELEMENT
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.cpsat.expressions import Expression
+from deepmad.engine.solvers.cpsat.program import Program, build_program, scale_totals
+from deepmad.engine.solvers.cpsat.solving import Effort, Search, searched
+from deepmad.engine.solvers.cpsat.stages import add_memory_limit, keep_alive_within
+from deepmad.engine.solvers.cpsat.terms import LOG_UNIT, ends
+from deepmad.search_spaces.architectures import Architecture
+
+_LARGEST_LOG = 64
+"""No effectiveness is below exp(-64) or above exp(64)."""
+_TOLERANCE = {"rho": 1e-6 * LOG_UNIT}
+"""Within what the program's bound counts as reached: its logarithms are rounded; all else is whole numbers."""
+
+
+@dataclass(frozen=True)
+class Least:
+    """A network that uses little of a limit, and whether no other is proven to use less.
+
+    Without a network, `proven` says that the limits leave none.
+    """
+
+    network: Architecture | None
+    proven: bool
+
+
+def least_use(
+    problem: Problem, name: str, *, hint: Architecture | None, seconds: float, workers: int, seed: int
+) -> Least:
+    """Return the network that uses least of the limit `name` of `problem` among those that keep all its limits.
+
+    The limit itself is where the search starts, so it should be loose, or what `hint` uses, a network that keeps
+    all limits. Raises `InputError` for a block kind whose layers the program cannot tabulate.
+    """
+    search = Search(lambda network: -_amount(problem, name, network), None, math.inf, time.perf_counter())
+    if hint is not None:
+        search.take(hint)
+    program = build_program(problem, objective=False)
+    amount = _MEASURES.get(name, _total)(program, name)
+    program.builder.model.maximize(-amount)
+    status = searched(replace(program, objective=-amount), search, Effort(seconds, None, workers, seed, 0.0))
+    if search.network is None:
+        return Least(None, status == cp_model.INFEASIBLE)
+    return Least(search.network, proven=search.bound - search.value <= _TOLERANCE.get(name, 0.5))
+
+
+def _amount(problem: Problem, name: str, network: Architecture) -> float:
+    """Return what `network` uses of a limit, in the program's units."""
+    used = problem.usages(network)[name].used
+    if name == "rho":
+        return math.log(used) * LOG_UNIT
+    if name == "latency_seconds":
+        return round(used * 1e9)
+    return used / (problem.batch * BYTES_PER_ELEMENT[problem.precision]) if name == "memory_bytes" else used
+
+
+def _total(program: Program, name: str) -> Expression:
+    """Return a cost that is a sum over the layers; a latency is that of the slowest device."""
+    totals = [total for key, total in program.totals.items() if key.partition("@")[0] == name]
+    if len(totals) == 1:
+        return totals[0]
+    slowest = program.builder.model.new_int_var(0, 2**60, f"least {name}")
+    for total in totals:
+        program.builder.model.add(slowest >= total)
+    return slowest
+
+
+def _peak(program: Program, name: str) -> Expression:
+    """Return the peak of the elements alive at once, or more where the solver has no reason to go lower."""
+    peak = program.builder.model.new_int_var(0, program.problem.limit_elements or 2**60, f"least {name}")
+    for stage in program.stages:
+        add_memory_limit(program.builder, stage, peak)
+    for part in ends(program.problem.space):
+        keep_alive_within(program.builder, [program.stem, program.stages[-1].out], part.body, peak, [])
+    return peak
+
+
+def _log_effectiveness(program: Program, name: str) -> Expression:
+    """Return ln rho in units of 1 / LOG_UNIT: E_i >= n_i (ln n_i - ln rho) at every scale i, E_i rounded up."""
+    builder, most = program.builder, _LARGEST_LOG * LOG_UNIT
+    least = builder.model.new_int_var(-most, most, f"least {name}")
+    for scale in scale_totals(builder, program.stem, program.stages, ends(program.problem.space)):
+        low, high = scale.depth.low, scale.depth.high
+        needed = [math.floor(LOG_UNIT * count * math.log(count)) - 1 for count in range(low, high + 1)]
+        count = builder.axis(range(low, high + 1), "convolutions")
+        builder.model.add(count.value == scale.depth.expression)
+        product = builder.model.new_int_var(-most * high, most * high, "n ln rho")
+        builder.model.add_multiplication_equality(product, [count.value, least])
+        builder.model.add(scale.log_widths.expression >= _looked_up(program, count.index, needed) - product)
+    return least
+
+
+def _looked_up(program: Program, index: Expression, values: list[int]) -> Expression:
+    """Return values[index]."""
+    if len(values) == 1:
+        return values[0]
+    target = program.builder.model.new_int_var(min(values), max(values), "needed entropy")
+    program.builder.model.add_element(index, values, target)
+    return target
+
+
+_MEASURES: dict[str, Callable[[Program, str], Expression]] = {"rho": _log_effectiveness, "memory_bytes": _peak}
+"""How the program measures a limit that is no sum over the layers."""

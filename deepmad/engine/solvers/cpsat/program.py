@@ -1,0 +1,384 @@
+"""The design problem as an integer program for CP-SAT: data, variables, constraints, objective.
+
+Widths, depths, kernels, expansions and block kinds are decided together. All amounts are whole numbers: MACs,
+parameters, elements and nanoseconds are exact; logarithms and the objective are rounded once, always in the
+direction that overstates the objective and loosens the limit on rho. So a bound on the program is a bound on
+the problem, no feasible network is cut off, and every network found is checked exactly outside. Latency tables
+too large for the solver are replaced by smaller ones that lie below them, with the same consequence.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from deepmad.engine.program.entropy import Scale
+from deepmad.engine.program.latency import LatencyModel, latency_nanoseconds
+from deepmad.engine.program.objectives import depth_penalty, entropy_factor, penalised_stages
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Expression
+from deepmad.engine.solvers.cpsat.stages import (
+    ReadTerms,
+    StageVariables,
+    Total,
+    add_memory_limit,
+    add_rules,
+    keep_alive_within,
+    stage_total,
+    stage_variables,
+)
+from deepmad.engine.solvers.cpsat.terms import LOG_UNIT, Array, Terms, ends, flat, maximum, minimum, scaled_logs, summed
+from deepmad.search_spaces.architectures import Architecture, Stage, Stem
+from deepmad.search_spaces.layers import Body, Part, total_macs, total_params
+
+_OBJECTIVE_BITS = 31
+"""Bits of the largest objective in the program's units."""
+_FACTOR_BITS = 26
+"""Bits of either side of a product; beyond 2^59 in all, CP-SAT 9.15 was seen to return wrong answers."""
+_LARGEST_PENALTY = 2.0**10
+"""Penalties above so many times the largest entropy are held there."""
+_LARGEST_SPREAD = 2**20
+
+
+@dataclass(frozen=True)
+class Program:
+    """The integer program of a problem, and how its variables read as a network.
+
+    `objective` is in whole units of 1 / `unit`, `most` an upper bound on it in real units, and `rounding` the
+    most by which it overstates a network's objective.
+    """
+
+    problem: Problem
+    builder: Builder
+    stem: Axis
+    stages: list[StageVariables]
+    totals: Mapping[str, Expression]
+    objective: Expression | None = None
+    unit: float = 1.0
+    most: float = math.inf
+    rounding: float = 0.0
+
+    @property
+    def decisions(self) -> list[Expression]:
+        """The variables that together determine the network; the rest follow from them."""
+        found = [self.stem.index]
+        for stage in self.stages:
+            found += [stage.choice.index, *(axis.index for axis in stage.axes[1:]), stage.depths.index]
+        return found
+
+    def assignment(self, network: Architecture) -> list[int]:
+        """Return the values of `decisions` that stand for a member of the space."""
+        found = [self.problem.space.stem.out.index(network.stem.out)]
+        for stage, chosen in zip(self.stages, network.stages, strict=True):
+            option = next(
+                place
+                for place, variant in enumerate(stage.variants)
+                if (variant.kind, variant.kernel) == (chosen.block, chosen.kernel)
+                and chosen.width in _inner_widths(stage, place, chosen.out)
+            )
+            found += [option, stage.space.out.index(chosen.out)]
+            found += [stage.space.width.index(chosen.width)] if stage.space.width else []
+            found += [stage.space.depth.index(chosen.depth)]
+        return found
+
+    def network(self, values: Sequence[int]) -> Architecture:
+        """Return the network that values of `decisions` stand for."""
+        space, taken = self.problem.space, iter(values)
+        stem = Stem(space.stem.out[next(taken)], space.stem.kernel, space.stem.stride)
+        stages = []
+        for stage in self.stages:
+            place, out = next(taken), stage.space.out[next(taken)]
+            width = stage.space.width[next(taken)] if stage.space.width else _inner_widths(stage, place, out)[0]
+            depth, variant = stage.space.depth[next(taken)], stage.variants[place]
+            stages.append(Stage(variant.kind, out, width, variant.kernel, depth, stage.space.stride))
+        return Architecture(space.resolution, stem, tuple(stages), space.tail, space.classes, space.in_channels)
+
+    def lets_pass(self, broken: Sequence[str]) -> bool:
+        """Whether the program may hold a solution that breaks the limits of these sentences."""
+        loose = ("rho", *(name.partition("@")[0] for name in self.builder.understated))
+        return all(sentence.split()[0] in loose for sentence in broken)
+
+    def check(self, network: Architecture, counted: Mapping[str, int]) -> None:
+        """Assert that the program's totals for `network` are exactly those of its layer records.
+
+        A total with a table too large for the solver may be less.
+        """
+        parts = network.parts()
+        found = {"macs": total_macs(parts), "params": total_params(parts)}
+        for place, table in enumerate(self.problem.tables):
+            found[_latency_name(place)] = latency_nanoseconds(parts, table)
+        for name, ours in counted.items():
+            exact = found[name]
+            understated = name in self.builder.understated and ours <= exact
+            assert ours == exact or understated, (
+                f"{name}: the program counts {ours}, the layer records {exact}, for {network}"
+            )
+
+
+def _inner_widths(stage: StageVariables, place: int, out: int) -> tuple[int, ...]:
+    """Return the inner widths that a variant of a stage allows beside `out`."""
+    expansion = stage.variants[place].expansion
+    return stage.space.widths(out) if expansion is None else replace(stage.space, expansion=(expansion,)).widths(out)
+
+
+def build_program(problem: Problem, *, objective: bool = True) -> Program:
+    """Return the integer program of `problem`; without `objective` only what the limits need.
+
+    Raises `InputError` for a block kind whose layers depend on more than two widths at once.
+    """
+    space, builder = problem.space, Builder()
+    parts = ends(space)
+    # Variables: the stem's width, then for every stage its variant, widths and depth.
+    stem = builder.axis(space.stem.out, "stem.out")
+    stages: list[StageVariables] = []
+    c_in, side = stem, space.resolution // space.stem.stride
+    for place, stage in enumerate(space.stages):
+        stages.append(stage_variables(builder, f"stages[{place}]", stage, c_in, side))
+        c_in, side = stages[-1].out, side // stage.stride
+    # Rules: widths do not shrink along the network, nor grow too fast; inner widths keep their ratio.
+    for variables in stages:
+        add_rules(builder, variables, space.rules)
+    # Limits: MACs, parameters and latency are sums over the stages; memory holds layer by layer.
+    totals = _add_limits(problem, builder, stem, stages, parts)
+    if (elements := problem.limit_elements) is not None:
+        for variables in stages:
+            add_memory_limit(builder, variables, elements)
+        for part in parts:
+            keep_alive_within(builder, [stem, c_in], part.body, elements, [])
+    program = Program(problem, builder, stem, stages, totals)
+    if problem.budget.rho is None and not objective:
+        return program
+    # Entropy so far and convolutions so far, at every scale; rho ties the two together.
+    found = scale_totals(builder, stem, stages, parts)
+    if problem.budget.rho is not None:
+        for scale in found:
+            _add_effectiveness(builder, scale, problem.budget.rho)
+    return _with_objective(program, found) if objective else program
+
+
+def _add_limits(
+    problem: Problem, builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]
+) -> dict[str, Expression]:
+    """Add the limits on MACs, parameters and latency; return the totals by name."""
+    budget = problem.budget
+    limits: dict[str, tuple[float | None, int, ReadTerms]] = {
+        "macs": (budget.macs, 0, lambda body: summed(body, lambda layer: layer.macs)),
+        "params": (budget.params, 0, lambda body: summed(body, lambda layer: layer.params)),
+    }
+    for place, table in enumerate(problem.tables):
+        predicted = partial(_nanoseconds, table)
+        limits[_latency_name(place)] = (problem.limit_nanoseconds, table.overhead_nanoseconds, predicted)
+    totals: dict[str, Expression] = {}
+    for name, (limit, constant, read) in limits.items():
+        if limit is None:
+            continue
+        total = Total(constant, constant, constant)
+        for part in parts:
+            total += _end_total(builder, stem, stages[-1].out, read(part.body), name)
+        for stage in stages:
+            total += stage_total(builder, stage, read, name, math.floor(limit))
+        builder.model.add(total.expression <= math.floor(limit))
+        totals[name] = total.expression
+    return totals
+
+
+def _latency_name(place: int) -> str:
+    """Return the name of the limit on latency on one of the problem's devices."""
+    return f"latency_seconds@{place}"
+
+
+def _nanoseconds(table: LatencyModel, body: Body) -> Terms:
+    return summed(body, flat(table.nanoseconds))
+
+
+def _end_total(builder: Builder, stem: Axis, out: Axis, terms: Terms, name: str) -> Total:
+    """Return a cost of a part outside the stages."""
+    axes = [stem, out]
+    values = (builder.lookup([axes[axis] for axis in over], array, f"ends.{name}") for over, array in terms.items())
+    return Total(sum(values), minimum(terms), maximum(terms))
+
+
+@dataclass(frozen=True)
+class ScaleTotals:
+    """One scale in the program: main-path convolutions so far, their log-widths, and the channels there."""
+
+    depth: Total
+    log_widths: Total
+    channels: Axis | int
+    side: int
+
+    @property
+    def factors(self) -> Array:
+        """ln(r^2 c), the entropy of one nat of log-width, for every value of the channels."""
+        values = self.channels.values if isinstance(self.channels, Axis) else np.array([self.channels])
+        return np.asarray(Scale(1, 1.0, values, self.side).entropy)
+
+
+def _convolutions(body: Body) -> Terms:
+    return {(): np.int64(len(body.main))}  # type: ignore[dict-item]
+
+
+def _log_widths(body: Body) -> Terms:
+    return scaled_logs(summed(Body(body.main), lambda layer: np.log(layer.fan_in)))
+
+
+def scale_totals(
+    builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]
+) -> list[ScaleTotals]:
+    """Return the scales, first to last, summed as `deepmad.engine.program.entropy.scales` sums them."""
+    last = stages[-1].out
+    depth, logs = Total(0, 0, 0), Total(0, 0, 0)
+    for part in (part for part in parts if part.name == "stem"):
+        depth += _end_total(builder, stem, last, _convolutions(part.body), "depth")
+        logs += _end_total(builder, stem, last, _log_widths(part.body), "entropy")
+    found = []
+    for stage in stages:
+        if stage.space.stride == 2:
+            found.append(ScaleTotals(depth, logs, stage.c_in, stage.side))
+        depth += stage_total(builder, stage, _convolutions, "convolutions")
+        logs += stage_total(builder, stage, _log_widths, "entropy")
+    channels: Axis | int = last
+    side = stages[-1].side // stages[-1].space.stride
+    for part in (part for part in parts if part.name == "tail"):
+        depth += _end_total(builder, stem, last, _convolutions(part.body), "depth")
+        logs += _end_total(builder, stem, last, _log_widths(part.body), "entropy")
+        channels, side = int(part.body.main[-1].outputs.item()), part.body.main[-1].out_side
+    return [_held(builder, scale) for scale in (*found, ScaleTotals(depth, logs, channels, side))]
+
+
+def _held(builder: Builder, scale: ScaleTotals) -> ScaleTotals:
+    """Return the scale with its sums held by variables of their own."""
+
+    def held(total: Total, name: str) -> Total:
+        if total.low == total.high:
+            return Total(total.low, total.low, total.high)
+        variable = builder.variable(total.low, total.high, name)
+        builder.model.add(variable == total.expression)
+        return Total(variable, total.low, total.high)
+
+    return replace(scale, depth=held(scale.depth, "convolutions"), log_widths=held(scale.log_widths, "entropy"))
+
+
+def _add_effectiveness(builder: Builder, scale: ScaleTotals, limit: float) -> None:
+    """Keep rho_i = n / exp(E / n) within the limit: E >= n (ln n - ln limit), E being rounded up already."""
+    counts = np.arange(scale.depth.low, scale.depth.high + 1)
+    needed = np.floor(LOG_UNIT * counts * (np.log(counts) - math.log(limit)) - 1).astype(np.int64)
+    if len(counts) == 1:
+        least: Expression = int(needed[0])
+    else:
+        least = builder.element(scale.depth.expression - int(counts[0]), needed, "needed entropy")
+    builder.model.add(scale.log_widths.expression >= least)
+
+
+def _with_objective(program: Program, found: list[ScaleTotals]) -> Program:
+    """Return the program with its objective: weighted entropies of the scales less the depth penalty."""
+    problem, builder = program.problem, program.builder
+    weights = [weight * entropy_factor(problem.objective) for weight in problem.space.weights]
+    factors = [weight * scale.factors for weight, scale in zip(weights, found, strict=True)]
+    highs = [
+        float(factor.max()) * scale.log_widths.high / LOG_UNIT for factor, scale in zip(factors, found, strict=True)
+    ]
+    largest = max(sum(highs), 1e-6)
+    unit = 2.0 ** (_OBJECTIVE_BITS - math.ceil(math.log2(largest)))
+    entropies = [
+        _weighted_entropy(builder, scale, factor, unit)
+        for scale, factor in zip(found, factors, strict=True)
+        if factor.max() > 0
+    ]
+    penalty = _penalty(problem, builder, program.stages, unit, _LARGEST_PENALTY * largest)
+    total = sum(entropy.expression for entropy in entropies) - penalty.expression
+    builder.model.maximize(total)
+    most = (sum(entropy.high for entropy in entropies) - penalty.low) / unit
+    # Rounding, relative to the largest entropy: three units for each logarithm, which is at least that of
+    # fan-in 2; one for either side of each product; and whole units of the objective.
+    relative = 5 / LOG_UNIT + 4 / 2**_FACTOR_BITS
+    return replace(program, objective=total, unit=unit, most=most, rounding=relative * largest + 10 / unit)
+
+
+def _weighted_entropy(builder: Builder, scale: ScaleTotals, factors: Array, unit: float) -> Total:
+    """Return factor * E of a scale in whole units of 1 / `unit`, rounded up; the factor hangs on the channels.
+
+    Once the channels are fixed the product is linear: one enforced constraint for each of their values.
+    """
+    logs = scale.log_widths
+    shift = max(0, logs.high.bit_length() - _FACTOR_BITS)
+    coarse: Expression = logs.expression
+    if shift:
+        coarse = builder.variable(logs.low >> shift, (logs.high >> shift) + 1, "coarse entropy")
+        builder.model.add(coarse * 2**shift >= logs.expression)
+        builder.model.add(coarse * 2**shift <= logs.expression + (2**shift - 1))
+    scaling = 2.0 ** (_FACTOR_BITS - math.ceil(math.log2(factors.max())))
+    slopes = [math.ceil(factor * scaling * (1 + 1e-15)) for factor in factors.tolist()]
+    divisor = round(scaling * LOG_UNIT / 2**shift / unit)
+    high = -(-max(slopes) * ((logs.high >> shift) + 1) // divisor)
+    product = builder.variable(0, high, "weighted entropy")
+    literals = builder.indicators(scale.channels) if isinstance(scale.channels, Axis) else [None]
+    for slope, literal in zip(slopes, literals, strict=True):
+        constraint = builder.model.add(divisor * product <= slope * coarse + (divisor - 1))
+        if literal is not None:
+            constraint.only_enforce_if(literal)
+    return Total(product, 0, high)
+
+
+def _penalty(problem: Problem, builder: Builder, stages: list[StageVariables], unit: float, largest: float) -> Total:
+    """Return the depth penalty in whole units of 1 / `unit`, rounded down, and held at `largest` (in real units).
+
+    Holding it overstates the objective: still a valid bound. Which stages it looks at may hang on the first one's
+    block kind.
+    """
+    cases: dict[tuple[int, int], list[Expression]] = {}
+    for variant, literal in zip(stages[0].variants, stages[0].choice.literals, strict=True):
+        part = penalised_stages(problem.objective, variant.kind, len(stages))
+        cases.setdefault((part.start, part.stop), []).append(literal)
+    options = {bounds: _spread_penalty(problem, builder, stages[slice(*bounds)], unit, largest) for bounds in cases}
+    if len(options) == 1:
+        return next(iter(options.values()))
+    low, high = min(option.low for option in options.values()), max(option.high for option in options.values())
+    chosen = builder.variable(low, high, "penalty")
+    for bounds, option in options.items():
+        for literal in cases[bounds]:
+            builder.model.add(chosen == option.expression).only_enforce_if(literal)
+    return Total(chosen, low, high)
+
+
+def _spread_penalty(
+    problem: Problem, builder: Builder, stages: list[StageVariables], unit: float, largest: float
+) -> Total:
+    """Return the penalty on the spread of these stages' depths: a table over V = m^2 Var(L), a whole number."""
+    count, depths = len(stages), [stage.space.depth for stage in stages]
+    span = max(map(max, depths)) - min(map(min, depths)) if count > 1 else 0
+    widest = (count * span) ** 2 // 4  # no variance is above span^2 / 4
+    spreads = np.arange(min(widest, _LARGEST_SPREAD) + 1)
+    # Two depths 2 sqrt(Var) apart have that variance, so the one formula for the penalty fills the table too.
+    pair = [np.zeros(len(spreads)), 2 * np.sqrt(spreads) / max(count, 1)]
+    penalties = np.asarray(depth_penalty(problem.objective, pair, problem.space.beta))
+    kept = int(np.searchsorted(penalties, largest)) + 1
+    table = np.floor(np.minimum(penalties[:kept], largest) * unit * (1 - 1e-12)).astype(np.int64)
+    if table[0] == table[-1]:
+        return Total(int(table[0]), int(table[0]), int(table[0]))
+    spread = builder.variable(0, widest, "spread of depths")
+    builder.model.add(spread == count * _sum_of_squares(stages) - _squared_sum(builder, stages))
+    if len(table) <= widest:
+        held = builder.variable(0, len(table) - 1, "spread held")
+        builder.model.add_min_equality(held, [spread, len(table) - 1])
+        spread = held
+    return Total(builder.element(spread, table, "penalty"), int(table[0]), int(table[-1]))
+
+
+def _sum_of_squares(stages: list[StageVariables]) -> Expression:
+    """Return the sum of the squared depths."""
+    return sum(
+        depth**2 * literal
+        for stage in stages
+        for depth, literal in zip(stage.space.depth, stage.depths.literals, strict=True)
+    )
+
+
+def _squared_sum(builder: Builder, stages: list[StageVariables]) -> Expression:
+    """Return the square of the summed depths."""
+    low, high = (sum(end(stage.space.depth) for stage in stages) for end in (min, max))
+    total = builder.variable(low, high, "sum of depths")
+    builder.model.add(total == sum(stage.depth for stage in stages))
+    return builder.element(total - low, np.arange(low, high + 1) ** 2, "square of the sum of depths")

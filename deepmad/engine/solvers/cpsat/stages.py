@@ -1,0 +1,174 @@
+"""One stage of the integer program: its choices, the space's rules for it, and what it adds to every cost."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Choice, Expression
+from deepmad.engine.solvers.cpsat.terms import (
+    Array,
+    Terms,
+    Variant,
+    difference,
+    following,
+    maximum,
+    minimum,
+    opening,
+    variants,
+)
+from deepmad.search_spaces.layers import Body
+from deepmad.search_spaces.spaces import Rules, StageSpace
+
+ReadTerms = Callable[[Body], Terms]
+"""How one cost is read from a body: a whole-numbered function of its widths."""
+
+
+@dataclass(frozen=True)
+class Total:
+    """A whole-numbered amount in the program, with bounds that hold for every network of the space."""
+
+    expression: Expression
+    low: int
+    high: int
+
+    def __add__(self, other: "Total") -> "Total":
+        return Total(self.expression + other.expression, self.low + other.low, self.high + other.high)
+
+
+@dataclass(frozen=True)
+class StageVariables:
+    """The decisions of one stage. `agrees` is a literal, or a bool where it is known: c_in equals out."""
+
+    name: str
+    space: StageSpace
+    side: int
+    variants: tuple[Variant, ...]
+    choice: Choice
+    c_in: Axis
+    out: Axis
+    width: Axis | None
+    depths: Choice
+    agrees: Expression
+
+    @property
+    def axes(self) -> list[Axis]:
+        """The widths that a body's terms may depend on, in the order of the terms' axes."""
+        return [self.c_in, self.out, *([self.width] if self.width else [])]
+
+    @property
+    def depth(self) -> Expression:
+        """The number of blocks."""
+        return sum(depth * literal for depth, literal in zip(self.space.depth, self.depths.literals, strict=True))
+
+    def opening(self, variant: Variant, *, agree: bool) -> Body:
+        """Return the body that opens the stage, over all widths."""
+        return opening(self.c_in.values.tolist(), self.space, variant, self.side, agree=agree)
+
+    def following(self, variant: Variant) -> Body:
+        """Return the body of the later blocks, over all widths."""
+        return following(self.space, variant, self.side // self.space.stride)
+
+
+def stage_variables(builder: Builder, name: str, space: StageSpace, c_in: Axis, side: int) -> StageVariables:
+    """Return new variables for one stage: its variant, widths and depth."""
+    offered = variants(space)
+    out = builder.axis(space.out, f"{name}.out")
+    width = builder.axis(space.width, f"{name}.width") if space.width else None
+    choice = builder.choice(len(offered), f"{name}.variant")
+    depths = builder.choice(len(space.depth), f"{name}.depth")
+    agrees: Expression = bool(np.isin(c_in.values, out.values).any())
+    if agrees and (len(c_in.values) > 1 or len(out.values) > 1):
+        agrees = builder.model.new_bool_var(f"{name}.agrees")
+        builder.model.add(c_in.value == out.value).only_enforce_if(agrees)
+        builder.model.add(c_in.value != out.value).only_enforce_if(~agrees)
+    return StageVariables(name, space, side, offered, choice, c_in, out, width, depths, agrees)
+
+
+def add_rules(builder: Builder, stage: StageVariables, rules: Rules) -> None:
+    """Add the space's rules: out between c_in and growth * c_in, width within its ratio to out."""
+    model, out = builder.model, stage.out
+    if rules.non_decreasing:
+        model.add(out.value >= stage.c_in.value)
+    if rules.growth is not None:
+        most = np.floor(rules.growth * stage.c_in.values).astype(np.int64)
+        model.add(out.value <= builder.lookup([stage.c_in], most, f"{stage.name}.growth"))
+    if stage.width:
+        least = np.ceil(rules.width_ratio.min * out.values).astype(np.int64)
+        most = np.floor(np.minimum(rules.width_ratio.max * out.values, stage.width.values[-1])).astype(np.int64)
+        model.add(stage.width.value >= builder.lookup([out], least, f"{stage.name}.narrowest"))
+        model.add(stage.width.value <= builder.lookup([out], most, f"{stage.name}.widest"))
+
+
+def stage_total(builder: Builder, stage: StageVariables, read: ReadTerms, name: str, limit: int | None = None) -> Total:
+    """Return a cost of the stage: its opening block, and depth - 1 times a later block.
+
+    `limit`, where given, caps the variable that holds it; a cost with a limit may be understated where its
+    tables are too large (`Builder.understated` then holds `name`).
+    """
+    understate = limit is not None
+    first = _opening_total(builder, stage, read, name, understate=understate)
+    options = [read(stage.following(variant)) for variant in stage.variants]
+    repeats = (stage.space.depth[0] - 1, stage.space.depth[-1] - 1)
+    if repeats == (0, 0):
+        return first
+    later = builder.chosen(stage.choice, stage.axes, options, name, understate=understate)
+    low = first.low + repeats[0] * min(map(minimum, options))
+    high = first.high + repeats[1] * max(map(maximum, options))
+    if isinstance(later, int):
+        return Total(first.expression + later * (stage.depth - 1), low, high)
+    capped = high if limit is None else max(low, min(high, limit))
+    total = builder.variable(low, capped, name)
+    for depth, literal in zip(stage.space.depth, stage.depths.literals, strict=True):
+        builder.model.add(total == first.expression + (depth - 1) * later).only_enforce_if(literal)
+    return Total(total, low, capped)
+
+
+def _opening_total(builder: Builder, stage: StageVariables, read: ReadTerms, name: str, *, understate: bool) -> Total:
+    """Return a cost of the block that opens the stage, whose layers may depend on whether c_in equals out."""
+    options = [read(stage.opening(variant, agree=stage.agrees is True)) for variant in stage.variants]
+    first = builder.chosen(stage.choice, stage.axes, options, name, understate=understate)
+    low, high = min(map(minimum, options)), max(map(maximum, options))
+    if isinstance(stage.agrees, bool):
+        return Total(first, low, high)
+    agreeing = [read(stage.opening(variant, agree=True)) for variant in stage.variants]
+    more = [difference(terms, other) for terms, other in zip(agreeing, options, strict=True)]
+    if not any(more):
+        return Total(first, low, high)
+    extra = builder.chosen(stage.choice, stage.axes, more, name, understate=understate)
+    least, most = min(0, *map(minimum, more)), max(0, *map(maximum, more))
+    added = builder.variable(least, most, name)
+    builder.model.add(added == extra).only_enforce_if(stage.agrees)
+    builder.model.add(added == 0).only_enforce_if(~stage.agrees)
+    return Total(first + added, low + least, high + most)
+
+
+def add_memory_limit(builder: Builder, stage: StageVariables, limit: Expression) -> None:
+    """Keep the elements alive at every main-path layer of the stage's blocks, where present, within `limit`."""
+    depths, shallow = stage.space.depth, stage.depths.literals[0]
+    later: list[Expression] | None = [] if depths[0] > 1 else None if depths[-1] == 1 else [~shallow]
+    for variant, literal in zip(stage.variants, stage.choice.literals, strict=True):
+        for agree in (False, True):
+            if isinstance(stage.agrees, bool) and stage.agrees is not agree:
+                continue
+            case = [] if isinstance(stage.agrees, bool) else [stage.agrees if agree else ~stage.agrees]
+            keep_alive_within(builder, stage.axes, stage.opening(variant, agree=agree), limit, [literal, *case])
+        if later is not None:
+            keep_alive_within(builder, stage.axes, stage.following(variant), limit, [literal, *later])
+
+
+def keep_alive_within(
+    builder: Builder, axes: Sequence[Axis], body: Body, limit: Expression, literals: Sequence[Expression]
+) -> None:
+    """Keep the elements alive at every main-path layer of `body` within `limit` where all `literals` hold.
+
+    The body's own count does the sum, with expressions of the program in the place of numbers.
+    """
+
+    def expression(array: Array) -> Expression:
+        over = [axis for axis, length in enumerate(array.shape) if length > 1]
+        return builder.lookup([axes[axis] for axis in over], array.squeeze(), "alive")
+
+    main = [replace(layer, inputs=expression(layer.inputs), outputs=expression(layer.outputs)) for layer in body.main]
+    for alive in Body(tuple(main), int(body.residual)).live_elements() if main else ():
+        builder.model.add(alive <= limit).only_enforce_if(*literals)

@@ -1,0 +1,56 @@
+"""`evolve(problem, solver)`: the best network that an evolution found, recounted; without a bound."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deepmad.engine.answers.progress import Report
+from deepmad.engine.answers.solutions import LimitUse, Solution, Status, found
+from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.evolution.running import Run, Screen
+from deepmad.engine.solvers.evolution.settings import Evolution
+from deepmad.engine.solvers.exact import Interrupted
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.tasks import Tasks
+
+
+def evolve(
+    problem: Problem,
+    solver: Evolution | None = None,
+    *,
+    starts: Sequence[Architecture] = (),
+    report: Report | None = None,
+    screen: Screen | None = None,
+    tasks: Tasks | None = None,
+) -> Solution:
+    """Return the network of highest objective that was found; its status is feasible, or unknown without one.
+
+    `starts` are networks to begin from, `screen` tells limits that no other code knows: a network counts as found only
+    once it returned 0 for it. `report` is told of progress. `tasks` that are open already do the islands' epochs in the
+    place of others. Raises `InputError` for a checkpoint that cannot be used, and `Interrupted` with the best so far on
+    an interrupt.
+    """
+    run = Run(problem, solver or Evolution(), report, screen=screen, starts=starts, tasks=tasks)
+    try:
+        run.go()
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(_solution(run)) from interrupt
+    return _solution(run)
+
+
+def _solution(run: Run) -> Solution:
+    """Return the solution around the best network so far."""
+    race, info = run.race, run.solver.info
+    if race.network is not None:
+        solution = found(race.problem, race.network, math.inf, gap=run.solver.gap, solver=info, seconds=race.seconds)
+        return replace(solution, message="the network keeps every limit; an evolution proves no bound on the optimum")
+    spent = f"{run.state.generation:,} generations ({race.seconds:.0f} s)"
+    met = f"none was met in {spent}; give more time or loosen a limit"
+    why = met if run.machine.repair.possible else "the rules of the space leave none; loosen them"
+    return Solution(
+        Status.UNKNOWN,
+        f"no network was found: {why}",
+        info,
+        race.seconds,
+        limits={name: LimitUse(limit, None) for name, limit in race.problem.limits().items()},
+    )

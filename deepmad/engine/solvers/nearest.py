@@ -1,0 +1,160 @@
+"""The nearest feasible limit: how far one limit has to give way before a problem has a network again."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from deepmad.engine.program.limits import KINDS, with_limit
+from deepmad.engine.program.problems import Problem
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.rows import layouts, with_strides
+from deepmad.search_spaces.units import human
+
+LOOSE = 1e15
+"""A limit that every network keeps, in MACs, parameters or bytes, and for rho,"""
+LOOSE_SECONDS = 1e6
+"""and one in seconds, small enough for its nanoseconds to be added up in 64 bits."""
+SEARCH_SHARE, LONGEST_SEARCH = 0.5, 5.0
+"""The quick search's share of the time, and its seconds at most,"""
+SHORTEST_SEARCH = 0.3
+"""but few seconds in a small space: CP-SAT is soon through with it."""
+LESS = 1e-6
+"""In a large space a value counts as least once it is proven that none is smaller by more than this share."""
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The least value of a limit found feasible: what `network` uses of it while it keeps all others.
+
+    `proven` says that no smaller value is feasible. In the unit of `Problem.usages`.
+    """
+
+    value: float
+    network: Architecture
+    proven: bool
+
+
+def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: int) -> Nearest | None:
+    """Return the nearest value of the limit `name` at which `problem`, its other limits kept, has a network.
+
+    None where no network was found within `seconds`, perhaps because the other limits already clash. A quick
+    search finds a witness; a better one, or the proof that there is none, comes from CP-SAT in a small space and
+    from branch and price in a large one (which takes a value less by a millionth for the same).
+    """
+    from deepmad.engine.solvers.cpsat import least_use
+    from deepmad.engine.solvers.search.scored import search_least
+
+    if not problem.space.strides_fixed:
+        return _nearest_layout(problem, name, seconds=seconds, workers=workers, seed=seed)
+    ends = time.monotonic() + seconds
+    free = with_limit(problem, name, LOOSE_SECONDS if name == "latency_seconds" else LOOSE)
+    longest = SHORTEST_SEARCH if problem.small else LONGEST_SEARCH
+    searching = min(longest, SEARCH_SHARE * seconds)
+    witness = search_least(free, name, seed=seed, seconds=searching)
+    if witness is not None and not problem.small:
+        return least_priced(free, name, witness, ends)
+    if witness is not None:
+        free = with_limit(free, name, free.usages(witness)[name].used)
+    least = least_use(free, name, hint=witness, seconds=ends - time.monotonic(), workers=workers, seed=seed)
+    if least.network is None:
+        return None
+    return Nearest(free.usages(least.network)[name].used, least.network, least.proven)
+
+
+def _nearest_layout(problem: Problem, name: str, *, seconds: float, workers: int, seed: int) -> Nearest | None:
+    """Return the nearest value of a limit over all layouts of strides, each looked at for an even share of the time."""
+    chosen = list(layouts(problem.space))
+    found = []
+    for strides in chosen:
+        part = replace(problem, space=with_strides(problem.space, strides))
+        found.append(nearest(part, name, seconds=seconds / len(chosen), workers=workers, seed=seed))
+    known = [one for one in found if one is not None]
+    if not known:
+        return None
+    least = min(known, key=lambda one: one.value)
+    return replace(least, proven=len(known) == len(found) and all(one.proven for one in known))
+
+
+def least_priced(problem: Problem, name: str, witness: Architecture, ends: float) -> Nearest:
+    """Return a network that uses no more than `witness` of the limit `name`, proven least where the time suffices.
+
+    Branch and price looks for a network below what the best one uses. It looks just below, which is the proof where
+    the best one is the least, and further down with every network that it meets, until there is none so far down.
+    It ends at `ends` by the monotonic clock.
+    """
+    from deepmad.engine.solvers.bounds import tighten
+
+    used, none_below, step = problem.usages(witness)[name].used, 0.0, LESS
+    while none_below < (1 - LESS) * used:
+        limit = min((1 - LESS) * used, max((1 - step) * used, (none_below + used) / 2))
+        below = with_limit(problem, name, limit)
+        found: Architecture | None = None
+        for part in tighten(below, lambda: None):
+            if part.infeasible:
+                none_below, step = limit, LESS
+                break
+            if part.proposal is not None and not below.broken(part.proposal):
+                found = part.proposal
+                break
+            if part.done or time.monotonic() > ends:
+                return Nearest(used, witness, proven=False)
+        if found is not None:
+            witness, used, step = found, problem.usages(found)[name].used, 4 * step
+        if time.monotonic() > ends:
+            break
+    return Nearest(used, witness, proven=none_below >= (1 - LESS) * used)
+
+
+def nearest_each(
+    problem: Problem, names: Sequence[str], *, seconds: float, workers: int, seed: int
+) -> Iterator[tuple[str, Nearest]]:
+    """Yield the nearest value of each of the limits `names`, as it is found; one that has none is left out."""
+    ends = time.monotonic() + seconds
+    for place, name in enumerate(names):
+        share = max(0.0, ends - time.monotonic()) / (len(names) - place)
+        found = nearest(problem, name, seconds=share, workers=workers, seed=seed)
+        if found is not None:
+            yield name, found
+
+
+def clash_message(problem: Problem, names: Sequence[str], near: Mapping[str, Nearest]) -> str:
+    """Return the sentence on why there is no network, and from which limits on there is one.
+
+    `names` are the limits that clash, `near` the nearest values known. Values are rounded up where they are
+    rounded, so that a limit typed from the sentence is feasible.
+    """
+    asked = [
+        f"{name} {problem.limits()[name]:.6g}{_throughput(problem, name, problem.limits()[name])}" for name in names
+    ]
+    start = f"no network of space {problem.space.name} meets "
+    if not names:
+        return start + "the space's own rules; loosen the rules"
+    start += " and ".join(asked) + (" together" if len(names) > 1 else "")
+    if not near:
+        return start + "; loosen a limit"
+    ways = []
+    for name, found in near.items():
+        others = " and ".join(other for other in names if other != name)
+        proof = "proven nearest" if found.proven else "the best found"
+        kept = f"{others} as asked, {proof}" if others else proof
+        value = rounded_up(found.value)
+        ways.append(f"{name} {human(value, KINDS[name])}{_throughput(problem, name, value)} ({kept})")
+    missing = " or ".join(name for name in names if name not in near)
+    rest = f"; no network was found by loosening {missing} alone" if missing else ""
+    return f"{start}; feasible from {' or '.join(ways)}{rest}"
+
+
+def _throughput(problem: Problem, name: str, seconds: float) -> str:
+    """Return what a latency is as a throughput, rounded down, where that is what was asked for."""
+    if name != "latency_seconds" or problem.budget.throughput is None:
+        return ""
+    throughput = problem.batch / seconds
+    step = 10.0 ** (math.floor(math.log10(throughput)) - 3)
+    return f" (throughput {math.floor(throughput / step * (1 + 1e-9)) * step:.10g}/s)"
+
+
+def rounded_up(value: float, digits: int = 4) -> float:
+    """Return a positive `value` rounded up to so many significant digits."""
+    step = 10.0 ** (math.floor(math.log10(value)) + 1 - digits)
+    return math.ceil(value / step * (1 - 1e-12)) * step

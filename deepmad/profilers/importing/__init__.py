@@ -1,0 +1,1 @@
+"""Tables from files that other tools wrote."""

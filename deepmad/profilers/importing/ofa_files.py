@@ -1,0 +1,174 @@
+"""Latency tables in the form of Once-for-All (github.com/mit-han-lab/once-for-all): YAML, one entry a block.
+
+A key is `KIND-input:HxWxC-output:HxWxC` and, for inverted residuals, `-expand:E-kernel:K-stride:S-idskip:0|1` and
+perhaps `-se:0|1`; its value has `mean` milliseconds and perhaps their variance `var`. `expand` multiplies the input
+channels; where the key ends in `-hs:0|1`, as in the project's table of MobileNetV3, it is the inner width itself. A
+block of expansion 1 has no first 1x1 convolution.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypedDict
+
+from deepmad.profilers.prediction.layer_rows import LayerRow
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import read_yaml
+from deepmad.search_spaces.layers import Layer
+
+_SHAPE = r"([0-9]{1,6}(?:x[0-9]{1,6}){0,2})"
+_KEY = re.compile(rf"([A-Za-z][A-Za-z0-9_]*)-input:{_SHAPE}-output:{_SHAPE}((?:-[a-z]+:[0-9]{{1,6}})*)")
+_NANOSECONDS_IN_MILLISECOND = 10**6
+EXAMPLE = "MBConv-input:28x28x40-output:28x28x40-expand:4-kernel:5-stride:1-idskip:1-se:1"
+
+
+class Entry(TypedDict):
+    """What a key says: sides and channels of input and output, and the numbers after them."""
+
+    side: int
+    inputs: int
+    out_side: int
+    outputs: int
+    stride: int
+    numbers: dict[str, int]
+
+
+def read_ofa(path: Path) -> list[LayerRow]:
+    """Return every entry of a table with the layers of its block.
+
+    Raises `InputError` with the first key that is not of the form, or that has no time.
+    """
+    document = read_yaml(path)
+    if not isinstance(document, dict) or not document:
+        raise InputError(f"{path}: holds no times; it must map keys like {EXAMPLE} to a mean in milliseconds")
+    return [
+        LayerRow(path.name, str(key), _layers(str(key), f"{path}: {key!r}"), _nanoseconds(value, f"{path}: {key!r}"))
+        for key, value in document.items()
+    ]
+
+
+def _nanoseconds(value: Any, where: str) -> int:
+    mean = value.get("mean") if isinstance(value, dict) else None
+    if isinstance(mean, bool) or not isinstance(mean, int | float) or not (mean > 0 and math.isfinite(mean)):
+        raise InputError(f"{where}: its value is {str(value)[:60]}; it must have a mean above 0, in milliseconds")
+    return max(1, round(mean * _NANOSECONDS_IN_MILLISECOND))
+
+
+def _layers(key: str, where: str) -> tuple[Layer, ...]:
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise InputError(f"{where}: is no key of an ofa table; they look like {EXAMPLE}")
+    kind, taken, given, rest = match.groups()
+    if kind not in _KINDS:
+        raise InputError(f"{where}: the kind {kind!r} is unknown; it must be one of {', '.join(_KINDS)}")
+    numbers = {name: int(number) for name, number in re.findall(r"-([a-z]+):([0-9]+)", rest)}
+    side, inputs = _size(taken, where)
+    out_side, outputs = _size(given, where)
+    stride = numbers.get("stride", max(1, math.ceil(side / out_side)))
+    return _KINDS[kind](
+        Entry(side=side, inputs=inputs, out_side=out_side, outputs=outputs, stride=stride, numbers=numbers), where
+    )
+
+
+def _size(shape: str, where: str) -> tuple[int, int]:
+    """Return side and channels of `HxWxC`, or of `C` alone, which has side 1."""
+    numbers = [int(number) for number in shape.split("x")]
+    height, width, channels = numbers if len(numbers) == 3 else (1, 1, numbers[-1])
+    if len(numbers) == 2 or height != width or 0 in numbers:
+        raise InputError(f"{where}: {shape} is no square HxWxC of positive numbers; remove the entry")
+    return height, channels
+
+
+def _check_side(entry: Entry, where: str) -> None:
+    """Raise `InputError` unless the stride takes the input's side to the output's."""
+    side, stride, out_side = entry["side"], entry["stride"], entry["out_side"]
+    if stride < 1 or out_side != math.ceil(side / stride):
+        raise InputError(f"{where}: side {side} with stride {stride} does not give side {out_side}; remove the entry")
+
+
+def _block(entry: Entry, where: str) -> tuple[Layer, ...]:
+    """Return the layers of an inverted residual."""
+    numbers = entry["numbers"]
+    missing = [name for name in ("expand", "kernel", "stride", "idskip") if name not in numbers]
+    if missing:
+        raise InputError(f"{where}: does not tell {missing[0]}; keys look like {EXAMPLE}")
+    _check_side(entry, where)
+    inputs, outputs, kernel, stride = entry["inputs"], entry["outputs"], numbers["kernel"], entry["stride"]
+    width = numbers["expand"] if "hs" in numbers else numbers["expand"] * inputs
+    skips = numbers["idskip"] == 1
+    if kernel % 2 == 0 or width == 0 or (skips and (stride != 1 or inputs != outputs)):
+        raise InputError(
+            f"{where}: is impossible here; kernels are odd, expand is above 0, idskip keeps channels and side; "
+            "remove the entry"
+        )
+    out_side = entry["out_side"]
+    first = (Layer("main", "conv", inputs, width, entry["side"], activation="relu"),) if width != inputs else ()
+    return (
+        *first,
+        # a stride 2 on an odd side gives half of the next even one
+        Layer("main", "conv", width, width, stride * out_side, kernel, stride, depthwise=True, activation="relu"),
+        *(_gate(width, out_side) if numbers.get("se") == 1 else ()),
+        Layer("main", "conv", width, outputs, out_side, adds=skips),
+    )
+
+
+def _gate(width: int, side: int) -> tuple[Layer, ...]:
+    """Return squeeze-excitation as Once-for-All has it: a quarter of the width, to the nearest multiple of 8."""
+    quarter = width // 4
+    squeezed = max(8, (quarter + 4) // 8 * 8)
+    if squeezed < 0.9 * quarter:
+        squeezed += 8
+    return (
+        Layer("gate", "global_pool", width, width, side, norm=False),
+        Layer("gate", "conv", width, squeezed, 1, norm=False, bias=True, activation="relu"),
+        Layer("gate", "conv", squeezed, width, 1, norm=False, bias=True, activation="sigmoid"),
+    )
+
+
+def _stem(entry: Entry, where: str) -> tuple[Layer, ...]:
+    """Return the first convolution, 3x3."""
+    _check_side(entry, where)
+    side = entry["stride"] * entry["out_side"]
+    return (Layer("main", "conv", entry["inputs"], entry["outputs"], side, 3, entry["stride"], activation="relu"),)
+
+
+def _pointwise(entry: Entry, where: str) -> tuple[Layer, ...]:
+    """Return a 1x1 convolution, which keeps its side."""
+    _check_side({**entry, "stride": 1}, where)
+    return (Layer("main", "conv", entry["inputs"], entry["outputs"], entry["side"], activation="relu"),)
+
+
+def _pool(entry: Entry, where: str) -> tuple[Layer, ...]:
+    """Return the global pool before the classifier."""
+    del where
+    inputs = entry["inputs"]
+    return (Layer("classifier", "global_pool", inputs, inputs, entry["side"], norm=False),)
+
+
+def _pointwise_and_pool(entry: Entry, where: str) -> tuple[Layer, ...]:
+    """Return the last 1x1 convolution and the global pool behind it."""
+    layers = _pointwise(entry, where)
+    return (*layers, Layer("classifier", "global_pool", entry["outputs"], entry["outputs"], entry["side"], norm=False))
+
+
+def _classifier(entry: Entry, where: str) -> tuple[Layer, ...]:
+    """Return the linear map, and the global pool before it where its input is not pooled yet."""
+    linear = Layer("classifier", "linear", entry["inputs"], entry["outputs"], 1, norm=False, bias=True)
+    return (*(_pool(entry, where) if entry["side"] > 1 else ()), linear)
+
+
+_KINDS: dict[str, Callable[[Entry, str], tuple[Layer, ...]]] = {
+    "MBConv": _block,
+    "expanded_conv": _block,
+    "first_conv": _stem,
+    "Conv": _stem,
+    "final_expand_layer": _pointwise_and_pool,
+    "Conv_1": _pointwise,
+    "AvgPool2D": _pool,
+    "feature_mix_layer": _pointwise,
+    "Conv_2": _pointwise,
+    "classifier": _classifier,
+    "Logits": _classifier,
+}
+"""What the entries of each kind hold; those of the project itself, and those of tables measured with its networks."""

@@ -1,0 +1,375 @@
+"""Measurements: the latency of a network with its raw times, its conditions and its own doubts."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+
+from deepmad.profilers.backends import Settings
+from deepmad.profilers.measuring.machine import MachineState, machine_state
+from deepmad.profilers.measuring.preparation import Prepared, prepare_all
+from deepmad.profilers.measuring.reference import REFERENCE, SHARE, ReferenceTimes
+from deepmad.profilers.measuring.sources import load_source
+from deepmad.profilers.measuring.telemetry import GpuTelemetry, GpuWatch
+from deepmad.profilers.measuring.timing import Timer, Visit, bootstrap_interval
+from deepmad.profilers.prediction.network_layers import NetworkLayers
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+STANDARD = Timer()
+WIDE_INTERVAL = 0.03
+"""An interval wider than this share of the median is doubtful."""
+STOLEN_SHARE = 0.01
+"""So is a measurement while the hypervisor kept more than this share of the processor's time."""
+CLOCK_DROP = 0.1
+"""And one after which the processor's clock is lower by more than this share."""
+LONG_SECONDS = 2.0
+"""A measurement of so many seconds, or of several networks, is accompanied by the reference network."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a number was measured with; `date` is ISO 8601 in UTC."""
+
+    device: str
+    backend: str
+    version: str
+    precision: str
+    batch: int
+    threads: int
+    in_channels: int
+    resolution: int
+    date: str
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The latency of one network for one batch.
+
+    `times` holds the raw seconds in the order they were taken, `before` and `after` what else the machine
+    was doing, `gpu` what the GPU was doing, where the back end runs on one and NVML tells. `reference` holds
+    the times of the reference network beside it, `network` what it is made of; None where that was not found out.
+    """
+
+    times: tuple[float, ...]
+    conditions: Conditions
+    before: MachineState
+    after: MachineState
+    gpu: GpuTelemetry | None = None
+    reference: ReferenceTimes | None = None
+    network: NetworkLayers | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Median seconds for one batch."""
+        return float(np.median(self.times))
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % bootstrap interval of the median, in seconds."""
+        return bootstrap_interval(self.times)
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval of the median, in seconds."""
+        return self.interval[0]
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 95 % interval of the median, in seconds."""
+        return self.interval[1]
+
+    @property
+    def throughput(self) -> float:
+        """Images per second."""
+        return self.conditions.batch / self.seconds
+
+    @property
+    def joules_per_image(self) -> float | None:
+        """Energy of the GPU for one image; None on a CPU, without a power sensor, or where networks took turns."""
+        return self.gpu.joules_per_image(self.seconds, self.conditions.batch) if self.gpu else None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The most memory in use on the GPU; None on a CPU, without NVML, or where networks took turns."""
+        return self.gpu.memory_bytes if self.gpu else None
+
+    @property
+    def relative_to_reference(self) -> float | None:
+        """Seconds for one batch over those of the reference network for one image under the same conditions."""
+        return self.seconds / self.reference.seconds if self.reference else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes this number doubtful, a sentence each; empty where nothing does."""
+        return tuple(self._doubts())
+
+    def _doubts(self) -> Iterator[str]:
+        width = (self.high - self.low) / self.seconds
+        if width > WIDE_INTERVAL:
+            limit = f"{WIDE_INTERVAL:.0%}"
+            yield f"the 95 % interval is {width:.1%} wide, above {limit}; measure longer or free the machine"
+        load, own = max(self.before.load, self.after.load), self.conditions.threads
+        if load > own + 0.5:
+            yield f"the load average was {load:.1f}, and the timing explains {own}; other processes were running"
+        stolen = self.before.stolen_share(self.after)
+        if stolen > STOLEN_SHARE:
+            yield f"the hypervisor kept {stolen:.1%} of the processor's time for others"
+        first, last = self.before.megahertz, self.after.megahertz
+        if first is not None and last is not None and last < (1 - CLOCK_DROP) * first:
+            yield f"the processor's clock fell from {first:.0f} to {last:.0f} MHz; let it cool or fix its clock"
+        if self.gpu is not None:
+            yield from self.gpu.warnings
+        if self.reference is not None and self.reference.warning is not None:
+            yield self.reference.warning
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as one JSON document."""
+        return {
+            "latency_seconds": self.seconds,
+            "low": self.low,
+            "high": self.high,
+            "throughput": self.throughput,
+            **asdict(self.conditions),
+            "load_before": self.before.load,
+            "load_after": self.after.load,
+            "stolen_share": self.before.stolen_share(self.after),
+            "megahertz_before": self.before.megahertz,
+            "megahertz_after": self.after.megahertz,
+            "joules_per_image": self.joules_per_image,
+            "memory_bytes": self.memory_bytes,
+            "gpu": self.gpu.to_dict() if self.gpu else None,
+            "macs": self.network.macs if self.network else None,
+            "params": self.network.params if self.network else None,
+            "activations": self.network.activations if self.network else None,
+            "relative_to_reference": self.relative_to_reference,
+            "drift": self.reference.drift if self.reference else None,
+            "reference_times": self.reference.visits if self.reference else None,
+            "warnings": list(self.warnings),
+            "times": list(self.times),
+        }
+
+
+@dataclass(frozen=True)
+class Request:
+    """A network to be timed, and how.
+
+    `model` is an architecture, a torch module, the path of an ONNX file, or a name that
+    `sources.load_source` takes. The size of the input is the architecture's (a module of `deepmad.build`
+    knows its own) unless it is given here. `name` is what errors call the model, by default its own name.
+    """
+
+    model: "Architecture | nn.Module | Path | str"
+    backend: str = "onnxruntime"
+    batch: int = 1
+    precision: str = "fp32"
+    threads: int = 1
+    resolution: int | None = None
+    in_channels: int | None = None
+    name: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What errors call the model."""
+        if self.name is None and isinstance(self.model, Architecture):
+            return self.model.name
+        named = self.model if isinstance(self.model, Path | str) else type(self.model).__name__
+        return self.name or str(named)
+
+    def loaded(self) -> "Request":
+        """Return this request with its model at hand instead of the name, an architecture made for the input's size.
+
+        Raises `InputError`.
+        """
+        found = self
+        if isinstance(self.model, str):
+            source = load_source(self.model, resolution=self.resolution)
+            channels = self.in_channels or source.in_channels
+            name = self.name or self.model
+            found = replace(self, model=source.model, resolution=source.resolution, in_channels=channels, name=name)
+        model = found.model
+        if isinstance(model, Architecture):
+            side, channels = found.resolution or model.resolution, found.in_channels or model.in_channels
+            found = replace(found, model=replace(model, resolution=side, in_channels=channels))
+        return found
+
+    def settings(self) -> Settings:
+        """Return how the network is run, its input size found out. Raises `InputError` where it cannot be."""
+        for name in ("batch", "threads"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: {getattr(self, name)} is no positive number")
+        source = self.model if isinstance(self.model, Architecture) else getattr(self.model, "architecture", None)
+        channels, side = _onnx_input(self.model) if isinstance(self.model, Path) else (None, None)
+        if isinstance(source, Architecture):
+            channels, side = source.in_channels, source.resolution
+        side = self.resolution or side
+        if side is None:
+            raise InputError("resolution: the network does not say what it takes; give the side of its input in pixels")
+        return Settings(self.batch, self.precision, self.threads, self.in_channels or channels or 3, side)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A network that could not be timed, and why, in a sentence."""
+
+    request: Request
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what failed, under which conditions, as one JSON document."""
+        names = ("backend", "batch", "precision", "threads")
+        return {"failed": self.reason} | {name: getattr(self.request, name) for name in names}
+
+
+def measure(
+    model: "Architecture | nn.Module | Path | str",
+    *,
+    backend: str = "onnxruntime",
+    batch: int = 1,
+    precision: str = "fp32",
+    threads: int = 1,
+    resolution: int | None = None,
+    in_channels: int | None = None,
+    timer: Timer = STANDARD,
+) -> Measurement:
+    """Time one network and return its measurement, the median of whole batches in seconds.
+
+    An architecture gets random weights; a module is timed in evaluation mode and left as it was, and so is
+    the global random state. Raises `InputError` for an unknown back end, a precision that it does not take,
+    a missing library or an unusable model, and `DeviceError` where the back end fails.
+    """
+    request = Request(model, backend, batch, precision, threads, resolution, in_channels)
+    return measure_all([request], timer=timer)[0]
+
+
+@overload
+def measure_all(
+    requests: Sequence[Request],
+    *,
+    timer: Timer = STANDARD,
+    isolated: Literal[False] = False,
+    reference: bool | None = None,
+    describe: bool = False,
+) -> list[Measurement]: ...
+@overload
+def measure_all(
+    requests: Sequence[Request],
+    *,
+    timer: Timer = STANDARD,
+    isolated: Literal[True],
+    reference: bool | None = None,
+    describe: bool = False,
+) -> list[Measurement | Failure]: ...
+def measure_all(
+    requests: Sequence[Request],
+    *,
+    timer: Timer = STANDARD,
+    isolated: bool = False,
+    reference: bool | None = None,
+    describe: bool = False,
+) -> list[Measurement] | list[Measurement | Failure]:
+    """Time several networks, interleaved so that a drift of the machine hits all alike.
+
+    Returns one measurement a request, in their order. Raises what `measure` raises, naming the model, before
+    anything is timed. With `isolated` each is prepared and timed in a process of its own, one after the other:
+    one that fails, or takes its process down, is a `Failure` in its place, and nothing is raised.
+
+    `reference` says whether the reference network takes turns with them, one for every back end, precision and
+    number of threads (a single network has it before and after); by default where there are several, or a long
+    time for one. `describe` also exports modules that only PyTorch runs, to learn what they are made of.
+    """
+    if reference is None:
+        reference = len(requests) > 1 or timer.seconds >= LONG_SECONDS
+    if isolated:
+        from deepmad.profilers.measuring.isolation import measure_apart
+
+        return [measure_apart(request, timer, reference=reference, describe=describe) for request in requests]
+    with ExitStack() as stack:
+        prepared = prepare_all(requests, stack, describe=describe)
+        ways = dict.fromkeys(map(_way, prepared)) if reference else {}
+        references = prepare_all([_reference(*way) for way in ways], stack)
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        before = machine_state()
+        times, beside, gpu = _visits(prepared, references, timer)
+        after = machine_state()
+    accompanied = {way: ReferenceTimes(tuple(map(tuple, visits))) for way, visits in zip(ways, beside, strict=True)}
+    return [
+        _measurement(one, visits, date, (before, after), gpu, accompanied.get(_way(one)))
+        for visits, one in zip(times, prepared, strict=True)
+    ]
+
+
+def _visits(
+    networks: Sequence[Prepared], references: Sequence[Prepared], timer: Timer
+) -> tuple[list[list[Visit]], list[list[Visit]], GpuTelemetry | None]:
+    """Return the visits of the networks and of the references, and what the GPU was doing.
+
+    A single network does not take turns, so that the GPU's energy is its own: its reference goes before and after.
+    """
+    runs, others = ([one.run for one in prepared] for prepared in (networks, references))
+    alone = len(runs) == 1
+    brief = replace(timer, seconds=SHARE * timer.seconds, visits=2)
+    on_gpu = any(network.backend.processor == "cuda" for network in networks)
+    earlier = brief.visit_all(others) if alone else []
+    with GpuWatch(len(networks)) if on_gpu else nullcontext() as watch:
+        if alone:
+            found = timer.visit_all(runs)
+        else:
+            found = timer.visit_all([*runs, *others], shares=[1.0] * len(runs) + [SHARE] * len(others))
+    beside = found[len(runs) :]
+    if alone:
+        later = brief.visit_all(others)
+        beside = [first + last for first, last in zip(earlier, later, strict=True)]
+    return found[: len(runs)], beside, watch.telemetry if watch is not None else None
+
+
+def _way(network: Prepared) -> tuple[str, str, int]:
+    """Return what a reference network has in common with those that it accompanies."""
+    return network.backend.name, network.settings.precision, network.settings.threads
+
+
+def _reference(backend: str, precision: str, threads: int) -> Request:
+    return Request(REFERENCE, backend, 1, precision, threads)
+
+
+def _measurement(
+    network: Prepared,
+    visits: list[Visit],
+    date: str,
+    machine: tuple[MachineState, MachineState],
+    gpu: GpuTelemetry | None,
+    reference: ReferenceTimes | None,
+) -> Measurement:
+    """Return what was found about one network."""
+    backend = network.backend
+    where = (backend.device(), backend.name, backend.version())
+    return Measurement(
+        tuple(seconds for visit in visits for seconds in visit),
+        Conditions(*where, **asdict(network.settings), date=date),
+        *machine,
+        gpu if backend.processor == "cuda" else None,
+        reference,
+        network.network,
+    )
+
+
+def _onnx_input(path: Path) -> tuple[int | None, int | None]:
+    """Return channels and side of an ONNX file's first input, None where the file leaves one open."""
+    import onnx
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give an architecture file or an ONNX file")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        sizes = [axis.dim_value or None for axis in model.graph.input[0].type.tensor_type.shape.dim]
+    except Exception as error:  # the parser raises classes of its own
+        raise InputError(f"{path}: not an ONNX file that can be read ({type(error).__name__})") from error
+    return (sizes[1], sizes[2]) if len(sizes) == 4 else (None, None)

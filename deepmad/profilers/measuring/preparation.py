@@ -1,0 +1,132 @@
+"""Getting networks ready to be timed: each model is loaded, and exported, once, whatever runs it."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepmad.profilers.backends import Backend, Settings, find_backend
+from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.prediction.network_layers import NetworkLayers
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from deepmad.profilers.measuring.measurements import Request
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network that has run once under its settings, and what it is made of where that is known."""
+
+    run: Callable[[], object]
+    backend: Backend
+    settings: Settings
+    network: NetworkLayers | None = None
+
+
+def prepare_all(requests: "Sequence[Request]", stack: ExitStack, *, describe: bool = False) -> list[Prepared]:
+    """Return every request's network ready to run; what that takes is given back when `stack` is closed.
+
+    With `describe` modules that no ONNX back end runs are exported too, to learn what they are made of. Raises
+    `InputError` and `DeviceError`, which name the model, before anything is timed.
+    """
+    backends = [find_backend(request.backend, request.precision) for request in requests]
+    workshop = _Workshop(stack, describe)
+    loaded = [workshop.loaded(request) for request in requests]
+    prepared = [workshop.prepared(request, backend) for request, backend in zip(loaded, backends, strict=True)]
+    return [
+        replace(one, network=workshop.network(request.model, one.settings))
+        for request, one in zip(loaded, prepared, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Workshop:
+    """What the requests of one measurement share: models by name, exported files by module and shape."""
+
+    stack: ExitStack
+    describe: bool
+    sources: dict[Any, "Request"] = field(default_factory=dict)
+    exports: dict[Any, Path] = field(default_factory=dict)
+    networks: dict[Any, NetworkLayers | None] = field(default_factory=dict)
+
+    def loaded(self, request: "Request") -> "Request":
+        """Return the request with its model at hand, the same one for the same name."""
+        if not isinstance(request.model, str):
+            with _naming(request):
+                return request.loaded()
+        key = (request.model, request.resolution, request.in_channels)
+        if key not in self.sources:
+            with _naming(request):
+                self.sources[key] = request.loaded()
+        found = self.sources[key]
+        return replace(
+            request, model=found.model, name=found.name, resolution=found.resolution, in_channels=found.in_channels
+        )
+
+    def prepared(self, request: "Request", backend: Backend) -> Prepared:
+        """Return the network of a loaded request, after its first run."""
+        settings, model = request.settings(), request.model
+        assert not isinstance(model, str), "loaded"
+        with _naming(request):
+            if backend.runs_onnx and not isinstance(model, Architecture | Path) and not hasattr(model, "architecture"):
+                model = self._exported(model, settings)  # once for all back ends; ours are written from their records
+            runnable = backend.prepare(model, settings)
+            self.stack.callback(runnable.close)
+            runnable.run()
+        return Prepared(runnable.run, backend, settings)
+
+    def _exported(self, module: "nn.Module", settings: Settings) -> Path:
+        """Return the ONNX file of a module, written where there is none yet."""
+        from deepmad.profilers.onnx_files.export import export_onnx
+
+        key = (id(module), settings.shape)
+        if key not in self.exports:
+            folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+            self.exports[key] = export_onnx(
+                module,
+                folder / "model.onnx",
+                settings.batch,
+                in_channels=settings.in_channels,
+                resolution=settings.resolution,
+            )
+        return self.exports[key]
+
+    def network(self, model: Any, settings: Settings) -> NetworkLayers | None:
+        """Return what a network is made of; None for a module that was not, or cannot be, exported."""
+        key = (id(model), settings.shape)
+        if key not in self.networks:
+            try:
+                self.networks[key] = self._read(model, settings)
+            except InputError:
+                self.networks[key] = None
+        return self.networks[key]
+
+    def _read(self, model: Any, settings: Settings) -> NetworkLayers | None:
+        from deepmad.profilers.onnx_files.layers import read_onnx_layers
+
+        architecture = model if isinstance(model, Architecture) else getattr(model, "architecture", None)
+        if isinstance(architecture, Architecture) and architecture.resolution == settings.resolution:
+            return NetworkLayers.of(architecture)
+        if isinstance(model, Path):
+            return read_onnx_layers(model, settings.resolution)
+        if isinstance(model, Architecture) or not (self.describe or (id(model), settings.shape) in self.exports):
+            return None
+        found = read_onnx_layers(self._exported(model, settings), settings.resolution)
+        return replace(found, params=sum(weight.numel() for weight in model.parameters()))
+
+
+@contextmanager
+def _naming(request: "Request") -> Iterator[None]:
+    """Put the model's name before what went wrong with it, unless it is said already."""
+    try:
+        yield
+    except (InputError, DeviceError) as error:
+        if request.label in str(error):
+            raise
+        raise type(error)(f"{request.label}: {error}") from error

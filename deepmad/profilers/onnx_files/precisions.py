@@ -1,0 +1,151 @@
+"""ONNX models in the precision that a back end runs: strongly typed fp16, and int8 by quantise-dequantise pairs."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepmad.profilers.onnx_files.export import export_onnx, onnx_bytes
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError, first_line
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import nn
+
+    from deepmad.profilers.backends.role import Settings
+
+
+def onnx_model(model: "Architecture | nn.Module | Path", settings: "Settings") -> "onnx.ModelProto":
+    """Return `model` as an ONNX model of one input of the shape in `settings`, in its precision.
+
+    fp16 types every tensor as fp16, the input too; int8 has quantise-dequantise pairs around convolutions and
+    the classifier, their ranges taken from random images: good for timing, not for accuracy. Raises
+    `InputError` for a file that cannot be read, or one whose input has another shape or type.
+    """
+    found = _loaded(model, settings)
+    _set_batch(found, settings, str(model) if isinstance(model, Path) else "the exported network")
+    if settings.precision == "fp16":
+        return half(found)
+    return quantised(found, settings) if settings.precision == "int8" else found
+
+
+def half(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Return a copy of an fp32 model whose floating-point tensors are all fp16, inputs and outputs included."""
+    import onnx
+    from onnx import TensorProto, numpy_helper
+
+    typed = onnx.ModelProto()
+    typed.CopyFrom(model)
+    for tensor in _tensors(typed):
+        if tensor.data_type == TensorProto.FLOAT:
+            with np.errstate(over="ignore"):  # what fp16 cannot hold becomes infinite, which takes as long
+                values = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    graph = typed.graph
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.FLOAT16
+    return typed
+
+
+def quantised(model: "onnx.ModelProto", settings: "Settings") -> "onnx.ModelProto":
+    """Return an int8 version of an fp32 model: unsigned activations, signed weights a channel each.
+
+    Raises `InputError` for a network that ONNX Runtime cannot quantise.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class RandomImages(CalibrationDataReader):  # type: ignore[misc]
+        """One batch of random images."""
+
+        def __init__(self) -> None:
+            self._batches = iter([{model.graph.input[0].name: random_images(settings)}])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self._batches, None)
+
+    source = onnx.ModelProto()
+    source.CopyFrom(model)
+    # Says that no pre-processing is wanted: folding is done already, and the library would warn on the root logger.
+    source.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.onnx"
+        try:
+            quantize_static(
+                source,
+                str(path),
+                RandomImages(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+        except Exception as error:  # the quantiser raises what it likes
+            raise InputError(f"int8: ONNX Runtime cannot quantise the network ({first_line(error)})") from error
+        return onnx.load(str(path))
+
+
+def random_images(settings: "Settings") -> np.ndarray:
+    """Return the fixed random input of the shape in `settings`, float32."""
+    return np.random.default_rng(0).standard_normal(settings.shape, dtype=np.float32)
+
+
+def _loaded(model: "Architecture | nn.Module | Path", settings: "Settings") -> "onnx.ModelProto":
+    """Return the model as it is written or read, fp32."""
+    import onnx
+
+    if isinstance(model, Architecture):
+        return onnx.load_from_string(onnx_bytes(model, settings.batch))
+    if isinstance(model, Path):
+        if not model.is_file():
+            raise InputError(f"{model}: no such file; give an architecture file or an ONNX file")
+        try:
+            return onnx.load(str(model))
+        except Exception as error:  # the parser raises classes of its own
+            raise InputError(f"{model}: not an ONNX file that can be read ({type(error).__name__})") from error
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(model, path, settings.batch, in_channels=settings.in_channels, resolution=settings.resolution)
+        return onnx.load(str(path))
+
+
+def _set_batch(model: "onnx.ModelProto", settings: "Settings", name: str) -> None:
+    """Give an open axis of the input its size; raise `InputError` unless the input fits `settings`."""
+    from onnx import TensorProto
+
+    weights = {weight.name for weight in model.graph.initializer}
+    inputs = [item for item in model.graph.input if item.name not in weights]
+    taken = [TensorProto.DataType.Name(item.type.tensor_type.elem_type) for item in inputs]
+    if taken not in ([["FLOAT"], ["FLOAT16"]] if settings.precision == "fp16" else [["FLOAT"]]):
+        found = ", ".join(taken) or "nothing"
+        raise InputError(f"{name}: takes {found}; in {settings.precision} only one floating-point input can be timed")
+    axes = inputs[0].type.tensor_type.shape.dim
+    sizes = [axis.dim_value or axis.dim_param for axis in axes]
+    if len(axes) != 4 or any(
+        axis.dim_value not in (0, wanted) for axis, wanted in zip(axes, settings.shape, strict=True)
+    ):
+        raise InputError(f"{name}: its input has the shape {sizes}, not {list(settings.shape)}; see batch, resolution")
+    named = {axis.dim_param: size for axis, size in zip(axes, settings.shape, strict=True) if axis.dim_param}
+    for axis, size in zip(axes, settings.shape, strict=True):
+        axis.dim_value = size
+    for value in [*model.graph.value_info, *model.graph.output]:
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param in named:
+                axis.dim_value = named[axis.dim_param]
+
+
+def _tensors(model: "onnx.ModelProto") -> "Iterator[Any]":
+    """Yield the constants of a model: weights, and those inside nodes."""
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t

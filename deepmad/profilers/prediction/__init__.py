@@ -1,0 +1,1 @@
+"""What a layer or network is predicted to take, from measured rows. It opens no file and no device."""

@@ -1,0 +1,1 @@
+"""Latency tables: files of measured rows, and the predictions read from them."""

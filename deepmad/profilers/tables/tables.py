@@ -1,0 +1,307 @@
+"""Latency tables: a device's predictor with the conditions it holds for, and export of what was measured.
+
+The predictor of a built table is fitted on measured networks (`prediction`). An imported one's is read off a grid of
+measured convolutions (`grids`), fitted on blocks or engine layers (`layer_rows`), or a proxy fitted on whole networks
+(`proxies`). Nothing else tells them apart.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepmad.profilers.prediction.accuracy import MIN_HELD_OUT, accuracy
+from deepmad.profilers.prediction.convolutions import ConvolutionTimes
+from deepmad.profilers.prediction.grids import GridPrediction
+from deepmad.profilers.prediction.prediction import (
+    Prediction,
+    Predictor,
+    all_network_nanoseconds,
+    disturbed,
+    held_out_errors,
+    network_nanoseconds,
+    probe_seconds,
+    usual_level,
+)
+from deepmad.profilers.prediction.proxies import ProxyPrediction
+from deepmad.profilers.tables.build_records import BuildRecords
+from deepmad.profilers.tables.table_files import Key, Origin, Series, TableFile, open_table
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import write_bytes
+from deepmad.search_spaces.layers import Count, Layer
+
+EXPORTS = ("csv", "json", "parquet")
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """The predictor of one device under one set of conditions; `space` is "any" where it was imported.
+
+    A network's latency for one batch is `overhead_nanoseconds` plus `nanoseconds` of each of its layers.
+    """
+
+    device: str
+    backend: str
+    version: str
+    precision: str
+    batch: int
+    threads: int
+    space: str
+    prediction: Predictor
+
+    @staticmethod
+    def load(
+        path: str | Path,
+        *,
+        batch: int | None = None,
+        backend: str | None = None,
+        precision: str | None = None,
+        threads: int | None = None,
+    ) -> "LatencyTable":
+        """Return the table in a file; what is None may be left out where the file leaves no choice.
+
+        Raises `InputError` where the file is missing, damaged, no latency table or unfinished, or holds
+        none or several that fit.
+        """
+        path = Path(path)
+        wanted = {"backend": backend, "precision": precision, "batch": batch, "threads": threads}
+        wanted = {name: value for name, value in wanted.items() if value is not None}
+        with open_table(path) as file:
+            series = _choose(path, file, wanted)
+            fit = file.fit(series.key)
+            if fit is None:
+                raise InputError(
+                    f"{path}: unfinished: {len(file.done(series.key))} of {series.probes} probes of {series.key} "
+                    f"are measured; go on with: {_build_command(path, series.space, series.key)} --seed {series.seed}"
+                )
+        return LatencyTable(
+            series.device, series.key.backend, series.version, series.key.precision, series.key.batch,
+            series.key.threads, series.space, _predictor(fit),
+        )  # fmt: skip
+
+    @property
+    def overhead_nanoseconds(self) -> int:
+        """Nanoseconds every network takes for one batch, whatever its layers."""
+        return self.prediction.overhead_nanoseconds
+
+    def nanoseconds(self, layer: Layer) -> Count:
+        """Return the nanoseconds of `layer` for one batch: an int, or an int64 array for a record of arrays.
+
+        Raises `InputError` for a kind of layer that was never measured.
+        """
+        return self.prediction.nanoseconds(layer)
+
+    def predict(self, network: Architecture) -> float:
+        """Return the predicted seconds of a network for one batch. Raises `InputError` as `nanoseconds` does."""
+        return network_nanoseconds(self.prediction, network) / 1e9
+
+    def predict_all(self, networks: Sequence[Architecture]) -> list[float]:
+        """Return `predict` of every network, the very same numbers, much faster than one by one.
+
+        Raises `InputError` as `nanoseconds` does.
+        """
+        return [nanoseconds / 1e9 for nanoseconds in all_network_nanoseconds(self.prediction, networks)]
+
+    def interval(self, network: Architecture) -> tuple[float, float] | None:
+        """Return between which seconds the latency of a network lies with 95 %, by the errors on networks held out.
+
+        None where the table does not know its errors: it was imported without networks' latencies, or holds fewer than
+        39 of those that were not fitted.
+        Raises `InputError` as `nanoseconds` does.
+        """
+        if self.prediction.interval is None:
+            return None
+        low, high = self.prediction.interval
+        return low * self.predict(network), high * self.predict(network)
+
+
+def _predictor(fit: dict[str, Any]) -> Predictor:
+    if fit.get("kind") == "grid":
+        return GridPrediction.from_dict(fit)
+    return ProxyPrediction.from_dict(fit) if fit.get("kind") == "proxy" else Prediction.from_dict(fit)
+
+
+def _choose(path: Path, file: TableFile, wanted: dict[str, Any]) -> Series:
+    """Return the one series that has what is wanted."""
+    held = file.series()
+    found = [series for series in held if wanted.items() <= asdict(series.key).items()]
+    if len(found) == 1:
+        return found[0]
+    what = "; ".join(str(series.key) for series in held) or "nothing yet"
+    if found:
+        raise InputError(f"{path}: holds several tables: {what}; say which with batch, backend, precision or threads")
+    asked = ", ".join(f"{name} {value}" for name, value in wanted.items()) or "any"
+    if held and all(file.origin(series.key) for series in held):
+        raise InputError(
+            f"{path}: holds {what}, not {asked}; it was imported, so ask for one of these or import another"
+        )
+    standard: dict[str, Any] = {"backend": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 1}
+    command = _build_command(path, held[0].space if held else "SPACE", Key(**(standard | wanted)))
+    raise InputError(f"{path}: holds {what}, not {asked}; build it: {command}")
+
+
+def _build_command(path: Path, space: str, key: Key) -> str:
+    return f"deepmad table build {space} {key.options()} -o {path}"
+
+
+def describe_tables(path: str | Path) -> list[dict[str, Any]]:
+    """Return a dictionary on every table in a file: its conditions, how complete and how accurate it is.
+
+    `drift` is the range of the anchor's times relative to its usual one while the table was built (its 5 %
+    and 95 % quantile): how unquiet the machine was; probes that were `disturbed` count little. `held_out`
+    tells how well whole networks are predicted from the other probes; null where there are too few.
+    `failures` are the reasons of the probes that `failed`, `warnings` what the GPU's telemetry says of the
+    chunks. An imported table says what was measured of how many rows, and from which `source`; its `held_out` is
+    that of the rows or networks which its predictor was fitted on, null for a grid, which has them all. What nobody
+    wrote down, its dates, is null. Raises `InputError` as `LatencyTable.load` does.
+    """
+    with open_table(Path(path)) as file:
+        return [_description(file, series) for series in file.series()]
+
+
+def _description(file: TableFile, series: Series) -> dict[str, Any]:
+    origin = file.origin(series.key)
+    if origin is None:
+        return _built_description(file, series)
+    rows = file.imported_rows(series.key)
+    fit = file.fit(series.key) if rows else None
+    return asdict(series.key) | {
+        "device": series.device,
+        "version": series.version,
+        "source": f"{origin.source} ({origin.form})",
+        "measured": len(rows) or len(file.convolutions(series.key)),
+        "unmeasured": origin.unmeasured,
+        "finished": True,
+        "dates": None,
+        "held_out": fit["held_out"] if fit else None,
+    }
+
+
+def _built_description(file: TableFile, series: Series) -> dict[str, Any]:
+    rows = file.rows(series.key)
+    described = (
+        asdict(series.key) | asdict(series) | {"measured": len(rows), "drift": None, "disturbed": 0, "held_out": None}
+    )
+    del described["key"]
+    described["finished"] = file.fit(series.key) is not None
+    described |= _build_description(BuildRecords(file, series.key), finished=described["finished"])
+    whole = sum(not row.short for row in rows)
+    if rows:
+        levels = np.array([level for row in rows for level in row.anchor])
+        described["drift"] = [float(value) for value in np.quantile(levels, [0.05, 0.95]) / usual_level(rows)]
+        described["disturbed"] = sum(disturbed(rows))
+        described["dates"] = [min(row.date for row in rows), max(row.date for row in rows)]
+    if whole >= MIN_HELD_OUT:
+        described["held_out"] = {
+            "networks": whole,
+            **accuracy(held_out_errors(rows)),
+        }
+    return described
+
+
+def _build_description(records: BuildRecords, *, finished: bool) -> dict[str, Any]:
+    """Return what the build's records tell; nothing where an older version measured the table."""
+    settings = records.settings()
+    if settings is None:
+        return {}
+    planned, failures = records.planned(), records.failures()
+    to_come = 0 if finished or not settings.rounds else settings.networks - sum(not item.short for item in planned)
+    found = {
+        "probes": len(planned) + to_come,
+        "resolution": settings.resolution,
+        "build_seconds": records.seconds(),
+        "failed": len(failures),
+        "failures": sorted({failed.reason for failed in failures}),
+    }
+    summaries = records.gpu_summaries()
+    if summaries:
+        found["gpu"] = {name: summaries[0][name] for name in ("name", "driver")}
+        found["warnings"] = sorted({warning for summary in summaries for warning in summary["warnings"]})
+    return found
+
+
+def export_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Return every measured probe of a table file with its conditions, one dictionary each.
+
+    `seconds` is the median of the raw `times`, `corrected_seconds` what the fit uses: the drift of the
+    machine divided out; both for one batch. An imported table gives its rows instead: convolutions, layers that were
+    timed as one (`layers`, a JSON list of layer records), or networks with their counts for one image. Raises
+    `InputError` as `LatencyTable.load` does.
+    """
+    with open_table(Path(path)) as file:
+        return [row for series in file.series() for row in _exported(file, series)]
+
+
+def _exported_import(file: TableFile, series: Series, origin: Origin) -> list[dict[str, Any]]:
+    shared = asdict(series.key) | {"device": series.device, "version": series.version}
+    return [
+        {
+            **shared,
+            "source": row.source,
+            "date": None,
+            "seconds": row.nanoseconds / 1e9,
+            "name": row.name,
+            **{name: json.dumps(value) if isinstance(value, list) else value for name, value in row.content.items()},
+        }
+        for row in file.imported_rows(series.key)
+    ] or _exported_convolutions(file, series, origin)
+
+
+def _exported_convolutions(file: TableFile, series: Series, origin: Origin) -> list[dict[str, Any]]:
+    shared = asdict(series.key) | {"device": series.device, "version": series.version, "source": origin.source}
+    names = [field.name for field in fields(ConvolutionTimes)]
+    found = [dict(zip(names, row, strict=True)) for row in file.convolutions(series.key).rows()]
+    return [{**shared, "date": None, "seconds": row.pop("nanoseconds") / 1e9, **row} for row in found]
+
+
+def _exported(file: TableFile, series: Series) -> list[dict[str, Any]]:
+    origin = file.origin(series.key)
+    if origin is not None:
+        return _exported_import(file, series, origin)
+    rows = file.rows(series.key)
+    if not rows:
+        return []
+    shared = {name: value for name, value in asdict(series).items() if name not in ("key", "probes")}
+    return [
+        {
+            **asdict(series.key),
+            **shared,
+            "date": row.date,
+            "short": row.short,
+            "load_before": row.load_before,
+            "load_after": row.load_after,
+            "stolen_share": row.stolen_share,
+            "seconds": float(np.median(np.concatenate(row.visits))),
+            "corrected_seconds": float(corrected),
+            "architecture": json.dumps(row.architecture.to_dict()),
+            "times": json.dumps([seconds for visit in row.visits for seconds in visit]),
+        }
+        for row, corrected in zip(rows, probe_seconds(rows), strict=True)
+    ]
+
+
+def export_table(path: str | Path, to: str, output: str | Path) -> None:
+    """Write every measured probe of a table file as csv, json or parquet, whole or not at all.
+
+    The columns are those of `export_rows`. Raises `InputError` for another format, a missing library, or a file that
+    cannot be written.
+    """
+    if to not in EXPORTS:
+        raise InputError(f"to: {to!r} is unknown; choose from {', '.join(EXPORTS)}")
+    import pandas as pd
+
+    frame = pd.DataFrame(export_rows(path))
+    if to == "csv":
+        content = frame.to_csv(index=False).encode()
+    elif to == "json":
+        content = frame.to_json(orient="records", indent=1, double_precision=15).encode()
+    else:
+        try:
+            content = frame.to_parquet(index=False)
+        except ImportError as error:
+            raise InputError("to: parquet needs pyarrow; pip install 'deepmad[parquet]'") from error
+    write_bytes(Path(output), content)
