@@ -15,7 +15,7 @@ from deepmad.engine.solvers.bounds import BoundStep, search, tighten
 from deepmad.engine.solvers.bounds.columns import Pool
 from deepmad.engine.solvers.bounds.master import solve_master
 from deepmad.engine.solvers.bounds.nodes import Effort, Node, evaluate
-from deepmad.engine.solvers.bounds.pricing import Choice, Prices, price, through_widths
+from deepmad.engine.solvers.bounds.pricing import Choice, Prices, price
 from deepmad.engine.solvers.bounds.relaxation import full_box, penalty_at, penalty_cut, tied, within
 from deepmad.engine.solvers.bounds.tables import SpaceTables, families, read_tables
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
@@ -89,6 +89,7 @@ def score(space: SpaceTables, prices: Prices, network: Architecture) -> float:
         if part.stage is not None:
             total += part.repeats * prices.convs[stage] * len(part.body.main)
     total += sum(float(prices.depths[index]) * stage.depth for index, stage in enumerate(network.stages))
+    total += sum(float(prices.squares[index]) * stage.depth**2 for index, stage in enumerate(network.stages))
     for index, out in enumerate([network.stem.out, *(stage.out for stage in network.stages)]):
         total += float(prices.channels[index][list(space.channels[index]).index(out)])
     return total
@@ -106,6 +107,7 @@ def test_pricing_finds_the_best_network_through_every_choice(seed: int) -> None:
         -random.random(len(space.limits)) * [1e-7, 1e-5, 1e-6][: len(space.limits)],
         random.normal(size=space.stages),
         random.normal(size=space.stages),
+        random.normal(size=space.stages),
         tuple(random.normal(size=len(values)) * 5 for values in space.channels),
         float(random.normal()),
     )
@@ -120,20 +122,17 @@ def test_pricing_finds_the_best_network_through_every_choice(seed: int) -> None:
         assert chain.through_channels(index) == pytest.approx(np.array(best))
     for stage, choice in enumerate(problem.space.stages):
         rows = [(value, network.stages[stage]) for value, network in scored]
-        for (option, end), through in zip(chain.scores[stage].keys, chain.through_tables(stage), strict=True):
-            chosen, depth = space.options[stage][option], choice.depth[end]
+        for option, through in zip(chain.scores[stage].keys, chain.through_options(stage), strict=True):
+            chosen = space.options[stage][option]
             same = [row for row in rows if (row[1].block, row[1].kernel) == (chosen.kind, chosen.kernel)]
             if chosen.expansion is not None:
                 same = [row for row in same if row[1].width == expanded(chosen.expansion, row[1].out)]
-            best_value = max((value for value, row in same if row.depth == depth), default=-math.inf)
-            assert through == pytest.approx(best_value)
-        ends = (choice.depth[0], choice.depth[-1])
-        if (widths := through_widths(space, stage, box, prices, chain)) is not None:
-            best = [
-                max((value for value, row in rows if row.width == width and row.depth in ends), default=-math.inf)
-                for width in choice.width or ()
-            ]
-            assert widths == pytest.approx(np.array(best))
+            assert through == pytest.approx(max((value for value, _ in same), default=-math.inf))
+        by_depth, by_width = chain.through_parts(stage)
+        for depth, through in zip(choice.depth, by_depth, strict=True):
+            assert through == pytest.approx(max((v for v, row in rows if row.depth == depth), default=-math.inf))
+        for width, through in zip(choice.width or (), by_width, strict=bool(choice.width)):
+            assert through == pytest.approx(max((v for v, row in rows if row.width == width), default=-math.inf))
 
 
 def check(problem: Problem, incumbent: float | None, optimum: float, steps: int) -> BoundStep:
@@ -184,8 +183,8 @@ def test_the_prices_of_the_limits_alone_refuse_no_feasible_network(seed: int) ->
         if not problem.broken(network)
         and network.stages[0].block in families(problem)[0]
         and all(
-            low <= sum(stage.depth for stage in network.stages[: info.stages]) <= high
-            for info, (low, high) in zip(space.scales, totals, strict=True)
+            low <= sum(stage.depth for stage in network.stages[start:end]) <= high
+            for (start, end), (low, high) in zip(space.spans, totals, strict=True)
         )
     ]
     if node.bound == -math.inf:

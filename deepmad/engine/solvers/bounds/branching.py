@@ -11,7 +11,13 @@ from deepmad.engine.solvers.bounds.columns import CONVS, DEPTH, Columns
 from deepmad.engine.solvers.bounds.master import Master
 from deepmad.engine.solvers.bounds.nodes import Node
 from deepmad.engine.solvers.bounds.pricing import Box, Interval
-from deepmad.engine.solvers.bounds.relaxation import log_area_range, within
+from deepmad.engine.solvers.bounds.relaxation import (
+    chord_of_squares,
+    log_area_range,
+    penalised_span,
+    spread_cuts,
+    within,
+)
 from deepmad.engine.solvers.bounds.tables import ENTROPY, Array, Ints, SpaceTables
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 
@@ -122,6 +128,27 @@ def _by_master(space: SpaceTables, node: Node, master: Master) -> Iterator[Split
             blocks = float(master.depths[: info.stages].sum())
             worth = float(slopes[: info.stages].mean() * master.entropies[scale] / blocks)
             yield Split(worth * abs(blocks - round(blocks)), "totals", scale, math.floor(blocks))
+    yield from _spread_splits(space, node, master)
+
+
+def _spread_splits(space: SpaceTables, node: Node, master: Master) -> Iterator[Split]:
+    """Yield the split of the penalised blocks, scored by what the chord of their square leaves out of the penalty."""
+    span = penalised_span(space, node.relaxation.first_block)
+    (start, end), (low, high) = space.spans[span], node.box.totals[span]
+    cuts = spread_cuts(space, node.relaxation.first_block)
+    if not cuts or low == high:
+        return
+    mask = master.columns.stage >= start
+    depths, shares = master.columns.numbers[mask, DEPTH], master.weights[mask]
+    squares, blocks, stages = float(shares @ depths**2), float(shares @ depths), end - start
+    rise, constant = chord_of_squares(space, node.relaxation)
+    bounded = max(0.0, squares / stages - rise * blocks - constant)
+    variance = max(bounded, squares / stages - (blocks / stages) ** 2)
+
+    def penalty(value: float) -> float:
+        return max(cut.constant + cut.slope * value for cut in cuts)
+
+    yield Split(min(penalty(variance) - penalty(bounded), 2 * abs(node.bound)), "totals", span, math.floor(blocks))
 
 
 def _depth_split(space: SpaceTables, stage: int, columns: Columns, shares: Array, slope: float) -> Split:

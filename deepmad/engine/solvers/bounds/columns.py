@@ -14,6 +14,8 @@ CONVS, DEPTH = -2, -1
 
 _MOST = 100
 """Columns of a master: those of a box that were of use last. Any that it lacks, pricing finds again."""
+_PER_OPTION = 3
+"""But room for so many of each option offered: one round of pricing finds one each, and all have to be seen."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ class Pool:
         for index, chosen in enumerate(box.options):
             offered[index, list(chosen)] = True
         self.chosen = np.flatnonzero(keep & offered[stage, option])
-        if len(self.chosen) > _MOST:
-            latest = np.argsort(-self.used[self.chosen], kind="stable")[:_MOST]
+        most = max(_MOST, _PER_OPTION * sum(map(len, box.options)))
+        if len(self.chosen) > most:
+            latest = np.argsort(-self.used[self.chosen], kind="stable")[:most]
             self.chosen = np.sort(self.chosen[latest])
         return Columns(self.fields[self.chosen], self.numbers[self.chosen])
 

@@ -7,7 +7,15 @@ import numpy as np
 
 from deepmad.engine.solvers.bounds.columns import CONVS, DEPTH, Columns, Pool
 from deepmad.engine.solvers.bounds.pricing import Prices, no_prices
-from deepmad.engine.solvers.bounds.relaxation import Relaxation, chord, envelope, log_area_range
+from deepmad.engine.solvers.bounds.relaxation import (
+    Relaxation,
+    chord,
+    chord_of_squares,
+    envelope,
+    log_area_range,
+    penalised_span,
+    spread_cuts,
+)
 from deepmad.engine.solvers.bounds.tables import ENTROPY, Array, SpaceTables
 
 if TYPE_CHECKING:
@@ -99,8 +107,10 @@ class _Program:
         self.budget_rows = {index: self._budget(index) for index in self.limited}
         self.product_rows = [self._products(scale) for scale in range(self.scale_count)]
         self.chord_rows = [self._chords(scale) for scale in range(self.scale_count)]
-        self.total_rows = [self._totals(scale) for scale in range(self.scale_count)]
+        self.total_rows = [self._totals(span) for span in range(len(space.spans))]
         self.penalty_rows = [self._penalty(index) for index in range(len(relaxation.penalties))]
+        self.spread_cuts = () if limits_only else spread_cuts(space, relaxation.first_block)
+        self.spread_rows = self._spreads()
         for stage in range(space.stages):
             self.equal.add(self._row(np.where(columns.stage == stage, 1.0, 0.0)), 1.0)
         self.link_values = [self._link(index) for index in range(1, space.stages)]
@@ -143,16 +153,30 @@ class _Program:
             found[convs] = self.upper.add(row, info.entropy - slope * info.convs - constant)
         return found
 
-    def _totals(self, scale: int) -> list[tuple[int, int, int]]:
-        """Bound the blocks before a scale where the depths alone do not: rows, their signs and right sides."""
-        space, box, stages = self.space, self.relaxation.box, self.space.scales[scale].stages
-        found = []
+    def _totals(self, span: int) -> list[tuple[int, int, int]]:
+        """Bound the blocks of a span where the depths alone do not: rows, their signs and right sides."""
+        space, box, (start, end) = self.space, self.relaxation.box, self.space.spans[span]
+        inside, found = (start <= self.columns.stage) & (self.columns.stage < end), []
         for side, sign in ((1, 1), (0, -1)):
-            at = box.totals[scale][side]
-            if at != sum(int(space.depths[stage][box.depths[stage][side]]) for stage in range(stages)):
-                row = self._row(np.where(self.before[scale], sign * self.columns.numbers[:, DEPTH], 0.0))
-                row[self.scale_excess + scale] = -1.0
+            at = box.totals[span][side]
+            if at != sum(int(space.depths[stage][box.depths[stage][side]]) for stage in range(start, end)):
+                row = self._row(np.where(inside, sign * self.columns.numbers[:, DEPTH], 0.0))
+                row[self.scale_excess + min(span, self.scale_count - 1)] = -1.0
                 found.append((self.upper.add(row, sign * at), sign, at))
+        return found
+
+    def _spreads(self) -> list[int]:
+        """Hold the penalty above its bounds by the variance of the depths."""
+        if not self.spread_cuts:
+            return []
+        start, end = self.space.spans[penalised_span(self.space, self.relaxation.first_block)]
+        rise, constant = chord_of_squares(self.space, self.relaxation)
+        depths = np.where(self.columns.stage >= start, self.columns.numbers[:, DEPTH], 0.0)
+        variance, found = depths**2 / (end - start) - rise * depths, []
+        for cut in self.spread_cuts:
+            row = self._row(cut.slope * variance)
+            row[self.penalty] = -1.0
+            found.append(self.upper.add(row, cut.slope * constant - cut.constant))
         return found
 
     def _penalty(self, index: int) -> int:
@@ -245,9 +269,9 @@ class _Program:
                 prices.entropy[: info.stages] += duals[row]
                 prices.convs[: info.stages] -= duals[row] * slope
                 constant += float(duals[row]) * (info.entropy - slope * info.convs - base)
-        for info, totals in zip(space.scales, self.total_rows, strict=True):
+        for (start, end), totals in zip(space.spans, self.total_rows, strict=True):
             for row, sign, at in totals:
-                prices.depths[: info.stages] -= sign * duals[row]
+                prices.depths[start:end] -= sign * duals[row]
                 constant += float(duals[row]) * sign * at
         return constant
 
@@ -265,9 +289,20 @@ class _Program:
                 constant += earned * kink * info.entropy
                 if not info.fixed:
                     prices.channels[info.stages][:] += earned * envelope(space, relaxation, scale, kink)
-        for share, cut in zip(_shares(duals[self.penalty_rows]), relaxation.penalties, strict=True):
+        shares = _shares(duals[[*self.penalty_rows, *self.spread_rows]])
+        tangents, spreads = shares[: len(self.penalty_rows)], shares[len(self.penalty_rows) :]
+        for share, cut in zip(tangents, relaxation.penalties, strict=True):
             prices.depths[:] -= share * cut.slopes
             constant -= share * cut.constant
+        if self.spread_cuts:
+            start, end = space.spans[penalised_span(space, relaxation.first_block)]
+            rise, least = chord_of_squares(space, relaxation)
+            slope = sum(share * bound.slope for share, bound in zip(spreads, self.spread_cuts, strict=True))
+            prices.squares[start:end] -= slope / (end - start)
+            prices.depths[start:end] += slope * rise
+            constant += slope * least - sum(
+                share * bound.constant for share, bound in zip(spreads, self.spread_cuts, strict=True)
+            )
         return constant
 
 

@@ -20,7 +20,6 @@ from deepmad.engine.solvers.bounds.pricing import (
     no_prices,
     price,
     stage_scores,
-    through_widths,
 )
 from deepmad.engine.solvers.bounds.relaxation import Relaxation, log_area_range, penalty_at, penalty_cut, within
 from deepmad.engine.solvers.bounds.tables import Array, SpaceTables
@@ -142,7 +141,7 @@ def _squeeze(space: SpaceTables, node: Node, pool: Pool) -> Iterator[None]:
     effectiveness limit is then one on the entropy alone and often leaves little.
     """
     assert node.master is not None
-    low, high = node.box.totals[-1]
+    low, high = node.box.totals[len(space.scales) - 1]
     least = -_ROOM  # 0 but for rounding: the terms, of order 1, may cancel
     for _ in range(_MOST_ROUNDS_TO_EXCLUDE if node.master.excess > 1e-7 else int(low == high)):
         master = solve_master(space, node.relaxation, pool, limits_only=True)
@@ -186,20 +185,15 @@ def _shrunk(box: Box, chain: Chain, prices: Prices, floor: float) -> Box:
     least = floor - _room(floor, prices)
 
     channels = tuple(_reached(chain.through_channels(index), at, least) for index, at in enumerate(box.channels))
-    depths, options = [], []
-    for stage, (low, high) in enumerate(box.depths):
-        through = {
-            key: value > least for key, value in zip(chain.scores[stage].keys, chain.through_tables(stage), strict=True)
-        }
-        kept = tuple(index for index in box.options[stage] if any(ok for (at, _), ok in through.items() if at == index))
+    depths, widths, options = [], [], []
+    for stage in range(len(box.depths)):
+        through = chain.through_options(stage)
+        kept = tuple(key for key, value in zip(chain.scores[stage].keys, through, strict=True) if value > least)
         options.append(kept or box.options[stage])
-        reached = {end: any(ok for (_, at), ok in through.items() if at == end) for end in (low, high)}
-        if low < high:
-            narrow = (low + (not reached[low]), high - (not reached[high]))
-            depths.append(narrow if narrow[0] <= narrow[1] else (low, low))
-        else:
-            depths.append((low, high))
-    found = replace(box, channels=channels, depths=tuple(depths), options=tuple(options))
+        by_depth, by_width = chain.through_parts(stage)
+        depths.append(_reached(by_depth, box.depths[stage], least))
+        widths.append(_reached(by_width, box.widths[stage], least))
+    found = Box(channels, tuple(depths), tuple(widths), tuple(options), box.totals)
     return box if found == box else found
 
 
@@ -244,7 +238,7 @@ _REWARDS = (0.1, -0.1, 0.3, -0.3)
 
 
 def _narrow(space: SpaceTables, node: Node, floor: float) -> Iterator[None]:
-    """Narrow the inner widths, and the entropy's range before every scale for every channel count there.
+    """Narrow the entropy's range before every scale for every channel count there.
 
     With a further reward t on the entropy E before a scale, every network above the floor has
     floor < score <= best - t E with `best` the largest of score + t E, so E < (best - floor) / t; a negative
@@ -270,13 +264,7 @@ def _narrow(space: SpaceTables, node: Node, floor: float) -> Iterator[None]:
                 rows = high if extra > 0 else low
                 rows[scale] = _met(rows[scale], limit, box.channels[info.stages], upper=extra > 0)
     low = [np.minimum(*pair) for pair in zip(low, high, strict=True)]
-    widths = []
-    for stage, at in enumerate(box.widths):
-        yield
-        through = through_widths(space, stage, box, prices, chain)
-        least = floor - _room(floor, prices)
-        widths.append(at if through is None else _reached(through, at, least))
-    node.relaxation = replace(node.relaxation, box=replace(box, widths=tuple(widths)), low=tuple(low), high=tuple(high))
+    node.relaxation = replace(node.relaxation, low=tuple(low), high=tuple(high))
 
 
 def _met(known: Array, limit: Array, at: Interval, *, upper: bool) -> Array:

@@ -1,8 +1,8 @@
 """Pricing: the best network of a box under given multipliers, by enumeration of every stage on its lattice.
 
-For fixed multipliers a network's score is a sum over stages, and a stage's score is linear in its depth, so
-only the ends of the box's depths matter. What ties stages together, the channels between them, is resolved
-exactly by dynamic programming along the chain.
+For fixed multipliers a network's score is a sum over stages: of each stage all depths and inner widths of the box
+are looked at. What ties stages together, the channels between them, is resolved exactly by dynamic programming
+along the chain.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepmad.engine.solvers.bounds.tables import Array, Option, SpaceTables
-from deepmad.engine.solvers.bounds.widths import WidthCells, reaches
+from deepmad.engine.solvers.bounds.widths import WidthCells, best_depth, reaches
 
 Interval = tuple[int, int]
 """First and last index, both included."""
@@ -20,7 +20,7 @@ Interval = tuple[int, int]
 class Box:
     """A part of the space: index intervals of channels, depths and free widths, and each stage's options.
 
-    `totals[i]` bounds the number of blocks before scale i; pricing does not know of it, the master does.
+    `totals[i]` bounds the number of blocks of the space's span i; pricing does not know of it, the master does.
     """
 
     channels: tuple[Interval, ...]
@@ -40,14 +40,15 @@ class Box:
 class Prices:
     """Multipliers: what a network earns for each quantity; a network's score is `constant` plus its earnings.
 
-    `entropy`, `convs` and `depths` are per stage; `costs` (usually negative) per unit of MACs, parameters and
-    nanoseconds; `channels[s]` for every choice of channels before stage s.
+    `entropy`, `convs`, `depths` and `squares` (of the depths) are per stage; `costs` (usually negative) per unit of
+    MACs, parameters and nanoseconds; `channels[s]` for every choice of channels before stage s.
     """
 
     entropy: Array
     costs: Array
     convs: Array
     depths: Array
+    squares: Array
     channels: tuple[Array, ...]
     constant: float
 
@@ -55,8 +56,8 @@ class Prices:
 def no_prices(space: SpaceTables) -> Prices:
     """Return multipliers that are all 0."""
     channels = tuple(np.zeros(len(values)) for values in space.channels)
-    per_stage = [np.zeros(space.stages) for _ in range(3)]
-    return Prices(per_stage[0], np.zeros(len(space.limits)), per_stage[1], per_stage[2], channels, 0.0)
+    entropy, convs, depths, squares = (np.zeros(space.stages) for _ in range(4))
+    return Prices(entropy, np.zeros(len(space.limits)), convs, depths, squares, channels, 0.0)
 
 
 @dataclass(frozen=True)
@@ -72,22 +73,34 @@ class Choice:
 
 @dataclass(frozen=True)
 class StageScores:
-    """Scores of a stage for every (c_in, out) of the box: one table an (option, depth end), and their maximum."""
+    """Scores of a stage for every (c_in, out) of the box: one table an option, at its best depth and width.
 
-    keys: tuple[tuple[int, int], ...]
+    `keys` are the options, `best` is the maximum of their `tables`. `pairs` (options, c_in, out) and `cells` are what
+    the tables are the sum of; `later` (options, widths, out) is what one more block earns, `repeats` and
+    `earned` (options, depths) the numbers of blocks after the first and what a depth earns beside them.
+    """
+
+    keys: tuple[int, ...]
     tables: Array
     best: Array
+    pairs: Array
+    cells: WidthCells
+    later: Array
+    repeats: Array
+    earned: Array
 
 
 def stage_scores(space: SpaceTables, stage: int, box: Box, prices: Prices) -> StageScores:
-    """Return the best score over the inner widths for every cell of the box (-inf where the rules forbid it)."""
-    ends = sorted(set(box.depths[stage]))
-    keys = tuple((option, end) for option in box.options[stage] for end in ends)
-    tables = _without_widths(space, stage, box, prices, keys)
-    widths = _width_cells(space, stage, box, prices, keys)
-    if widths is not None:
-        tables += widths.best()
-    return StageScores(keys, tables, tables.max(0))
+    """Return the best score over depths and inner widths for every cell of the box (-inf where forbidden)."""
+    ins, outs = _slices(box, stage)
+    keys, weights = box.options[stage], option_weights(prices, stage)
+    allowed = space.allowed[stage][ins, outs]
+    pairs = np.stack([np.tensordot(weights, space.options[stage][key].pair[:, ins, outs], 1) for key in keys])
+    pairs[:, ~allowed] = -np.inf
+    repeats, earned = _depths(space, stage, box, prices, keys)
+    cells, later = _width_cells(space, stage, box, prices, (repeats, earned))
+    tables = pairs + cells.best()
+    return StageScores(keys, tables, tables.max(0), pairs, cells, later, repeats, earned)
 
 
 def _slices(box: Box, stage: int) -> tuple[slice, slice]:
@@ -95,75 +108,45 @@ def _slices(box: Box, stage: int) -> tuple[slice, slice]:
     return slice(low_in, high_in + 1), slice(low_out, high_out + 1)
 
 
-def _without_widths(
-    space: SpaceTables, stage: int, box: Box, prices: Prices, keys: tuple[tuple[int, int], ...]
-) -> Array:
-    """Return (keys, c_in, out): the scores over the box's cells, less what depends on a free width."""
-    ins, outs = _slices(box, stage)
-    weights = option_weights(prices, stage)
-    forbidden = ~space.allowed[stage][ins, outs]
-    pairs = {index: np.tensordot(weights, space.options[stage][index].pair[:, ins, outs], 1) for index, _ in keys}
-    tables = np.empty((len(keys), *forbidden.shape))
-    for table, (index, end) in zip(tables, keys, strict=True):
-        option, depth = space.options[stage][index], int(space.depths[stage][end])
-        convs = option.convs[0] + (depth - 1) * option.convs[1]
-        extra = prices.convs[stage] * convs + prices.depths[stage] * depth
-        np.add(pairs[index], (depth - 1) * (weights @ option.later[:, outs]) + extra, out=table)
-        table[forbidden] = -np.inf
-    return tables
+def _depths(space: SpaceTables, stage: int, box: Box, prices: Prices, keys: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return (depths,) blocks after the first, and (options, depths) what a depth earns beside their costs."""
+    low, high = box.depths[stage]
+    depths = np.asarray(space.depths[stage][low : high + 1], dtype=float)
+    convs = np.array([space.options[stage][key].convs for key in keys], dtype=float)
+    earned = prices.convs[stage] * (convs[:, :1] + (depths - 1) * convs[:, 1:])
+    return depths - 1, earned + prices.depths[stage] * depths + prices.squares[stage] * depths**2
 
 
 def _width_cells(
-    space: SpaceTables, stage: int, box: Box, prices: Prices, keys: tuple[tuple[int, int], ...]
-) -> WidthCells | None:
+    space: SpaceTables, stage: int, box: Box, prices: Prices, depths: tuple[Array, Array]
+) -> tuple[WidthCells, Array]:
+    """Return what widths and depths add, and (options, widths, out) what one more block earns."""
     ins, outs = _slices(box, stage)
-    low, high = box.widths[stage]
-    chosen = slice(low, high + 1)
+    weights, options = option_weights(prices, stage), [space.options[stage][key] for key in box.options[stage]]
+    allowed = space.allowed[stage][ins, outs]
     rows, columns = np.nonzero(space.channels[stage][ins, None] == space.channels[stage + 1][outs])
-    offered = None
-    weights, into, out_of, whole = option_weights(prices, stage), [], [], []
-    for index, end in keys:
-        tables = space.options[stage][index].widths
-        if tables is None:
-            return None
-        later = (int(space.depths[stage][end]) - 1) * np.tensordot(weights, tables.later[:, chosen, outs], 1)
-        offered = tables.offered[chosen, outs]
-        later[~offered] = -np.inf
-        into.append(np.tensordot(weights, tables.into[:, chosen, ins], 1))
-        out_of.append(np.tensordot(weights, tables.out_of[:, chosen, outs], 1) + later)
-        whole.append(np.tensordot(weights, tables.same[:, chosen, outs][:, :, columns], 1) + later[:, columns])
-    assert offered is not None, "a box offers some option in every stage"
-    reach = tuple(reaches(space.allowed[stage][ins, outs], offered))
-    return WidthCells(np.stack(into), np.stack(out_of), np.stack(whole), (rows, columns), reach)
-
-
-def through_widths(space: SpaceTables, stage: int, box: Box, prices: Prices, chain: "Chain") -> Array | None:
-    """Return the best score of a network through each inner width of a stage; None where widths follow from out."""
-    keys = chain.scores[stage].keys
-    widths = _width_cells(space, stage, box, prices, keys)
-    if widths is None:
-        return None
-    rest = chain.around(stage)
-    return widths.through(_without_widths(space, stage, box, prices, keys) + rest)
+    if options[0].widths is None:
+        later = np.stack([weights @ option.later[:, outs] for option in options])[:, None]
+        into, out_of = np.zeros((len(options), 1, len(allowed))), np.zeros_like(later)
+        whole, offered = out_of[:, :, columns], np.ones(later.shape[1:], dtype=bool)
+    else:
+        low, high = box.widths[stage]
+        chosen = slice(low, high + 1)
+        tables = [option.widths for option in options if option.widths is not None]
+        into = np.stack([np.tensordot(weights, table.into[:, chosen, ins], 1) for table in tables])
+        out_of = np.stack([np.tensordot(weights, table.out_of[:, chosen, outs], 1) for table in tables])
+        whole = np.stack([np.tensordot(weights, table.same[:, chosen, outs], 1) for table in tables])[:, :, columns]
+        later = np.stack([np.tensordot(weights, table.later[:, chosen, outs], 1) for table in tables])
+        offered = tables[0].offered[chosen, outs]
+    repeats, earned = depths
+    deep = np.stack([best_depth(rise, repeats, row) for rise, row in zip(later, earned, strict=True)])
+    deep[:, ~offered] = -np.inf
+    return WidthCells(into, out_of, whole, deep, (rows, columns), tuple(reaches(allowed, offered))), later
 
 
 def option_weights(prices: Prices, stage: int) -> Array:
     """Return the multipliers of the rows of a cost table in a stage."""
     return np.concatenate([prices.entropy[stage : stage + 1], prices.costs])
-
-
-def best_width(
-    space: SpaceTables, stage: int, box: Box, prices: Prices, key: tuple[int, int], cell: Interval
-) -> int | None:
-    """Return the index of the best inner width for an (option, depth end) at (c_in, out); None where it follows."""
-    tables = space.options[stage][key[0]].widths
-    if tables is None:
-        return None
-    low, high = box.widths[stage]
-    depth = int(space.depths[stage][key[1]])
-    scores: Array = option_weights(prices, stage) @ width_costs(space, stage, key[0], depth, cell)[:, low : high + 1]
-    scores[~tables.offered[low : high + 1, cell[1]]] = -np.inf
-    return low + int(scores.argmax())
 
 
 def width_costs(space: SpaceTables, stage: int, option: int, depth: int, cell: Interval) -> Array:
@@ -203,10 +186,23 @@ class Chain:
         rest: Array = self.ahead[stage][:, None] + (self.earned[stage + 1] + self.behind[stage + 1]) + self.constant
         return rest
 
-    def through_tables(self, stage: int) -> Array:
-        """Return the best score of a network through each (option, depth end) of a stage."""
+    def through_options(self, stage: int) -> Array:
+        """Return the best score of a network through each option of a stage."""
         through: Array = (self.scores[stage].tables + self.around(stage)).max((1, 2))
         return through
+
+    def through_parts(self, stage: int) -> tuple[Array, Array]:
+        """Return the best score of a network through each depth and through each inner width of a stage."""
+        scores = self.scores[stage]
+        opened = scores.cells.opened(scores.pairs + self.ahead[stage][:, None])
+        opened += self.earned[stage + 1] + self.behind[stage + 1] + self.constant
+        widths = (opened + scores.cells.deep).max((0, 2))
+        opened[np.isneginf(scores.cells.deep)] = -np.inf
+        depths = [
+            (opened + repeats * scores.later + earned[:, None, None]).max()
+            for repeats, earned in zip(scores.repeats, scores.earned.T, strict=True)
+        ]
+        return np.array(depths), widths
 
 
 def price(space: SpaceTables, box: Box, prices: Prices) -> Chain:
@@ -247,10 +243,22 @@ def choice_at(space: SpaceTables, stage: int, box: Box, prices: Prices, scores: 
     return choice_in(space, stage, box, prices, scores.keys[table], cell)
 
 
-def choice_in(space: SpaceTables, stage: int, box: Box, prices: Prices, key: tuple[int, int], cell: Interval) -> Choice:
-    """Return the choice of a given (option, depth end) at a cell of the box, with its best width."""
+def choice_in(space: SpaceTables, stage: int, box: Box, prices: Prices, option: int, cell: Interval) -> Choice:
+    """Return the choice of a given option at a cell of the box, at its best depth and inner width."""
     c_in, out = box.channels[stage][0] + cell[0], box.channels[stage + 1][0] + cell[1]
-    return Choice(key[0], key[1], c_in, out, best_width(space, stage, box, prices, key, (c_in, out)))
+    tables, weights = space.options[stage][option], option_weights(prices, stage)
+    repeats, earned = _depths(space, stage, box, prices, (option,))
+    low, first = box.depths[stage][0], np.zeros(1)
+    later = (weights @ tables.later[:, out])[None]
+    if tables.widths is not None:
+        narrowest, widest = box.widths[stage]
+        chosen = slice(narrowest, widest + 1)
+        first = weights @ width_costs(space, stage, option, 1, (c_in, out))[:, chosen]
+        first[~tables.widths.offered[chosen, out]] = -np.inf
+        later = weights @ tables.widths.later[:, chosen, out]
+    total = first + repeats[:, None] * later + earned[0][:, None]
+    depth, width = np.unravel_index(int(total.argmax()), total.shape)
+    return Choice(option, low + int(depth), c_in, out, None if tables.widths is None else narrowest + int(width))
 
 
 def choice_costs(space: SpaceTables, stage: int, choice: Choice) -> Array:

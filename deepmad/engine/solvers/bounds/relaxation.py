@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepmad.engine.program.objectives import depth_penalty, penalised_stages
+from deepmad.engine.program.objectives import REFERENCE_BETA, depth_penalty, penalised_stages
 from deepmad.engine.solvers.bounds.pricing import Box, Interval
 from deepmad.engine.solvers.bounds.tables import Array, SpaceTables
 
@@ -12,6 +12,11 @@ _ROOM = 1e-9
 """Relative room given to the effectiveness limit, so that rounding never cuts off a network that keeps it."""
 _STEEPEST = 6.0
 """Exponent of the penalty up to which its tangents are taken; steeper ones would spoil the linear program."""
+_VARIANCES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0, 8.5, 9.0, 9.5, 10.0)
+"""Where the tangents to exp(variance) are taken,"""
+_DEVIATIONS = (1.6, 1.75, 2.0, 2.25, 2.55, 2.85, 3.2, 3.6, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0)
+"""and those to exp(deviation) as a function of the variance. That is convex only from 1 on; its tangents from a
+deviation of 1.594 on lie below it down to a variance of 0 too."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,14 @@ class Cut:
     """A tangent to the depth penalty: penalty >= constant + slopes . depths (one slope a stage)."""
 
     slopes: Array
+    constant: float
+
+
+@dataclass(frozen=True)
+class SpreadCut:
+    """A lower bound on the depth penalty by the variance of the penalised depths: constant + slope * variance."""
+
+    slope: float
     constant: float
 
 
@@ -84,6 +97,39 @@ def penalty_cut(space: SpaceTables, first_block: str, depths: Array) -> Cut:
     return Cut(slopes, value)
 
 
+def penalised_span(space: SpaceTables, first_block: str) -> int:
+    """Return the index among the space's spans of the stages whose depths the penalty looks at."""
+    stages = penalised_stages(space.problem.objective, first_block, space.stages)
+    return space.spans.index((stages.start, space.stages), len(space.scales) - 1)
+
+
+def spread_cuts(space: SpaceTables, first_block: str) -> tuple[SpreadCut, ...]:
+    """Return lower bounds on the depth penalty by the variance; none where no two stages are penalised."""
+    problem = space.problem
+    start, end = space.spans[penalised_span(space, first_block)]
+    if end - start < 2:
+        return ()
+    if problem.objective == "reference":
+        found = [SpreadCut(0.0, REFERENCE_BETA)]
+        for deviation in _DEVIATIONS:
+            value = REFERENCE_BETA * float(np.exp(deviation))
+            found.append(SpreadCut(value / (2 * deviation), value * (1 - deviation / 2)))
+        return tuple(found)
+    values = [(variance, problem.space.beta * float(np.exp(variance))) for variance in _VARIANCES]
+    return tuple(SpreadCut(value, value * (1 - variance)) for variance, value in values)
+
+
+def chord_of_squares(space: SpaceTables, relaxation: Relaxation) -> tuple[float, float]:
+    """Return (slope, constant) with variance >= mean of squared depths - slope * blocks - constant in the box.
+
+    The variance of n depths of T blocks is mean(d^2) - (T / n)^2, and T^2 <= (low + high) T - low high.
+    """
+    span = penalised_span(space, relaxation.first_block)
+    (start, end), (low, high) = space.spans[span], relaxation.box.totals[span]
+    stages = end - start
+    return (low + high) / stages**2, -low * high / stages**2
+
+
 def penalty_at(space: SpaceTables, first_block: str, depths: Array) -> float:
     """Return the depth penalty at `depths`."""
     counted = penalised_stages(space.problem.objective, first_block, space.stages)
@@ -106,13 +152,15 @@ def tied(space: SpaceTables, box: Box) -> Box:
     An interval that would come out empty is left as it is: the master sees that nothing keeps it.
     """
     depths, totals = list(box.depths), list(box.totals)
-    for scale, info in enumerate(space.scales):
-        least = [int(space.depths[stage][depths[stage][0]]) for stage in range(info.stages)]
-        most = [int(space.depths[stage][depths[stage][1]]) for stage in range(info.stages)]
-        totals[scale] = low, high = _met(totals[scale], (sum(least), sum(most)))
-        for stage, choices in enumerate(space.depths[: info.stages]):
-            first = int(np.searchsorted(choices, low - (sum(most) - most[stage])))
-            last = int(np.searchsorted(choices, high - (sum(least) - least[stage]), "right")) - 1
+    for span, (start, end) in enumerate(space.spans):
+        least = {stage: int(space.depths[stage][depths[stage][0]]) for stage in range(start, end)}
+        most = {stage: int(space.depths[stage][depths[stage][1]]) for stage in range(start, end)}
+        fewest, greatest = sum(least.values()), sum(most.values())
+        totals[span] = low, high = _met(totals[span], (fewest, greatest))
+        for stage in range(start, end):
+            choices = space.depths[stage]
+            first = int(np.searchsorted(choices, low - (greatest - most[stage])))
+            last = int(np.searchsorted(choices, high - (fewest - least[stage]), "right")) - 1
             depths[stage] = _met(depths[stage], (first, last))
     return replace(box, depths=tuple(depths), totals=tuple(totals))
 
@@ -137,6 +185,6 @@ def full_box(space: SpaceTables, kinds: tuple[str, ...]) -> Box:
         tuple(whole(len(values)) for values in space.depths),
         tuple(whole(len(tables.values) if tables else 1) for tables in free),
         tuple(chosen),
-        tuple((0, sum(int(values[-1]) for values in space.depths[: info.stages])) for info in space.scales),
+        tuple((0, sum(int(values[-1]) for values in space.depths[start:end])) for start, end in space.spans),
     )
     return tied(space, box)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmad.engine.program.latency import LatencyModel
-from deepmad.engine.program.objectives import RESIDUAL_BLOCKS, entropy_factor
+from deepmad.engine.program.objectives import RESIDUAL_BLOCKS, entropy_factor, penalised_stages
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Stage, Stem, network_parts
 from deepmad.search_spaces.layers import Count, Layer, Part
@@ -92,6 +92,19 @@ class SpaceTables:
     def stages(self) -> int:
         """Number of stages."""
         return len(self.depths)
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """First and last (excluded) stages of the spans whose numbers of blocks a box bounds.
+
+        One for each scale, the stages before it; the last of them is the whole network. Then, where the depth penalty
+        leaves out stages, those that it looks at.
+        """
+        starts = {
+            penalised_stages(self.problem.objective, kind, self.stages).start
+            for kind in self.problem.space.stages[0].block
+        }
+        return (*((0, row.stages) for row in self.scales), *((start, self.stages) for start in sorted(starts - {0})))
 
 
 def read_tables(problem: Problem) -> SpaceTables:

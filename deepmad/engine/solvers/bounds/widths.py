@@ -1,4 +1,4 @@
-"""Inner widths that are a choice of their own: the best one for every (c_in, out), by plain enumeration."""
+"""Depths and inner widths of a stage: the best ones for every (c_in, out), by plain enumeration."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,41 +22,70 @@ def reaches(allowed: Bools, offered: Bools) -> Iterator[Reach]:
             yield index, rows, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
+def best_depth(later: Array, repeats: Array, earned: Array) -> Array:
+    """Return max over depths d of repeats[d] * later + earned[d], for every entry of `later`.
+
+    `repeats` ascend. Each depth is a line over `later`, and only those on the upper envelope are ever best.
+    """
+    kept: list[int] = []
+    for place in range(len(repeats)):
+        while len(kept) > 1 and _below(repeats, earned, kept[-2], kept[-1], place):
+            kept.pop()
+        kept.append(place)
+    slopes, heights = repeats[kept], earned[kept]
+    turns = -np.diff(heights) / np.diff(slopes)
+    chosen = np.searchsorted(turns, later)
+    best: Array = slopes[chosen] * later + heights[chosen]
+    return best
+
+
+def _below(repeats: Array, earned: Array, left: int, middle: int, right: int) -> bool:
+    """Return whether the middle one of three lines is nowhere above both others."""
+    before = (earned[middle] - earned[left]) * (repeats[right] - repeats[middle])
+    after = (earned[right] - earned[middle]) * (repeats[middle] - repeats[left])
+    return bool(before <= after)
+
+
 @dataclass(frozen=True)
 class WidthCells:
-    """What inner widths add to the cells (c_in, out) of a box, for several options and depths (`keys`) at once.
+    """What inner widths and depths add to the cells (c_in, out) of a box, for several options at once.
 
-    A width adds into[key, width, c_in] + out_of[key, width, out]; at the cells `same`, where c_in = out, it
-    adds whole[key, width, cell]. What is not offered adds -inf.
+    With a width, the opening block adds into[option, width, c_in] + out_of[option, width, out], or
+    whole[option, width, cell] at the cells `same`, where c_in = out. The blocks after it add at best
+    deep[option, width, out] over the depths of the box (-inf where the width is not offered).
+    Where the width follows from `out`, there is one width that adds nothing.
     """
 
     into: Array
     out_of: Array
     whole: Array
+    deep: Array
     same: tuple[Ints, Ints]
     reach: tuple[Reach, ...]
 
     def best(self) -> Array:
-        """Return (keys, c_in, out): the most that a width adds."""
-        keys, _, ins = self.into.shape
-        best = np.full((keys, ins, self.out_of.shape[2]), -np.inf)
+        """Return (options, c_in, out): the most that a width and a depth add."""
+        options, _, ins = self.into.shape
+        best = np.full((options, ins, self.out_of.shape[2]), -np.inf)
         buffer = np.empty(best.size)
+        after = self.out_of + self.deep
         for index, reached, over in self.reach:
             part = best[:, reached, over]
             sums = buffer[: part.size].reshape(part.shape)
-            np.add(self.into[:, index, reached, None], self.out_of[:, index, None, over], out=sums)
+            np.add(self.into[:, index, reached, None], after[:, index, None, over], out=sums)
             np.maximum(part, sums, out=part)
         rows, columns = self.same
-        best[:, rows, columns] = self.whole.max(1)
+        best[:, rows, columns] = (self.whole + self.deep[:, :, columns]).max(1)
         return best
 
-    def through(self, cells: Array) -> Array:
-        """Return, for every width, the largest of what it adds plus cells[key, c_in, out]."""
+    def opened(self, before: Array) -> Array:
+        """Return (options, widths, out): the best up to the opening block, from before[option, c_in, out]."""
         rows, columns = self.same
-        best: Array = (self.whole + cells[:, None, rows, columns]).max((0, 2), initial=-np.inf)
-        apart = cells.copy()
+        apart = before.copy()
         apart[:, rows, columns] = -np.inf
+        opened = np.full(self.out_of.shape, -np.inf)
         for index, reached, over in self.reach:
-            sums = self.into[:, index, reached, None] + self.out_of[:, index, None, over]
-            best[index] = max(best[index], float((sums + apart[:, reached, over]).max()))
-        return best
+            sums = self.into[:, index, reached, None] + apart[:, reached, over]
+            opened[:, index, over] = sums.max(1) + self.out_of[:, index, over]
+        opened[:, :, columns] = np.maximum(opened[:, :, columns], self.whole + before[:, None, rows, columns])
+        return opened
