@@ -8,6 +8,7 @@ import numpy as np
 from deepmad.engine.solvers.bounds.columns import CONVS, DEPTH, Columns, Pool
 from deepmad.engine.solvers.bounds.pricing import Prices, no_prices
 from deepmad.engine.solvers.bounds.relaxation import (
+    Cut,
     Relaxation,
     chord,
     chord_of_squares,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 else:
     OptimizeResult = Any
 
+_NO_DUAL = 1e-9
+"""Multiplier up to which a row counts as not binding."""
 _BLOCK_EXCESS = 10.0
 """What a block too many, or too few, weighs against the relative excess over a limit."""
 
@@ -34,7 +37,8 @@ class Master:
     `weights` are the columns' shares; `value` its optimum; `prices` the multipliers for the pricing; `links` and
     `bars` tell a stage's reduced cost: links[s] holds what tying (c_in, out) of stage s to its neighbours earns,
     bars[s] what a column of stage s has to beat. `products` are the values taken by Y_i * E_i, `entropies` those
-    of E_i; `penalty` the penalty taken; `excess` how far the limits are overrun (0 where they are kept).
+    of E_i; `penalty` the penalty taken; `excess` how far the limits are overrun (0 where they are kept). `binding`
+    are the chords by scale and the tangents to the penalty that have a multiplier.
     """
 
     columns: Columns
@@ -49,6 +53,7 @@ class Master:
     depths: Array
     penalty: float
     excess: float
+    binding: tuple[tuple[tuple[int, ...], ...], tuple[Cut, ...]]
 
 
 class _Rows:
@@ -236,7 +241,14 @@ class _Program:
             depths,
             float(result.x[self.penalty]),
             float(result.x[self.excess :].sum()),
+            self._binding(duals),
         )
+
+    def _binding(self, duals: Array) -> tuple[tuple[tuple[int, ...], ...], tuple[Cut, ...]]:
+        chords = tuple(tuple(at for at, row in rows.items() if duals[row] > _NO_DUAL) for rows in self.chord_rows)
+        tangents = zip(self.relaxation.penalties, self.penalty_rows, strict=True)
+        kept = tuple(cut for cut, row in tangents if duals[row] > _NO_DUAL)
+        return chords, kept or self.relaxation.penalties[:1]
 
     def _links(self, equal: Array) -> tuple[tuple[Array, Array], ...]:
         space = self.space

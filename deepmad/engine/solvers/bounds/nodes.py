@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deepmad.engine.solvers.bounds.coarse import MANY_CELLS, cells, coarse
 from deepmad.engine.solvers.bounds.columns import Pool
 from deepmad.engine.solvers.bounds.master import Master, solve_master
 from deepmad.engine.solvers.bounds.pricing import (
@@ -26,6 +27,9 @@ from deepmad.engine.solvers.bounds.tables import Array, SpaceTables
 
 _ROOM = 1e-9
 """Relative room added to every bound for the rounding of sums of a few dozen terms in double precision."""
+
+_COARSE_ROUNDS, _COARSE_GAP = 60, 2e-4
+"""Rounds on a coarse lattice at most, and the relative gap at which they end."""
 
 _MOST_ROUNDS_TO_EXCLUDE = 20
 """Rounds of pricing spent on proving that a box holds no network within the limits."""
@@ -55,6 +59,12 @@ class Node:
         """The node's box."""
         return self.relaxation.box
 
+    def drop_idle_rows(self) -> None:
+        """Leave out the chords and tangents that had no share in the last master: children solve smaller ones."""
+        if self.master is not None:
+            chords, penalties = self.master.binding
+            self.relaxation = replace(self.relaxation, chords=chords, penalties=penalties)
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -81,6 +91,8 @@ def evaluate(space: SpaceTables, node: Node, pool: Pool, floor: Floor, effort: E
 
     Ends early once the bound is at or below the floor.
     """
+    if cells(node.box) > MANY_CELLS:
+        yield from _start_coarsely(space, node, pool)
     for sweep in range(effort.sweeps + 1):
         before = node.bound
         for _ in range(effort.rounds):
@@ -106,9 +118,7 @@ def _round(space: SpaceTables, node: Node, pool: Pool, floor: Floor) -> bool:
     node.bound = min(node.bound, padded(chain.value, prices))
     if node.bound <= floor() or chain.value == -np.inf:
         return False
-    columns = list(enumerate(best_path(space, node.box, prices, chain)))
-    if node.master:
-        columns += _stage_columns(space, node.box, node.master, prices, chain)
+    columns = _best_columns(space, node.box, node.master, prices, chain)
     shrunk = _shrunk(node.box, chain, prices, floor())
     new = pool.add(columns)
     if shrunk != node.box:
@@ -120,6 +130,8 @@ def _round(space: SpaceTables, node: Node, pool: Pool, floor: Floor) -> bool:
         return shrunk != node.box or new > 0
     node.master, node.prices = master, master.prices
     gap = node.bound - master.value
+    if gap < -1e-5 * abs(node.bound):  # rows were dropped: this master is weaker than what is proven already
+        return True
     stalled = before - node.bound < 2e-5 * abs(node.bound) and gap < 1e-3 * abs(node.bound)
     return (new > 0 or cut > 0 or shrunk is not node.box) and gap > 1e-5 * abs(node.bound) and not (stalled and not cut)
 
@@ -152,14 +164,50 @@ def _squeeze(space: SpaceTables, node: Node, pool: Pool) -> Iterator[None]:
         if padded(chain.value, master.prices) < least:
             node.bound = -math.inf
             return
-        columns = list(enumerate(best_path(space, node.box, master.prices, chain)))
-        columns += _stage_columns(space, node.box, master, master.prices, chain)
-        new = pool.add(columns)
+        new = pool.add(_best_columns(space, node.box, master, master.prices, chain))
         shrunk = _shrunk(node.box, chain, master.prices, least)
         if shrunk is not node.box:
             node.relaxation = within(node.relaxation, space, shrunk)
         elif not new:
             return
+
+
+def _start_coarsely(space: SpaceTables, node: Node, pool: Pool) -> Iterator[None]:
+    """Solve the node's master over columns from a coarse lattice alone: multipliers to begin with, and no bound."""
+    lattice = coarse(space, node.box)
+    for _ in range(_COARSE_ROUNDS):
+        yield
+        prices = node.prices or _first_prices(space, node.relaxation)
+        mapped = lattice.prices(prices)
+        chain = price(lattice.space, lattice.box, mapped)
+        if chain.value == -math.inf:
+            return
+        master = node.master
+        if master is not None:
+            links = tuple(
+                (into[lattice.channels[stage]], out_of[lattice.channels[stage + 1]])
+                for stage, (into, out_of) in enumerate(master.links)
+            )
+            master = replace(master, links=links)
+        found = _best_columns(lattice.space, lattice.box, master, mapped, chain)
+        new = pool.add((stage, lattice.placed(stage, choice)) for stage, choice in found)
+        cut = _add_cuts(space, node) if node.master else 0
+        node.master = solve_master(space, node.relaxation, pool)
+        if node.master is None:
+            return
+        node.prices = node.master.prices
+        if not cut and (not new or chain.value - node.master.value < _COARSE_GAP * abs(node.master.value)):
+            return
+
+
+def _best_columns(
+    space: SpaceTables, box: Box, master: Master | None, prices: Prices, chain: Chain
+) -> list[tuple[int, Choice]]:
+    """Return the columns of the best network, and those that would better the master where there is one."""
+    columns = list(enumerate(best_path(space, box, prices, chain)))
+    if master is not None:
+        columns += _stage_columns(space, box, master, prices, chain)
+    return columns
 
 
 def _stage_columns(

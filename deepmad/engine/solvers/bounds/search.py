@@ -16,7 +16,7 @@ from deepmad.engine.solvers.bounds.relaxation import Relaxation, full_box, penal
 from deepmad.engine.solvers.bounds.tables import Array, SpaceTables, families, read_tables
 from deepmad.search_spaces.architectures import Architecture
 
-_ROOT = Effort(rounds=40, sweeps=4)
+_ROOT = Effort(rounds=4, sweeps=0)
 _CHILD = Effort(rounds=4, sweeps=1)
 _TIE = 2e-7
 """Relative distance to the best known objective within which a box is not split any further."""
@@ -124,7 +124,9 @@ class _Search:
         else:
             if node.master is not None and node.bound > self.floor():
                 self.proposal = rounded(self.space, node.master)
-            node.parts, node.master = split(self.space, node), None
+            node.parts = split(self.space, node)
+            node.drop_idle_rows()
+            node.master = None
             self.push(node)
         self.current = None
 
