@@ -15,7 +15,7 @@ from deepmad.engine.answers.progress import Interrupted, Race, Report
 from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.nearest import infeasible
-from deepmad.engine.solvers.searchers import Searchers, searching
+from deepmad.engine.solvers.searchers import Proposals, Searchers, searching
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -167,12 +167,14 @@ class _Solve:
         if self.race.closed or self.left <= CLOSING_SECONDS:
             return False
         ends: _End | None = None
+        proposals = searchers.proposals if searchers else Proposals()
         for count, step in enumerate(tighten(self.problem, lambda: self.race.best), start=1):
             self.race.doing = "bounding"
             if step.infeasible and self.race.network is None:
                 return True
             self.race.offer(step.proposal)
             self.race.lower(step.bound)
+            proposals.add(step.proposal)
             if searchers:
                 searchers.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
             if ends is None and self.race.closed:
@@ -180,7 +182,7 @@ class _Solve:
             if step.done or self.race.gap == 0 or self.over(count, ends):
                 return False
             if searchers is None and count % BOUND_STEPS_PER_SEARCH == 0:
-                starts = [network for network in (step.proposal, self.race.network) if network]
+                starts = [network for network in (proposals.take(), self.race.network) if network]
                 self.search(min(SEARCH_SECONDS / 2, self.left), self.solver.seed + count, starts)
         return False
 

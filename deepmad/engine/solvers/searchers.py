@@ -16,8 +16,36 @@ from deepmad.search_spaces.architectures import Architecture
 
 MOST_LOSSES = 3
 """Times that a process may be lost before the design goes on without any."""
+MOST_PROPOSALS = 5
+"""Networks of the bound that wait to be searched around."""
+PROPOSAL_SECONDS, TURN_SECONDS = 1.5, 3.0
+"""How long a search around one of them takes, and any other: the next one knows a better network to begin from."""
 WATCH_SECONDS = 1.0
 """How often a searching process looks whether the one that started it still lives."""
+
+
+class Proposals:
+    """Networks near the bound's solutions, feasible or not, to search around: one of each frame, the newest first.
+
+    A frame is what a network is but for its widths: block kinds, kernels and depths.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[tuple[str, int, int], ...]] = set()
+        self._waiting: list[Architecture] = []
+
+    def add(self, network: Architecture | None) -> None:
+        """Keep a network whose frame is new, and forget the oldest where many wait."""
+        if network is None:
+            return
+        frame = tuple((stage.block, stage.kernel, stage.depth) for stage in network.stages)
+        if frame not in self._seen:
+            self._seen.add(frame)
+            self._waiting = [*self._waiting, network][-MOST_PROPOSALS:]
+
+    def take(self) -> Architecture | None:
+        """Return the newest network, which waits no longer; None where none does."""
+        return self._waiting.pop() if self._waiting else None
 
 
 class Searchers:
@@ -31,6 +59,7 @@ class Searchers:
         self.problem, self.count, self.seed, self.losses = problem, count, seed, 0
         self.pool = self._opened()
         self.running: list[Future[Architecture | None]] = []
+        self.proposals = Proposals()
 
     def turn(self, race: Race, seconds: float) -> None:
         """Take what finished, and start as many searches anew where there is time for them."""
@@ -62,8 +91,11 @@ class Searchers:
         """Start as many searches as there are processes free, where there is time for them."""
         while len(self.running) < self.count and seconds > 0.5:
             self.seed += 1
-            starts = (race.network,) if race.network and self.seed % 2 else ()
-            self.running.append(self.pool.submit(_search, self.problem, self.seed, seconds, starts))
+            proposal = self.proposals.take()
+            known = race.network if proposal is None and self.seed % 2 else None
+            starts = tuple(network for network in (proposal, known) if network is not None)
+            longest = min(seconds, TURN_SECONDS if proposal is None else PROPOSAL_SECONDS)
+            self.running.append(self.pool.submit(_search, self.problem, self.seed, longest, starts))
 
     def _begin_anew(self) -> None:
         """Have new processes for the next turn; none where too many were lost."""
