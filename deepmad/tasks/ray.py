@@ -18,7 +18,8 @@ OBJECT_STORE_BYTES = 100 * 2**20
 """For the functions, items and values of a few calls at a time; Ray would take a third of the memory."""
 ANSWER_SECONDS = 5.0
 """Time for a cluster's port to answer; Ray itself would try for more than a minute."""
-
+LONGEST_FOLDER = 23
+"""Most bytes of the folder that a Ray's own is made in: the path of a socket, 84 bytes longer, may have 107."""
 JOINS = 3
 """Attempts at joining: of some sixty, Ray's head failed to start its server for the client in three."""
 
@@ -101,6 +102,12 @@ def check_cluster(on: str) -> None:
         _check_answers(address)
 
 
+def temp_folder() -> str:
+    """Return the folder for temporary files, or /tmp where a Ray's sockets would lie too deep under it."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= LONGEST_FOLDER else "/tmp"
+
+
 def _received(message: Any) -> bytes | Lost:
     """Return a message that is there, or how the actor was lost that owed it."""
     import ray
@@ -148,7 +155,10 @@ def _start(workers: int | None) -> Callable[[], None]:
     """
     import ray
 
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # the path of a socket has 107 characters at most
+    try:
+        folder = tempfile.mkdtemp(prefix="ray-", dir=temp_folder())
+    except OSError as error:
+        raise InputError(f"on: Ray cannot write there ({first_line(error)}); set TMPDIR to a short path, or run on local") from error
 
     def end() -> None:
         ray.shutdown()
