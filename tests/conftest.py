@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepmad.search_spaces.torchvision_operators import import_torchvision
+from deepmad.search_spaces.torchvision_operators import import_library
 from tests.fresh_machine import move_in
 from tests.zoo_parts import build_small
 
@@ -18,7 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def torchvision_operators() -> None:
     """Let torchvision's CUDA build, the only one on the registry, be imported beside a CPU build of PyTorch."""
-    import_torchvision()
+    import_library("torchvision")
 
 
 @pytest.fixture(scope="session")

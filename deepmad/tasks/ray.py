@@ -3,11 +3,13 @@
 import logging
 import os
 import re
+import secrets
 import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from deepmad.search_spaces.errors import InputError, first_line
@@ -155,10 +157,8 @@ def _start(workers: int | None) -> Callable[[], None]:
     """
     import ray
 
-    try:
-        folder = tempfile.mkdtemp(prefix="ray-", dir=temp_folder())
-    except OSError as error:
-        raise InputError(f"on: Ray cannot write there ({first_line(error)}); set TMPDIR to a short path, or run on local") from error
+    _set_token()
+    folder = _new_folder()
 
     def end() -> None:
         ray.shutdown()
@@ -187,11 +187,31 @@ def _start(workers: int | None) -> Callable[[], None]:
     return end
 
 
+def _new_folder() -> str:
+    """Return a new folder for a Ray's files; raises `InputError` where there can be none."""
+    try:
+        return tempfile.mkdtemp(prefix="ray-", dir=temp_folder())
+    except OSError as error:
+        raise InputError(
+            f"on: Ray has no folder for its files ({first_line(error)}); name a short one in TMPDIR, or run on local"
+        ) from error
+
+
 def _set_environment() -> None:
     """Tell Ray, where the user does not, what it takes from the environment alone."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Workers see the GPUs, as processes of this machine do; Ray warns of the other setting, which it will give up.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+def _set_token() -> None:
+    """Give Ray a token for this process, where the user has none.
+
+    Else Ray would write one into the user's home for good, and ask every machine that joins a later Ray for it.
+    """
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path's raises where there is none
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ and not Path(home, ".ray", "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _check_answers(address: str) -> None:
