@@ -5,7 +5,7 @@
     python examples/train.py r50.json --data /data/imagenet --epochs 300 --batch 256 --opt lamb --lr 5e-3
 
 A folder of images holds train/CLASS/*.jpg and val/CLASS/*.jpg. Optimisers and the schedule are timm's, by name
-(pip install 'deepmad[timm]').
+(pip install 'deepmad[timm]' 'torch==VERSION' with the version that is there; deepmad doctor has the command).
 """
 
 import json
