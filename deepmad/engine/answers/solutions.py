@@ -19,7 +19,7 @@ from deepmad.search_spaces.units import human
 GAP_IS_ZERO = 1e-6
 """Relative gap below which objective and bound count as equal."""
 
-BROKEN_OFF, MORE = "interrupted before a network was found", "give more time or loosen a limit"
+NOTHING_YET, WAY_OUT = "interrupted before a network was found", "give more time or loosen a limit"
 """What a solution without a network says of an interrupt, and of the way out."""
 DIFFERENT_STAGES = 2
 """Stages in which a network and its alternatives have to differ, in any of their fields."""

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from deepmad.engine.answers.progress import Interrupted, Progress, Report
 from deepmad.engine.answers.solutions import (
-    BROKEN_OFF,
-    MORE,
+    NOTHING_YET,
+    WAY_OUT,
     Solution,
     SolverInfo,
     Status,
@@ -267,12 +267,12 @@ class _Run:
         """Return the solution where no network that keeps all limits was found."""
         if self.exact is not None and self.exact.status is Status.INFEASIBLE:
             return replace(self.exact, limits=unused(self.problem), seconds=self.seconds)
-        message = BROKEN_OFF
+        message = NOTHING_YET
         if not interrupted:
             names = " and ".join(box.name for box in self.problem.black_boxes)
             message = (
                 f"no network that keeps the limit on {names} was found in {self.seconds:.0f} s among "
-                f"{len(self.screen.seen)} called for, and none is proven impossible; {self.failures()}{MORE}"
+                f"{len(self.screen.seen)} called for, and none is proven impossible; {self.failures()}{WAY_OUT}"
             )
         return without_network(self.problem, message, info, self.seconds, self.bound)
 
