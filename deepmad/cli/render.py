@@ -28,7 +28,7 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: 
 
 
 def architecture_report(figures: dict[str, Any], console: Console) -> None:
-    """Print the stages of an architecture and its figures, from `engine.summaries.summary`."""
+    """Print the stages of an architecture and its figures, from `engine.answers.summaries`."""
     stem, tail = figures["stem"], figures["tail"]
     rows = [["stem", str(stem["out"]), "-", str(stem["kernel"]), "1", str(stem["stride"]), "", "", ""]]
     rows += [

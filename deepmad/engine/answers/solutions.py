@@ -160,9 +160,9 @@ class RowRecord:
     """What is known of a row: one block kind and one stride a stage.
 
     `objective` is that of the best network met there, `found_by` what met it: "evolution", "cpsat", or "start" where it
-    was given; None where none was met. No network of the row is better than `bound` (None: not known; a network
-    already known, of another row, may be what it says). `dropped`: the bound left nothing above the network delivered
-    but the gap asked for. `seconds` were spent on the row alone.
+    was given; both are None where none was met. No network of the row is better than `bound` (None: not known), which
+    may just be the objective of a network of another row, below which nothing was looked at. `dropped`: the bound
+    leaves nothing above the network delivered but the gap asked for. `seconds` were spent on the row alone.
     """
 
     blocks: tuple[str, ...]
@@ -195,8 +195,8 @@ class Solution:
     (bound - objective) / |objective|, and 0 below 1e-6. `clash` names limits that cannot be met together.
     `nearest` holds, for each of them, the nearest value that would make the problem feasible, the other limits
     kept. `predicted` is that of the slowest device, `predicted_by_device` all of them where there are several.
-    `rounds` are those of the measured loop: with several, bound and gap are those of the program of the round that
-    found the network, whose latency limit was the target corrected by the measurement before.
+    `rounds` are those of the measured loop. Bound and gap then belong to the program of the round that found the
+    network; from the second round on its latency limit is the target, corrected by the measurement before.
     `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs;
     `black_boxes` how the functions behind limits were called. `rows` tells of rows of block kinds and strides, best
     first, where the solver decided between them, `row_counts` of all. What does not apply is None.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class OpenVino(Backend):
     """OpenVINO on the CPU, one stream, so that all threads work on one batch.
 
-    int8 runs the quantise-dequantise pairs of `onnx_precisions`, which OpenVINO turns into integer kernels.
+    int8 runs the quantise-dequantise pairs of `onnx_files.precisions`, which OpenVINO turns into integer kernels.
     """
 
     runs_onnx = True
