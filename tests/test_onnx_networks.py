@@ -13,13 +13,13 @@ from deepmad.profilers.onnx_files.equations import einsum_macs
 from deepmad.profilers.onnx_files.layers import onnx_layers
 from deepmad.profilers.prediction.network_layers import NetworkLayers
 from tests.foreign_networks import (
-    C,
     C_ACTIVATIONS,
     C_PARAMS,
     CHANNELS,
     CLASSIFIER,
     CONVOLUTION,
     SIDE,
+    C,
     branches,
     constant,
     conv,

@@ -21,6 +21,7 @@ from deepmad.profilers.backends.role import (
     package_files,
 )
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.onnx_files.reading import ImageSize
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError, first_line
 
@@ -197,9 +198,7 @@ def _check_input(session: Any, settings: Settings, name: str) -> None:
         raise InputError(
             f"{name}: takes {found}; in {settings.precision} only networks with one {wanted} input can be timed"
         )
-    shape = inputs[0].shape
-    fits = len(shape) == 4 and all(
-        not isinstance(size, int) or size == wanted for size, wanted in zip(shape, settings.shape, strict=True)
-    )
-    if not fits:
-        raise InputError(f"{name}: its input has the shape {shape}, not {list(settings.shape)}; see batch, resolution")
+    sizes = [size if isinstance(size, int) else None for size in inputs[0].shape]
+    if len(sizes) != len(settings.shape):
+        raise InputError(f"{name}: its input has {len(sizes)} axes, not batch, channels, height and width")
+    ImageSize(*sizes).check(name, settings.shape)

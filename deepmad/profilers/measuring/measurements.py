@@ -17,6 +17,7 @@ from deepmad.profilers.measuring.reference import REFERENCE, SHARE, ReferenceTim
 from deepmad.profilers.measuring.sources import load_source
 from deepmad.profilers.measuring.telemetry import GpuTelemetry, GpuWatch
 from deepmad.profilers.measuring.timing import Timer, Visit, bootstrap_interval
+from deepmad.profilers.onnx_files.reading import ImageSize, read_model
 from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -37,7 +38,7 @@ LONG_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a number was measured with; `date` is ISO 8601 in UTC."""
+    """What a number was measured with; `date` is ISO 8601 in UTC, `width` the images' where they are no squares."""
 
     device: str
     backend: str
@@ -48,6 +49,7 @@ class Conditions:
     in_channels: int
     resolution: int
     date: str
+    width: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Measurement:
     `times` holds the raw seconds in the order they were taken, `before` and `after` what else the machine
     was doing, `gpu` what the GPU was doing, where the back end runs on one and NVML tells. `reference` holds
     the times of the reference network beside it, `network` what it is made of; None where that was not found out.
+    `doubts` is what its preparation found: sentences that say why it may not be the network that was meant.
     """
 
     times: tuple[float, ...]
@@ -66,6 +69,7 @@ class Measurement:
     gpu: GpuTelemetry | None = None
     reference: ReferenceTimes | None = None
     network: NetworkLayers | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -113,6 +117,9 @@ class Measurement:
         return tuple(self._doubts())
 
     def _doubts(self) -> Iterator[str]:
+        yield from self.doubts
+        if self.network is not None and self.network.counts_note is not None:
+            yield f"MACs, parameters and activations: {self.network.counts_note}"
         width = (self.high - self.low) / self.seconds
         if width > WIDE_INTERVAL:
             limit = f"{WIDE_INTERVAL:.0%}"
@@ -150,6 +157,7 @@ class Measurement:
             "macs": self.network.macs if self.network else None,
             "params": self.network.params if self.network else None,
             "activations": self.network.activations if self.network else None,
+            "counts_note": self.network.counts_note if self.network else None,
             "relative_to_reference": self.relative_to_reference,
             "drift": self.reference.drift if self.reference else None,
             "reference_times": self.reference.visits if self.reference else None,
@@ -206,14 +214,16 @@ class Request:
         for name in ("batch", "threads"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: {getattr(self, name)} is no positive number")
-        source = self.model if isinstance(self.model, Architecture) else getattr(self.model, "architecture", None)
-        channels, side = _onnx_input(self.model) if isinstance(self.model, Path) else (None, None)
-        if isinstance(source, Architecture):
-            channels, side = source.in_channels, source.resolution
-        side = self.resolution or side
-        if side is None:
+        if isinstance(self.model, Path):
+            size = ImageSize.of(read_model(self.model, weights=False), self.label)
+            _, channels, side, width = size.filled(self.label, self.batch, self.in_channels, self.resolution)
+            wide = None if width == side else width
+            return Settings(self.batch, self.precision, self.threads, channels, side, wide)
+        known = self.model if isinstance(self.model, Architecture) else getattr(self.model, "architecture", None)
+        own = (known.in_channels, known.resolution) if isinstance(known, Architecture) else (3, None)
+        if (side := self.resolution or own[1]) is None:
             raise InputError("resolution: the network does not say what it takes; give the side of its input in pixels")
-        return Settings(self.batch, self.precision, self.threads, self.in_channels or channels or 3, side)
+        return Settings(self.batch, self.precision, self.threads, self.in_channels or own[0], side)
 
 
 @dataclass(frozen=True)
@@ -358,18 +368,5 @@ def _measurement(
         gpu if backend.processor == "cuda" else None,
         reference,
         network.network,
+        network.doubts,
     )
-
-
-def _onnx_input(path: Path) -> tuple[int | None, int | None]:
-    """Return channels and side of an ONNX file's first input, None where the file leaves one open."""
-    import onnx
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give an architecture file or an ONNX file")
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        sizes = [axis.dim_value or None for axis in model.graph.input[0].type.tensor_type.shape.dim]
-    except Exception as error:  # the parser raises classes of its own
-        raise InputError(f"{path}: not an ONNX file that can be read ({type(error).__name__})") from error
-    return (sizes[1], sizes[2]) if len(sizes) == 4 else (None, None)

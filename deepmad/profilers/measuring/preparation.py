@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A network that has run once under its settings, and what it is made of where that is known."""
+    """A network that has run once under its settings, and what it is made of where that is known.
+
+    `doubts` are sentences that say why it may not be the network that was meant.
+    """
 
     run: Callable[[], object]
     backend: Backend
     settings: Settings
     network: NetworkLayers | None = None
+    doubts: tuple[str, ...] = ()
 
 
 def prepare_all(requests: "Sequence[Request]", stack: ExitStack, *, describe: bool = False) -> list[Prepared]:

@@ -35,8 +35,7 @@ def load_source(name: str, *, resolution: int | None = None) -> Source:
     `resolution` replaces the model's own input side. Raises `InputError` where there is no such model, or its
     library is missing or broken.
     """
-    if name.endswith(".onnx"):
-        path = Path(name)
+    if (path := Path(name)).suffix.lower() == ".onnx":
         if not path.is_file():
             raise InputError(f"{name}: there is no such file")
         return Source(path, None, resolution)

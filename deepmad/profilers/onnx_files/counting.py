@@ -111,7 +111,7 @@ def _convolution(weight_place: int) -> "Callable[[Shapes, onnx.NodeProto], Work 
 
 
 def _transposed(shapes: Shapes, node: "onnx.NodeProto") -> Work | None:
-    """Every element of the source is spread over a kernel of every output channel of its group."""
+    """Return the work of spreading every element of the source over the kernels of its group."""
     source, weight, result = shapes[node.input[0]], shapes[node.input[1]], shapes[node.output[0]]
     if source is None or weight is None or result is None:
         return None
@@ -119,7 +119,7 @@ def _transposed(shapes: Shapes, node: "onnx.NodeProto") -> Work | None:
 
 
 def _product(shapes: Shapes, node: "onnx.NodeProto") -> Work | None:
-    """The left operand tells how many products are summed."""
+    """Return the work of a matrix product: the left operand tells how many products are summed."""
     left = shapes[node.input[0]]
     fan_in = None if not left else left[0] if attribute(node, "transA", 0) else left[-1]
     return _written(shapes[node.output[0]], fan_in)
@@ -135,7 +135,7 @@ def _einsum(shapes: Shapes, node: "onnx.NodeProto") -> Work | None:
 
 
 def _recurrent(shapes: Shapes, node: "onnx.NodeProto") -> Work | None:
-    """Every step of every sequence is multiplied by the weights of all gates, and so is the state before it."""
+    """Return the work of a recurrent layer: each step and the state before it meet the weights of all gates."""
     source, weight, recurrence = (shapes[name] for name in node.input[:3])
     if source is None or weight is None or recurrence is None:
         return None
@@ -144,7 +144,7 @@ def _recurrent(shapes: Shapes, node: "onnx.NodeProto") -> Work | None:
 
 
 def _attention(shapes: Shapes, node: "onnx.NodeProto") -> Work | None:
-    """Every query meets every key, and the weights that come of it every value."""
+    """Return the work of attention: every query meets every key, and what comes of it every value."""
     query, key, value = (shapes[name] for name in node.input[:3])
     if query is None or key is None or value is None or any(node.input[4:6]):
         return None

@@ -76,12 +76,18 @@ class ImageSize:
         """
         if side is None and (self.height is None or self.width is None):
             raise InputError(f"{name}: resolution: its input leaves the sides open; give one in pixels (--resolution)")
-        wanted = (batch, channels or self.channels or 3, side or self.height or 0, side or self.width or 0)
-        for axis, asked, fixed in zip(_AXES, wanted, (self.batch, self.channels, self.height, self.width), strict=True):
+        shape = (batch, channels or self.channels or 3, side or self.height or 0, side or self.width or 0)
+        self.check(name, shape)
+        return shape
+
+    def check(self, name: str, shape: tuple[int, int, int, int]) -> None:
+        """Raise `InputError`, which calls the model `name`, unless it takes images of that shape."""
+        held = (self.batch, self.channels, self.height, self.width)
+        for axis, asked, fixed in zip(_AXES, shape, held, strict=True):
             if fixed not in (None, asked):
-                way = f"measure it with {fixed}" if axis in ("batch", "channels") else "leave --resolution out"
+                ways = {"batch": f"take --batch {fixed}", "channels": f"give it {fixed}"}
+                way = ways.get(axis, "leave --resolution out")
                 raise InputError(f"{name}: the {axis} in its input's shape is fixed at {fixed}, not {asked}; {way}")
-        return wanted
 
 
 def told_channels(graph: "onnx.GraphProto") -> int | None:
