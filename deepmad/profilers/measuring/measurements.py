@@ -124,6 +124,9 @@ class Measurement:
         if width > WIDE_INTERVAL:
             limit = f"{WIDE_INTERVAL:.0%}"
             yield f"the 95 % interval is {width:.1%} wide, above {limit}; measure longer or free the machine"
+        cores, threads = self.before.cores, self.conditions.threads
+        if self.gpu is None and cores is not None and threads > cores:
+            yield f"{threads} threads share {cores} core(s) and wait for each other; take at most {cores} (--threads)"
         load, own = max(self.before.load, self.after.load), self.conditions.threads
         if load > own + 0.5:
             yield f"the load average was {load:.1f}, and the timing explains {own}; other processes were running"

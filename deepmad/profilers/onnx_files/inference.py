@@ -63,7 +63,9 @@ def _lean(
     from onnx import ModelProto, TensorProto, helper
 
     graph = helper.make_graph(flat.nodes, "network", [], [])
-    lean: ModelProto = helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+    lean: ModelProto = helper.make_model(
+        graph, opset_imports=list(model.opset_import), ir_version=max(4, model.ir_version)
+    )
     for value in images:
         lean.graph.input.add().CopyFrom(value)
     dims = lean.graph.input[0].type.tensor_type.shape.dim
