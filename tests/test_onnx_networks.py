@@ -326,7 +326,12 @@ def test_one_name_of_several_axes_is_not_their_size() -> None:
 def test_a_pool_that_rounds_up_is_sized_as_it_runs(
     operation: str, opset: int, side: int, kernel: int, stride: int, pad: int
 ) -> None:
-    attributes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [pad] * 4, "ceil_mode": 1}
+    attributes: dict[str, Any] = {
+        "kernel_shape": [kernel] * 2,
+        "strides": [stride] * 2,
+        "pads": [pad] * 4,
+        "ceil_mode": 1,
+    }
     nodes = [
         helper.make_node(operation, ["features"], ["pooled once"], **attributes),
         helper.make_node("Relu", ["pooled once"], ["kept"]),

@@ -1,6 +1,7 @@
 """ONNX Runtime with its CPU or its CUDA provider."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import util
@@ -93,8 +94,11 @@ class OnnxRuntime(Backend):
             return make(str(path), settings)
 
 
-def _session(source: str | bytes, settings: Settings, providers: Sequence[Any]) -> Any:
-    """Return a session on a file or a model's bytes. Raises `InputError` where it cannot be loaded or does not fit."""
+def _session(source: str | bytes, settings: Settings, providers: Sequence[Any], written: Path | None = None) -> Any:
+    """Return a session on a file or a model's bytes; what it makes of the network is `written` to a file.
+
+    Raises `InputError` where it cannot be loaded or does not fit.
+    """
     onnxruntime = load_library("onnxruntime", "onnxruntime")
     name = source if isinstance(source, str) else "the exported network"
     options = onnxruntime.SessionOptions()
@@ -103,6 +107,8 @@ def _session(source: str | bytes, settings: Settings, providers: Sequence[Any]) 
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
+    if written is not None:
+        options.optimized_model_filepath = str(written)
     try:
         # Without the fallback: it would print on standard output, and run with other options than these.
         session = onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
@@ -116,9 +122,20 @@ class _CpuSession:
     """A session on the CPU whose input is bound once, outside the time that is measured."""
 
     def __init__(self, source: str | bytes, settings: Settings) -> None:
-        from deepmad.profilers.onnx_files.precisions import random_images
+        import onnx
 
-        self._session = _session(source, settings, ["CPUExecutionProvider"])
+        from deepmad.profilers.onnx_files.float_islands import float_islands
+        from deepmad.profilers.onnx_files.precisions import random_images
+        from deepmad.profilers.onnx_files.probing import LARGEST_BYTES
+
+        self._floats = Counter[str]()
+        if settings.precision == "int8" and len(source) <= LARGEST_BYTES:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "optimised.onnx"
+                self._session = _session(source, settings, ["CPUExecutionProvider"], path)
+                self._floats = float_islands(onnx.load(str(path)).graph)
+        else:
+            self._session = _session(source, settings, ["CPUExecutionProvider"])
         self._binding = self._session.io_binding()
         images = random_images(settings).astype(_INPUTS[settings.precision][1])
         self._binding.bind_cpu_input(self._session.get_inputs()[0].name, images)
@@ -128,6 +145,14 @@ class _CpuSession:
     def run(self) -> object:
         _run(self._session, self._binding)
         return self._binding
+
+    def remarks(self) -> list[str]:
+        """Return the sentence that tells of operators that stayed in float between quantised ones, if there are any."""
+        if not self._floats:
+            return []
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self._floats.items()))
+        told = f"ONNX Runtime left {self._floats.total()} operator(s) in float between quantised ones ({kinds})"
+        return [f"{told}; int8 may be slower than fp32"]
 
     def outputs(self) -> list[Any]:
         """Return the outputs of the last run as numpy arrays."""

@@ -1,7 +1,6 @@
 """Whether what is timed is the network that was meant: its weights, its activations, what a runtime makes of it."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +26,8 @@ def module_doubts(module: "nn.Module") -> Iterator[str]:
 def probe_doubts(probe: "Probe") -> Iterator[str]:
     """Yield the sentences that tell of an ONNX file's layers whose weights or activations are zero or vanish."""
     yield from _zero(probe.zero_weights, probe.weights)
-    odd = {name: told for name, size in probe.largest.items() if (told := _oddness(size)) is not None}
+    sizes = {name: size for name, size in probe.largest.items() if size or not probe.zero_weights}
+    odd = {name: told for name, size in sizes.items() if (told := _oddness(size)) is not None}
     if odd:
         name, told = next(iter(odd.items()))
         yield f"the activations of {len(odd)} of {len(probe.largest)} layers {told}, first in {name}; {_WAY_OUT}"

@@ -219,9 +219,8 @@ class Request:
                 raise InputError(f"{name}: {getattr(self, name)} is no positive number")
         if isinstance(self.model, Path):
             size = ImageSize.of(read_model(self.model, weights=False), self.label)
-            _, channels, side, width = size.filled(self.label, self.batch, self.in_channels, self.resolution)
-            wide = None if width == side else width
-            return Settings(self.batch, self.precision, self.threads, channels, side, wide)
+            batch, channels, height, width = size.filled(self.label, self.batch, self.in_channels, self.resolution)
+            return Settings(batch, self.precision, self.threads, channels, height, None if width == height else width)
         known = self.model if isinstance(self.model, Architecture) else getattr(self.model, "architecture", None)
         own = (known.in_channels, known.resolution) if isinstance(known, Architecture) else (3, None)
         if (side := self.resolution or own[1]) is None:

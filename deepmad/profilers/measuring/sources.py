@@ -77,13 +77,12 @@ def _from_timm(name: str, resolution: int | None) -> Source:
     return Source(model, channels, resolution or side)
 
 
-def _with_weights(create_model: Any, name: str) -> "nn.Module":
+def _with_weights(create_model: Any, name: str) -> Any:
     """Return a network of timm whose residual branches do not end in a scale of zero, where the model takes that."""
     try:
-        model: nn.Module = create_model(name, pretrained=False, zero_init_last=False)
+        return create_model(name, pretrained=False, zero_init_last=False)
     except TypeError:  # most models know no such thing
-        model = create_model(name, pretrained=False)
-    return model
+        return create_model(name, pretrained=False)
 
 
 def _from_torchvision(name: str, resolution: int | None) -> Source:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from deepmad.profilers.onnx_files.equations import einsum_macs
 from deepmad.profilers.onnx_files.flattening import Scope
+from deepmad.profilers.onnx_files.inference import Shape
 from deepmad.profilers.onnx_files.reading import attribute
-from deepmad.profilers.onnx_files.shapes import Shape, Shapes
+from deepmad.profilers.onnx_files.shapes import Shapes
 
 if TYPE_CHECKING:
     import onnx

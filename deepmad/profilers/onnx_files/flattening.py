@@ -181,7 +181,8 @@ def _constant(node: "onnx.NodeProto") -> "onnx.TensorProto | None":
         return None
     [held] = node.attribute[:1]
     if held.HasField("t"):
-        return held.t
+        tensor: onnx.TensorProto = held.t
+        return tensor
     kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
     if held.name not in kinds:
         return None

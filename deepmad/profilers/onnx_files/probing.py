@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from deepmad.profilers.backends.role import Settings
 
-_LARGEST_BYTES = 300_000_000
-"""Larger files are not run once more only to look at them."""
+LARGEST_BYTES = 300_000_000
+"""Larger networks are not loaded once more only to look at them."""
 _LAYERS = ("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul")
 
 
@@ -42,7 +42,7 @@ def probe(path: Path, settings: "Settings") -> Probe | None:
     """Return what a file's network gives, None where it is large or ONNX Runtime does not run it in fp32."""
     import onnxruntime
 
-    if path.stat().st_size > _LARGEST_BYTES:
+    if path.stat().st_size > LARGEST_BYTES:
         return None
     try:
         model = onnx_model(path, replace(settings, precision="fp32"))
@@ -58,7 +58,7 @@ def probe(path: Path, settings: "Settings") -> Probe | None:
             model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
         found = session.run(None, {image_inputs(model.graph)[0].name: random_images(settings)})
-    except Exception:  # the library raises a dozen classes of its own; what times the network tells why it fails
+    except Exception:  # noqa: BLE001 - classes of its own; what times the network tells why it fails
         return None
     largest = dict(zip(layers, (float(one) for one in found[results:]), strict=True))
     return Probe(tuple(map(np.asarray, found[:results])), largest, shapes.sizes, *_zero_weights(shapes))

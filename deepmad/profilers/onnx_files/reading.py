@@ -87,7 +87,7 @@ class ImageSize:
             if fixed not in (None, asked):
                 ways = {"batch": f"take --batch {fixed}", "channels": f"give it {fixed}"}
                 way = ways.get(axis, "leave --resolution out")
-                raise InputError(f"{name}: the {axis} in its input's shape is fixed at {fixed}, not {asked}; {way}")
+                raise InputError(f"{name}: its input's shape fixes the {axis} at {fixed}, not {asked}; {way}")
 
 
 def told_channels(graph: "onnx.GraphProto") -> int | None:

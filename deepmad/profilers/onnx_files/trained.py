@@ -79,7 +79,7 @@ def _regular(tensor: "onnx.TensorProto") -> bool:
     if tensor.data_location == tensor.EXTERNAL:
         return False
     values = numpy_helper.to_array(tensor).astype(np.float64)
-    distinct = len(np.unique(values))
+    distinct: int = len(np.unique(values))
     if distinct == 1:
         return sum(size > 1 for size in tensor.dims) > 1
     steps = np.diff(values.ravel())
