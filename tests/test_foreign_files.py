@@ -16,14 +16,15 @@ from torch import nn
 from deepmad.cli.app import run
 from deepmad.cli.output import as_text
 from deepmad.profilers.backends.onnxruntime_backend import OnnxRuntime
-from deepmad.profilers.backends.role import Settings
 from deepmad.profilers.measuring import checks
 from deepmad.profilers.measuring.machine import MachineState
-from deepmad.profilers.measuring.measurements import Conditions, Measurement, Request, measure, measure_all
+from deepmad.profilers.measuring.measurements import Conditions, Measurement, measure, measure_all
+from deepmad.profilers.measuring.requests import Request
 from deepmad.profilers.measuring.sources import load_source
 from deepmad.profilers.measuring.timing import Timer
 from deepmad.profilers.onnx_files.precisions import onnx_model
 from deepmad.profilers.onnx_files.probing import Probe
+from deepmad.profilers.settings import Settings
 from deepmad.search_spaces.errors import InputError, first_line
 from tests.catalogue import one_block
 from tests.foreign_networks import CHANNELS, CLASSIFIER, C, conv, network, value, weight

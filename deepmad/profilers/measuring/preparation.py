@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deepmad.profilers.backends import Backend, Runnable, Settings, find_backend
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.measuring import checks
+from deepmad.profilers.measuring.requests import Request
 from deepmad.profilers.onnx_files.probing import Probe, probe
 from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.search_spaces.architectures import Architecture
@@ -17,8 +18,6 @@ from deepmad.search_spaces.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from deepmad.profilers.measuring.measurements import Request
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Prepared:
     doubts: tuple[str, ...] = ()
 
 
-def prepare_all(requests: "Sequence[Request]", stack: ExitStack, *, describe: bool = False) -> list[Prepared]:
+def prepare_all(requests: Sequence[Request], stack: ExitStack, *, describe: bool = False) -> list[Prepared]:
     """Return every request's network ready to run; what that takes is given back when `stack` is closed.
 
     With `describe` modules that no ONNX back end runs are exported too, to learn what they are made of. Raises
@@ -57,12 +56,12 @@ class _Workshop:
 
     stack: ExitStack
     describe: bool
-    sources: dict[Any, "Request"] = field(default_factory=dict)
+    sources: dict[Any, Request] = field(default_factory=dict)
     exports: dict[Any, Path] = field(default_factory=dict)
     networks: dict[Any, NetworkLayers | None] = field(default_factory=dict)
     probes: dict[Any, Probe | None] = field(default_factory=dict)
 
-    def loaded(self, request: "Request") -> "Request":
+    def loaded(self, request: Request) -> Request:
         """Return the request with its model at hand, the same one for the same name."""
         if not isinstance(request.model, str):
             with _naming(request):
@@ -76,7 +75,7 @@ class _Workshop:
             request, model=found.model, name=found.name, resolution=found.resolution, in_channels=found.in_channels
         )
 
-    def prepared(self, request: "Request", backend: Backend) -> Prepared:
+    def prepared(self, request: Request, backend: Backend) -> Prepared:
         """Return the network of a loaded request, after its first run."""
         settings, model = request.settings(), request.model
         assert not isinstance(model, str), "loaded"
@@ -151,7 +150,7 @@ class _Workshop:
 
 
 @contextmanager
-def _naming(request: "Request") -> Iterator[None]:
+def _naming(request: Request) -> Iterator[None]:
     """Put the model's name before what went wrong with it, unless it is said already."""
     try:
         yield

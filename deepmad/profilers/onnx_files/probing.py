@@ -16,7 +16,7 @@ from deepmad.search_spaces.errors import InputError
 if TYPE_CHECKING:
     import onnx
 
-    from deepmad.profilers.backends.role import Settings
+    from deepmad.profilers.settings import Settings
 
 LARGEST_BYTES = 300_000_000
 """Larger networks are not loaded once more only to look at them."""

@@ -79,9 +79,10 @@ def _regular(tensor: "onnx.TensorProto") -> bool:
     if tensor.data_location == tensor.EXTERNAL:
         return False
     values = numpy_helper.to_array(tensor).astype(np.float64)
-    distinct: int = len(np.unique(values))
+    distinct = len(np.unique(values))
     if distinct == 1:
-        return sum(size > 1 for size in tensor.dims) > 1
+        return len([size for size in tensor.dims if size > 1]) > 1
     steps = np.diff(values.ravel())
-    evenly = count > 2 and bool(np.allclose(steps, steps[0], rtol=1e-3, atol=0.0))
-    return evenly or distinct <= count // 2
+    if count > 2 and np.allclose(steps, steps[0], rtol=1e-3, atol=0.0):
+        return True
+    return bool(distinct <= count // 2)
