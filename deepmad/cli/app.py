@@ -80,5 +80,5 @@ def _message(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    err().print(f"error: {' '.join(message.split())}", style="bold red", markup=False)
+    err().print(f"error: {' '.join(message.split())}", style="bold red")
     return code

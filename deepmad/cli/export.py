@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from deepmad.cli.options import Json
-from deepmad.cli.output import emit_json, err, say
+from deepmad.cli.output import emit_json, say, working
 
 if TYPE_CHECKING:
     from deepmad.search_spaces.architectures import Architecture
@@ -35,7 +35,7 @@ def export(
     from deepmad.search_spaces.architectures import Architecture
 
     network = Architecture.load(arch)
-    with err().status(f"exporting to {to}"):
+    with working(f"exporting to {to}"):
         name = write(network, to, output, seed)
     if json:
         told = {"file": str(output), "bytes": output.stat().st_size, "to": to}
