@@ -4,7 +4,7 @@ import math
 import re
 from typing import Literal
 
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, shown
 
 Kind = Literal["count", "seconds", "per second", "bytes", "number", "joules"]
 
@@ -17,23 +17,29 @@ _UNITS: dict[Kind, dict[str, float]] = {
     "bytes": {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30},
     "joules": {"": 1.0, "J": 1.0, "mJ": 1e-3},
 }
-_NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z/]*)\s*")
+_NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z/]*)\s*", re.ASCII)
+_ROUNDING = 1e-6
+"""How far, relatively, a computed count may be from a whole number."""
 
 
 def quantity(value: object, kind: Kind, name: str) -> float:
     """Return `value` in SI units.
 
     `name` is what the user calls it, for the error. Raises `InputError` for anything that is not a
-    positive finite number with a unit of that kind.
+    positive finite number with a unit of that kind, and for a count that is no whole number.
     """
     units = _UNITS[kind]
     known = ", ".join(unit for unit in units if unit) or "none"
-    match = _NUMBER.fullmatch(str(value)) if not isinstance(value, bool) else None
+    match = _NUMBER.fullmatch(str(value))
     if match is None or match[2] not in units:
-        raise InputError(f"{name}: {value!r} is not a {kind} value; a number with one of the units: {known}")
+        raise InputError(f"{name}: {shown(value)} is not a {kind} value; a number with one of the units: {known}")
     number = float(match[1]) * units[match[2]]
     if not (number > 0 and math.isfinite(number)):
-        raise InputError(f"{name}: {value!r} is out of range; it must be positive and finite")
+        raise InputError(f"{name}: {shown(value)} is out of range; it must be positive and finite")
+    if kind == "count" and abs(number - round(number)) > _ROUNDING * number:
+        raise InputError(
+            f"{name}: {shown(value)} is no whole number; did you mean {number:g}G, {number:g}M or {number:g}k?"
+        )
     return number
 
 
@@ -46,7 +52,7 @@ def any_quantity(text: str, name: str) -> float:
     match = _NUMBER.fullmatch(text)
     if match is None or match[2] not in scales or not math.isfinite(number := float(match[1]) * scales[match[2]]):
         known = ", ".join(unit for unit in scales if unit)
-        raise InputError(f"{name}: {text!r} is no value; a finite number, alone or with one of the units: {known}")
+        raise InputError(f"{name}: {shown(text)} is no value; a finite number, alone or with one of the units: {known}")
     return number
 
 
