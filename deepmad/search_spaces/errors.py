@@ -6,6 +6,9 @@ from difflib import get_close_matches
 SHOWN_CHARACTERS = 80
 """Characters of a wrong value that a message repeats."""
 
+ALIKE = 0.5
+"""How alike two names are, from 0 to 1, of which one may be a misspelling of the other."""
+
 
 class InputError(ValueError):
     """A value that cannot be used; the message names the value, the limit and the way out."""
@@ -31,7 +34,7 @@ def unknown(name: object, known: Iterable[str]) -> str:
 
 
 def near(name: object, known: Iterable[str]) -> str:
-    """Return a question after the names that `name` may be a misspelling of; nothing where there are none."""
+    """Return a question, in brackets, after the names that `name` may misspell; nothing where there are none."""
     spelt = {one.lower(): one for one in known}
-    found = [spelt[one] for one in get_close_matches(str(name).lower(), spelt, 3, 0.6)]
-    return f"; did you mean {' or '.join(found)}?" if found else ""
+    found = [spelt[one] for one in get_close_matches(str(name).lower(), spelt, 3, ALIKE)]
+    return f" (did you mean {' or '.join(found)}?)" if found else ""

@@ -29,6 +29,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` as `write_text` writes text."""
+    if path.is_dir():
+        raise InputError(f"{path}: cannot write there, it is a folder; name a file in it with -o")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -113,9 +115,11 @@ def validated(adapter: TypeAdapter[T], document: Any, source: str) -> T:
             raise InputError(": ".join(filter(None, [source, path, str(first["ctx"]["error"])]))) from error
         if first["type"] == "unexpected_keyword_argument":
             question = near(first["loc"][-1], sorted(_keys(adapter.json_schema())))
-            raise InputError(f"{source}: {path}: this key is unexpected{question or '; leave it out'}") from error
+            raise InputError(f"{source}: {path}: this key is unexpected{question}; leave it out or mend it") from error
         given = "" if first["type"] == "missing_argument" else f" (got {shown(first['input'])})"
-        raise InputError(f"{source}: {path or 'document'}: {first['msg']}{given}") from error
+        raise InputError(
+            f"{source}: {path or 'document'}: {first['msg'].replace('valid tuple', 'valid list')}{given}"
+        ) from error
 
 
 def _keys(schema: Any) -> set[str]:

@@ -1,6 +1,6 @@
 """The least and the largest value of every quantity that means something; one place for options, files and Python."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
@@ -56,7 +56,7 @@ RANGES = {
     "growth": Range(0, 1e6, "leave it out for no bound", above=True),
     "ratio": Range(0, 1e6, "leave it out for no bound"),
     "gap": Range(0, 1000, "0.01 is one percent"),
-    "seconds": Range(0, 1e6, "give seconds, eleven days at most", above=True),
+    "time_limit": Range(0, 1e6, "give seconds, eleven days at most", above=True),
     "minutes": Range(0, 1e4, "give minutes (a week has 10,080)"),
     "deterministic_limit": Range(0, 1e6, "a unit is about a second of one core", above=True),
     "generations": Range(1, 1_000_000_000, "60 to 1000 are usual", whole=True),
@@ -77,12 +77,24 @@ def field(quantity: str) -> Any:
 
 def check(quantity: str, value: object, name: str | None = None) -> None:
     """Raise `InputError` unless `value` is a number in the quantity's range; `name` is what the user calls it."""
-    known, called = RANGES[quantity], name or quantity
+    if (fault := fault_of(quantity, value)) is not None:
+        raise InputError(f"{name or quantity}: {shown(value)} {fault}")
+
+
+def fault_of(quantity: str, value: object) -> str | None:
+    """Return what is wrong with a value of a quantity, and the way out; None where nothing is."""
+    known = RANGES[quantity]
     if isinstance(value, bool) or not isinstance(value, Integral if known.whole else Real):
-        kind = "whole number" if known.whole else "number"
-        raise InputError(f"{called}: {shown(value)} is no {kind}; {known.way_out}")
-    if value not in known:
-        raise InputError(f"{called}: {shown(value)} is out of range ({known}); {known.way_out}")
+        return f"is no {'whole ' if known.whole else ''}number; {known.way_out}"
+    return None if value in known else f"is out of range ({known}); {known.way_out}"
+
+
+def check_settings(settings: Any) -> None:
+    """Raise `InputError` for a field of a dataclass that is named as a quantity, and out of its range; None is not."""
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        if one.name in RANGES and value is not None:
+            check(one.name, value)
 
 
 def _told(number: float) -> str:

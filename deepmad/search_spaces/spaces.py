@@ -8,14 +8,33 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
-from deepmad.search_spaces.architectures import Architecture, Kernel, Stage, Stride, Tail, check_sides
+from deepmad.search_spaces.architectures import (
+    MOST_STAGES,
+    Architecture,
+    Channels,
+    Classes,
+    Depth,
+    GivenStride,
+    Kernel,
+    Name,
+    Resolution,
+    Stage,
+    Stride,
+    Tail,
+    check_odd,
+    check_sides,
+)
 from deepmad.search_spaces.blocks import BLOCKS
-from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.files import check_format, parsed_yaml, read_text, validated
+from deepmad.search_spaces.consistency import check_rules, check_size
+from deepmad.search_spaces.errors import InputError, near, shown, unknown
+from deepmad.search_spaces.files import check_format, parsed_yaml, read_yaml, validated
+from deepmad.search_spaces.ranges import RANGES, check, field
 from deepmad.search_spaces.units import quantity
 
 _CLOSED = ConfigDict(extra="forbid")
 _MOST_CHOICES = 100_000
+LEAST_WEIGHT = 1e-6
+"""The largest entry of alpha is at least this; with less there is no entropy to maximise."""
 
 
 def _choices(step: int) -> BeforeValidator:
@@ -27,11 +46,15 @@ def _choices(step: int) -> BeforeValidator:
             if unknown or not {"min", "max"} <= set(value):
                 raise InputError(f"a range has min, max and perhaps step, not {', '.join(map(str, value)) or 'no key'}")
             low, high, stride = value["min"], value["max"], value.get("step", step)
-            if not all(isinstance(item, int) for item in (low, high, stride)) or stride < 1 or low < 1:
-                raise InputError(f"a range's min, max and step are positive integers, not {value}")
-            if high < low or (high - low) // stride > _MOST_CHOICES:
-                raise InputError(f"the range {value} is empty, or over {_MOST_CHOICES} values; mend min, max or step")
+            if not all(type(item) is int and item > 0 for item in (low, high, stride)):
+                raise InputError(f"a range's min, max and step are positive integers, not {shown(value)}")
+            if high < low or (high - low) // stride >= _MOST_CHOICES:
+                raise InputError(
+                    f"the range {shown(value)} is empty, or over {_MOST_CHOICES} values; mend min, max or step"
+                )
             return tuple(range(low, high + 1, stride))
+        if isinstance(value, list | tuple) and len(value) > _MOST_CHOICES:
+            raise InputError(f"a choice of {len(value)} values is over {_MOST_CHOICES}; leave some out")
         return tuple(value) if isinstance(value, list | tuple) else (value,)
 
     return BeforeValidator(read)
@@ -43,25 +66,28 @@ def _sorted_positive(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(sorted(set(values)))
 
 
-def _schema(item: dict[str, object], *, ranges: bool = True) -> WithJsonSchema:
-    """Say in JSON Schema what `_choices` reads: a value, a list of them, a range of integers."""
+def _schema(quantity: str) -> WithJsonSchema:
+    """Say in JSON Schema what `_choices` reads of a quantity: a value, a list of them, a range of integers."""
+    known = RANGES[quantity]
     limits = {key: {"type": "integer", "minimum": 1} for key in ("min", "max", "step")}
     span = {"type": "object", "properties": limits, "required": ["min", "max"], "additionalProperties": False}
-    either: list[dict[str, object]] = [item, {"type": "array", "items": item, "minItems": 1}]
-    return WithJsonSchema({"anyOf": [*either, span] if ranges else either})
+    return _listed({"type": "integer", "minimum": known.least, "maximum": known.most}, span)
 
 
-_Int = Annotated[int, Field(strict=True)]
-_POSITIVE: dict[str, object] = {"type": "integer", "minimum": 1}
-Widths = Annotated[tuple[_Int, ...], _choices(8), _schema(_POSITIVE)]
-Depths = Annotated[tuple[_Int, ...], _choices(1), _schema(_POSITIVE)]
-Kernels = Annotated[tuple[Kernel, ...], _choices(2), _schema(_POSITIVE)]
-Strides = Annotated[tuple[Stride, ...], Field(alias="stride"), _choices(1), _schema({"enum": [1, 2]}, ranges=False)]
-Kinds = Annotated[tuple[str, ...], _choices(1), _schema({"enum": list(BLOCKS)}, ranges=False)]
+def _listed(item: dict[str, object], *others: dict[str, object]) -> WithJsonSchema:
+    """Say in JSON Schema: one item, a list of them, or one of `others`."""
+    return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item, "minItems": 1}, *others]})
+
+
+Widths = Annotated[tuple[Channels, ...], _choices(8), _schema("channels")]
+Depths = Annotated[tuple[Depth, ...], _choices(1), _schema("depth")]
+Kernels = Annotated[tuple[Kernel, ...], _choices(2), _schema("kernel")]
+Strides = Annotated[tuple[GivenStride, ...], Field(alias="stride"), _choices(1), _listed({"enum": [1, 2]})]
+Kinds = Annotated[tuple[str, ...], _choices(1), _listed({"enum": list(BLOCKS)})]
 Expansions = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=64)], ...],
+    tuple[Annotated[float, field("expansion")], ...],
     _choices(1),
-    _schema({"type": "number", "exclusiveMinimum": 0}),
+    _listed({"type": "number", "exclusiveMinimum": 0, "maximum": RANGES["expansion"].most}),
 ]
 
 
@@ -72,10 +98,11 @@ class StemSpace:
     __pydantic_config__ = _CLOSED
     out: Widths
     kernel: Kernel = 3
-    stride: Stride = 2
+    stride: GivenStride = 2
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", _sorted_positive(self.out))
+        check_odd([self.kernel])
 
 
 @dataclass(frozen=True)
@@ -93,19 +120,21 @@ class StageSpace:
     depth: Depths
     width: Widths | None = None
     expansion: Expansions | None = None
-    multiple: Annotated[int, Field(strict=True, ge=1)] = 8
+    multiple: Channels = 8
 
     def __post_init__(self) -> None:
         for name in ("strides", "out", "kernel", "depth", "width", "expansion"):
             if (values := getattr(self, name)) is not None:
                 object.__setattr__(self, name, _sorted_positive(values))
-        unknown = [kind for kind in self.block if kind not in BLOCKS]
-        if unknown or not self.block:
-            raise InputError(f"block: {', '.join(unknown) or 'nothing'} is unknown; choose from {', '.join(BLOCKS)}")
+        if not self.block:
+            raise InputError(f"block: it names no kind; choose from {', '.join(BLOCKS)}")
+        for kind in self.block:
+            if kind not in BLOCKS:
+                raise InputError(f"block: {unknown(kind, BLOCKS)}")
+        object.__setattr__(self, "block", tuple(dict.fromkeys(self.block)))
         if (self.width is None) == (self.expansion is None):
             raise InputError("give either width or expansion, not both or neither")
-        if any(kernel % 2 == 0 for kernel in self.kernel):
-            raise InputError(f"kernel: {list(self.kernel)} holds an even one; padding is kernel // 2")
+        check_odd(self.kernel)
 
     @property
     def stride(self) -> Stride:
@@ -133,8 +162,12 @@ class WidthRatio:
     """Limits on width / out where the width is a choice of its own."""
 
     __pydantic_config__ = _CLOSED
-    min: Annotated[float, Field(ge=0)] = 0.0
-    max: Annotated[float, Field(gt=0)] = float("inf")
+    min: Annotated[float, field("ratio")] = 0.0
+    max: Annotated[float, field("ratio")] = float("inf")
+
+    def __post_init__(self) -> None:
+        if self.min > self.max:
+            raise InputError(f"min: {self.min:g} is above max, {self.max:g}; exchange them")
 
 
 @dataclass(frozen=True)
@@ -142,8 +175,8 @@ class Rules:
     """What ties a space's widths together: `growth` bounds out / c_in of every stage."""
 
     __pydantic_config__ = _CLOSED
-    non_decreasing: bool = True
-    growth: Annotated[float, Field(gt=0)] | None = None
+    non_decreasing: Annotated[bool, Field(strict=True)] = True
+    growth: Annotated[float, field("growth")] | None = None
     width_ratio: WidthRatio = WidthRatio()
 
 
@@ -163,6 +196,11 @@ class SpaceLimits:
     macs: Annotated[float | None, _limit("count", "macs"), _QUANTITY] = None
     params: Annotated[float | None, _limit("count", "params"), _QUANTITY] = None
 
+    def __post_init__(self) -> None:
+        for name in ("rho", "macs", "params"):
+            if (value := getattr(self, name)) is not None:
+                check(name, value)
+
 
 @dataclass(frozen=True)
 class Space:
@@ -173,19 +211,26 @@ class Space:
     """
 
     __pydantic_config__ = _CLOSED
-    name: Annotated[str, Field(min_length=1)]
-    resolution: Annotated[int, Field(strict=True, ge=1, le=65_536)]
+    name: Annotated[Name, Field(min_length=1, pattern=r"^[^/\\]+$")]
+    resolution: Resolution
     stem: StemSpace
-    stages: Annotated[tuple[StageSpace, ...], Field(min_length=1)]
-    in_channels: Annotated[int, Field(strict=True, ge=1)] = 3
+    stages: Annotated[tuple[StageSpace, ...], Field(min_length=1, max_length=MOST_STAGES)]
+    in_channels: Channels = 3
     tail: Tail | None = None
-    classes: Annotated[int, Field(strict=True, ge=0)] = 1000
+    classes: Classes = 1000
     rules: Rules = Rules()
-    alpha: tuple[Annotated[float, Field(ge=0)], ...] | None = None
-    beta: Annotated[float, Field(ge=0)] = 10.0
+    alpha: tuple[Annotated[float, field("alpha")], ...] | None = None
+    beta: Annotated[float, field("beta")] = 10.0
     limits: SpaceLimits = SpaceLimits()
 
     def __post_init__(self) -> None:
+        check("resolution", self.resolution)
+        check("classes", self.classes)
+        check("channels", self.in_channels, "in_channels")
+        check("beta", self.beta)
+        if self.alpha is not None:
+            _check_weights(self.alpha)
+        check_odd([self.tail.kernel] if self.tail else [], "tail.")
         halving = sum(stage.strides == (2,) for stage in self.stages)
         check_sides(self.resolution, [self.stem.stride, *[2] * halving])
         scales = 1 + halving
@@ -244,6 +289,17 @@ class Space:
     def violations(self, network: Architecture) -> list[str]:
         """Return, a sentence each, why `network` is not a member of this space; empty where it is one."""
         return list(_violations(self, network))
+
+
+def _check_weights(alpha: tuple[float, ...]) -> None:
+    """Raise `InputError` unless the weights of the scales can be maximised by."""
+    for index, weight in enumerate(alpha):
+        check("alpha", weight, f"alpha[{index}]")
+    if max(alpha, default=1.0) < LEAST_WEIGHT:
+        raise InputError(
+            f"alpha: {', '.join(f'{weight:g}' for weight in alpha)} leaves no entropy to maximise; "
+            f"give one of {LEAST_WEIGHT:g} or more"
+        )
 
 
 def default_alpha(scales: int) -> tuple[float, ...]:
@@ -311,13 +367,26 @@ def load_space(name_or_path: str | Path) -> Space:
         source = resources.files("deepmad.search_spaces") / "presets" / f"{text}.yaml"
         return parse_space(source.read_text(encoding="utf-8"), text)
     path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml") and not path.exists():
-        raise InputError(f"{text!r} is no preset and no file; presets: {', '.join(presets())}; or give a .yaml file")
-    return parse_space(read_text(path), text)
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+        question = near(text, presets())
+        raise InputError(
+            f"{shown(text)} is no preset and no file{question}; presets: {', '.join(presets())}; or give a .yaml file"
+        )
+    return _space(read_yaml(path), text)
 
 
 def parse_space(text: str, source: str) -> Space:
     """Return the space of a YAML text; `source` is what errors call it. Raises `InputError`."""
-    document = parsed_yaml(text, source)
+    return _space(parsed_yaml(text, source), source)
+
+
+def _space(document: Any, source: str) -> Space:
+    """Return the space of a document. Raises `InputError`, where its rules leave no network too."""
     check_format(document, "space", source)
-    return validated(ADAPTER, {key: value for key, value in document.items() if key != "format"}, source)
+    space = validated(ADAPTER, {key: value for key, value in document.items() if key != "format"}, source)
+    try:
+        check_rules(space)
+        check_size(space)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+    return space

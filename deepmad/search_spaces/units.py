@@ -33,14 +33,20 @@ def quantity(value: object, kind: Kind, name: str) -> float:
     match = _NUMBER.fullmatch(str(value))
     if match is None or match[2] not in units:
         raise InputError(f"{name}: {shown(value)} is not a {kind} value; a number with one of the units: {known}")
-    number = float(match[1]) * units[match[2]]
-    if not (number > 0 and math.isfinite(number)):
+    found = float(match[1]) * units[match[2]]
+    if not (found > 0 and math.isfinite(found)):
         raise InputError(f"{name}: {shown(value)} is out of range; it must be positive and finite")
-    if kind == "count" and abs(number - round(number)) > _ROUNDING * number:
+    if kind == "count" and abs(found - round(found)) > _ROUNDING * found:
         raise InputError(
-            f"{name}: {shown(value)} is no whole number; did you mean {number:g}G, {number:g}M or {number:g}k?"
+            f"{name}: {shown(value)} is no whole number; did you mean {found:g}G, {found:g}M or {found:g}k?"
         )
-    return number
+    return found
+
+
+def number(text: str) -> float | None:
+    """Return the number that a text is, an infinite one where it is too large for a float; None for anything else."""
+    match = _NUMBER.fullmatch(text)
+    return None if match is None or match[2] else float(match[1])
 
 
 def any_quantity(text: str, name: str) -> float:
@@ -50,10 +56,10 @@ def any_quantity(text: str, name: str) -> float:
     """
     scales = {unit: scale for units in _UNITS.values() for unit, scale in units.items()}
     match = _NUMBER.fullmatch(text)
-    if match is None or match[2] not in scales or not math.isfinite(number := float(match[1]) * scales[match[2]]):
+    if match is None or match[2] not in scales or not math.isfinite(found := float(match[1]) * scales[match[2]]):
         known = ", ".join(unit for unit in scales if unit)
         raise InputError(f"{name}: {shown(text)} is no value; a finite number, alone or with one of the units: {known}")
-    return number
+    return found
 
 
 def human(value: float, kind: Kind) -> str:

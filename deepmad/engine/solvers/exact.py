@@ -23,6 +23,7 @@ from deepmad.engine.solvers.rows.settings import Rows
 from deepmad.engine.solvers.searchers import Searchers, searching
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.ranges import check_settings
 from deepmad.tasks import check_place
 
 SMALL_EXACT_SHARE = 0.7
@@ -63,14 +64,7 @@ class CpSat:
     deterministic_limit: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.time_limit < math.inf:
-            raise InputError(f"time_limit: {self.time_limit} is no positive number of seconds")
-        if not 0 <= self.gap < math.inf:
-            raise InputError(f"gap: {self.gap} is negative; 0.01 is one percent")
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"workers: {self.workers} is below 1")
-        if self.deterministic_limit is not None and not 0 < self.deterministic_limit < math.inf:
-            raise InputError(f"deterministic_limit: {self.deterministic_limit} is no positive number")
+        check_settings(self)
 
     @property
     def info(self) -> SolverInfo:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepmad.search_spaces.architectures import Architecture, split_rank
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, near
 from deepmad.search_spaces.named import importable, imported
 from deepmad.search_spaces.torchvision_operators import import_torchvision
 
@@ -71,8 +71,7 @@ def _library(name: str) -> Any:
 def _from_timm(name: str, resolution: int | None) -> Source:
     timm = _library("timm")
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('.', 1)[0]}*")[:5]
-        raise InputError(f"timm:{name}: timm has no such model{'; near it: ' + ', '.join(near) if near else ''}")
+        raise InputError(f"timm:{name}: timm has no such model{near(name, timm.list_models())}")
     model = timm.create_model(name, pretrained=False)
     channels, side, _ = model.pretrained_cfg.get("input_size", (3, DEFAULT_RESOLUTION, DEFAULT_RESOLUTION))
     return Source(model, channels, resolution or side)
@@ -84,8 +83,8 @@ def _from_torchvision(name: str, resolution: int | None) -> Source:
     try:
         model = models.get_model(name, weights=None)
     except ValueError as error:
-        known = ", ".join(models.list_models()[:5])
-        raise InputError(f"torchvision:{name}: torchvision has no such model; it has {known}, ...") from error
+        question = near(name, models.list_models())
+        raise InputError(f"torchvision:{name}: torchvision has no such model{question}") from error
     return Source(model, 3, resolution or DEFAULT_RESOLUTION)
 
 

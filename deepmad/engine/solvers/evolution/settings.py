@@ -1,6 +1,5 @@
 """Settings of the evolutionary solver."""
 
-import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from os import cpu_count
@@ -8,8 +7,8 @@ from pathlib import Path
 
 from deepmad.engine.answers.solutions import SolverInfo
 from deepmad.search_spaces.errors import InputError
-
-LEAST_POPULATION = 8
+from deepmad.search_spaces.ranges import check_settings
+from deepmad.tasks import check_place_name
 
 
 @dataclass(frozen=True)
@@ -35,19 +34,10 @@ class Evolution:
     checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.time_limit is not None and not 0 < self.time_limit < math.inf:
-            raise InputError(f"time_limit: {self.time_limit} is no positive number of seconds")
+        check_settings(self)
         if self.time_limit is None and self.generations is None:
             raise InputError("generations: neither it nor time_limit is given; give one of them")
-        least = {"generations": 1, "population": LEAST_POPULATION, "islands": 1, "migration_every": 1, "workers": 1}
-        for name, lowest in least.items():
-            value = getattr(self, name)
-            if value is not None and value < lowest:
-                raise InputError(f"{name}: {value} is below {lowest}")
-        if self.seed < 0:
-            raise InputError(f"seed: {self.seed} is negative")
-        if self.on not in ("local", "ray") and not self.on.startswith("ray://"):
-            raise InputError(f"on: {self.on!r} is no place to run; choose local, ray or ray://HOST:PORT")
+        check_place_name(self.on)
         if self.checkpoint is not None:
             object.__setattr__(self, "checkpoint", Path(self.checkpoint))
 
