@@ -9,7 +9,7 @@ import typer
 
 from deepmad.search_spaces.errors import InputError, shown
 from deepmad.search_spaces.json_documents import MOST_DIGITS
-from deepmad.search_spaces.ranges import RANGES, fault_of
+from deepmad.search_spaces.ranges import RANGES, check, fault_of
 from deepmad.search_spaces.units import Kind, number, quantity
 
 
@@ -67,10 +67,14 @@ TableThreads = Annotated[
 
 
 def limit(text: str | None, kind: Kind, name: str, default: float | None = None) -> float | None:
-    """Return a limit's value in SI units: the default where it is left out, None for `none`."""
+    """Return a limit's value in SI units: the default where it is left out, None for `none`. Raises `InputError`."""
     if text is None:
         return default
-    return None if text.lower() == "none" else quantity(text, kind, f"--{name}")
+    if text.lower() == "none":
+        return None
+    value = quantity(text, kind, f"--{name}")
+    check(name, value, f"--{name}")
+    return value
 
 
 def numbers(text: str | None, name: str) -> tuple[float, ...] | None:

@@ -5,12 +5,10 @@ from dataclasses import replace
 
 from deepmad.engine.answers.progress import Progress, Report
 from deepmad.engine.answers.solutions import Sensitivity, Solution
-from deepmad.engine.program.budgets import FIELDS
 from deepmad.engine.program.limits import require_counted, with_limit
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.exact import CpSat, Interrupted, design
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.ranges import RANGES
 
 LOOSER = 0.1
 """How much looser a limit is made."""
@@ -50,13 +48,10 @@ def loosened(problem: Problem, name: str) -> Problem:
     """Return the problem with the limit `name` 10 % looser: a throughput 10 % lower, all others 10 % higher."""
     limit, budget = problem.limits()[name], problem.budget
     if name != "latency_seconds":
-        return with_limit(problem, name, min((1 + LOOSER) * limit, RANGES[FIELDS[name][0]].most))
+        return with_limit(problem, name, (1 + LOOSER) * limit)
     if budget.throughput is not None and problem.batch / budget.throughput == limit:
-        return replace(
-            problem,
-            budget=replace(budget, throughput=max((1 - LOOSER) * budget.throughput, RANGES["throughput"].least)),
-        )
-    return replace(problem, budget=replace(budget, latency=min((1 + LOOSER) * limit, RANGES["latency"].most)))
+        return replace(problem, budget=replace(budget, throughput=(1 - LOOSER) * budget.throughput))
+    return replace(problem, budget=replace(budget, latency=(1 + LOOSER) * limit))
 
 
 def _sensitivity(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
+from sys import float_info
 from typing import Any
 
 from pydantic import Field
@@ -31,7 +32,7 @@ class Range:
 
 MOST_COUNTED = 2**53
 """Up to here floating-point numbers hold every integer, and products of two such limits fit where they are formed."""
-_LIFTED = "None (on the command line: none) lifts the limit"
+_LIFTED = "none lifts the limit"
 
 RANGES = {
     "seed": Range(0, 2**31 - 1, "the solver takes no other", whole=True),
@@ -45,6 +46,7 @@ RANGES = {
     "depth": Range(1, 10_000, "give the blocks of a stage", whole=True),
     "multiple": Range(8, 1024, "16, 32 and 64 are usual", whole=True),
     "expansion": Range(0, 64, "give the inner width as a multiple of out", above=True),
+    "limit": Range(0, float_info.max, "None lifts the limit", above=True),
     "macs": Range(1, MOST_COUNTED, _LIFTED),
     "params": Range(1, MOST_COUNTED, _LIFTED),
     "memory": Range(1, MOST_COUNTED, _LIFTED),

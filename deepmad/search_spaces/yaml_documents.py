@@ -17,6 +17,8 @@ from deepmad.search_spaces.json_documents import MOST_DEPTH, TOO_DEEP, check_tex
 
 MOST_VALUES = 2_000_000
 """Values of a document, those that aliases repeat counted again."""
+MOST_READ_AGAIN = 100_000
+"""Characters up to which a text that is no YAML is read once more, by the slower loader."""
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
 _WORDS = {"": None, "~": None} | {
@@ -35,7 +37,7 @@ def parsed_yaml(text: str, source: str) -> Any:
     `source` is what errors call it. Raises `InputError` with the line.
     """
     try:
-        return _Builder(source).built(yaml.parse(text, Loader=_LOADER))
+        return _built(text, source)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise InputError(f"{source}: not YAML: the character {error.character:#x} at line {line}; remove it") from error
@@ -43,6 +45,16 @@ def parsed_yaml(text: str, source: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise InputError(f"{source}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}{where}") from error
+
+
+def _built(text: str, source: str) -> Any:
+    """Return the document of a YAML text. Raises what the loader in Python does, which tells best where an error is."""
+    try:
+        return _Builder(source).built(yaml.parse(text, Loader=_LOADER))
+    except yaml.YAMLError:
+        if len(text) > MOST_READ_AGAIN:
+            raise
+        return _Builder(source).built(yaml.parse(text, Loader=yaml.SafeLoader))
 
 
 @dataclass(frozen=True)

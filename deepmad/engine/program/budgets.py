@@ -30,7 +30,7 @@ class Budget:
     `macs` and `params` are counts, `rho` is max n_i / w_i, `latency` is seconds for one batch, `throughput`
     images a second (a lower limit), `memory` bytes of peak activations for one batch. `extra` holds limits that only
     a function knows: each a `BlackBox`, or a function of the network that returns True (kept), False, or a number
-    that must not be above 0. Raises `InputError` for a limit out of the range of its quantity, and where two limits
+    that must not be above 0. Raises `InputError` for a limit that is no positive finite number, and where two limits
     of `extra` have one name.
     """
 
@@ -46,7 +46,7 @@ class Budget:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name != "extra" and value is not None:
-                check(field.name, value)
+                check("limit", value, field.name)
         object.__setattr__(self, "extra", black_boxes(self.extra, taken=FIELDS))
 
     @property
