@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from sys import float_info
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field
 
@@ -92,10 +92,10 @@ def fault_of(quantity: str, value: object) -> str | None:
 
 
 def check_settings(settings: Any) -> None:
-    """Raise `InputError` for a field of a dataclass that is named as a quantity, and out of its range; None is not."""
+    """Raise `InputError` for a field of a dataclass that is named as a quantity and out of its range."""
     for one in fields(settings):
         value = getattr(settings, one.name)
-        if one.name in RANGES and value is not None:
+        if one.name in RANGES and not (value is None and type(None) in get_args(one.type)):
             check(one.name, value)
 
 
