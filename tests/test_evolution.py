@@ -304,12 +304,12 @@ def test_a_judge_agrees_with_the_recount_and_heeds_verdicts() -> None:
     [
         ({"time_limit": 0.0}, "time_limit: 0.0"),
         ({"time_limit": None}, "generations"),
-        ({"generations": 0}, "generations: 0 is below 1"),
-        ({"population": 7}, "population: 7 is below 8"),
-        ({"islands": 0}, "islands: 0 is below 1"),
-        ({"migration_every": 0}, "migration_every: 0 is below 1"),
-        ({"workers": 0}, "workers: 0 is below 1"),
-        ({"seed": -1}, "seed: -1 is negative"),
+        ({"generations": 0}, "generations: 0 is out of range"),
+        ({"population": 7}, "population: 7 is out of range"),
+        ({"islands": 0}, "islands: 0 is out of range"),
+        ({"migration_every": 0}, "migration_every: 0 is out of range"),
+        ({"workers": 0}, "workers: 0 is out of range"),
+        ({"seed": -1}, "seed: -1 is out of range"),
         ({"on": "moon"}, "on: 'moon' is no place to run; choose local, ray"),
     ],
 )

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from deepmad.search_spaces.choices import StageSpace
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.spaces import Space, StageSpace
+from deepmad.search_spaces.spaces import Space
 
 STEP = 8
 """Channels are counted in multiples of this everywhere else."""

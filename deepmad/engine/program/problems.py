@@ -12,7 +12,6 @@ from deepmad.engine.program.entropy import entropy, scales
 from deepmad.engine.program.latency import LatencyModel, slowest_seconds
 from deepmad.engine.program.objectives import OBJECTIVES, ObjectiveName, objective_value
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.consistency import check_size
 from deepmad.search_spaces.errors import InputError, shown, unknown
 from deepmad.search_spaces.layers import Count, Part
 from deepmad.search_spaces.ranges import check
@@ -49,7 +48,7 @@ class Problem:
             classes=self.space.classes if self.classes is None else self.classes,
             resolution=self.space.resolution if self.resolution is None else self.resolution,
         )
-        check_size(space)
+        space.check_size()
         object.__setattr__(self, "space", space)
         for precision in [table.precision for table in self.tables] or [self.precision]:
             if precision not in BYTES_PER_ELEMENT:
