@@ -1,5 +1,6 @@
 """Architectures: one network as plain data, to JSON and back, and the parts that it is made of."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -126,10 +127,10 @@ class Architecture:
 
 def split_rank(path: str | Path) -> tuple[Path, int]:
     """Return the file that `path` names, and which of its networks: FILE#3 is the third, FILE alone the first."""
-    file, mark, rank = str(path).rpartition("#")
-    if not (mark and rank.isdecimal()) or Path(path).exists():
+    match = re.fullmatch("(.+)#([0-9]{1,6})", str(path))
+    if match is None or Path(path).exists():
         return Path(path), 1
-    return Path(file), int(rank)
+    return Path(match[1]), int(match[2])
 
 
 def numbered(document: Any, rank: int, source: str) -> Any:
@@ -142,6 +143,8 @@ def numbered(document: Any, rank: int, source: str) -> Any:
         if document.get("architecture") is None:
             raise InputError(f"{source}: this solution holds no network; see its status and message")
         others = document.get("alternatives") or []
+        if not isinstance(others, list):
+            raise InputError(f"{source}: alternatives: {shown(others)} is no list of networks; write the file anew")
         networks = [document["architecture"]]
         networks += [other.get("architecture") if isinstance(other, dict) else other for other in others]
     if not 1 <= rank <= len(networks):
