@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
+from deepmad.engine.answers.checks import check_objective, check_used
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, GivenStride, numbered, split_rank
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
@@ -35,6 +36,7 @@ class Status(StrEnum):
 
 
 Number = Annotated[float, Field(strict=True)]
+Positive = Annotated[float, Field(strict=True, ge=0)]
 Whole = Annotated[int, Field(strict=True, ge=0)]
 Flag = Annotated[bool, Field(strict=True)]
 """What a file's numbers and booleans are: no text is taken for one, nor the one for the other."""
@@ -62,8 +64,8 @@ class LimitUse:
 class Predicted:
     """The latency table's prediction: seconds for one batch, images a second."""
 
-    latency_seconds: Number
-    throughput: Number
+    latency_seconds: Positive
+    throughput: Positive
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,10 @@ class Measured:
     the median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's.
     """
 
-    latency_seconds: Number
-    low: Number
-    high: Number
-    throughput: Number
+    latency_seconds: Positive
+    low: Positive
+    high: Positive
+    throughput: Positive
     violated: Flag | None
     device: str
     backend: str
@@ -211,11 +213,11 @@ class Solution:
     status: Status
     message: str
     solver: SolverInfo
-    seconds: Number
+    seconds: Positive
     architecture: Architecture | None = None
     objective: Number | None = None
     bound: Number | None = None
-    gap: Number | None = None
+    gap: Positive | None = None
     limits: dict[str, LimitUse] = field(default_factory=dict)
     clash: tuple[str, ...] | None = None
     nearest: dict[str, Number] | None = None
@@ -260,7 +262,12 @@ class Solution:
         for name in ("alternatives", "rounds"):
             if isinstance(parts := document.get(name), list):
                 fields[name] = [_with_network(part, source) for part in parts]
-        return validated(ADAPTER, _with_network(fields, source), source)
+        solution = validated(ADAPTER, _with_network(fields, source), source)
+        check_objective(solution.objective, solution.bound, network=solution.architecture is not None, source=source)
+        for one in (solution, *(solution.alternatives or ())):
+            if one.architecture is not None:
+                check_used(one.architecture, {name: use.used for name, use in one.limits.items()}, source)
+        return solution
 
     def ranked(self, rank: int) -> "Solution":
         """Return the solution around its network number `rank`, 1 for the best one."""
