@@ -5,6 +5,7 @@ from numbers import Integral, Real
 from sys import float_info
 from typing import Any, get_args
 
+import numpy as np
 from pydantic import Field
 
 from deepmad.search_spaces.errors import InputError, shown
@@ -77,10 +78,15 @@ def field(quantity: str) -> Any:
     return Field(strict=True, **{"gt" if known.above else "ge": known.least}, le=known.most)
 
 
-def check(quantity: str, value: object, name: str | None = None) -> None:
-    """Raise `InputError` unless `value` is a number in the quantity's range; `name` is what the user calls it."""
-    if (fault := fault_of(quantity, value)) is not None:
-        raise InputError(f"{name or quantity}: {shown(value)} {fault}")
+def check(quantity: str, value: object, name: str | None = None) -> Any:
+    """Return `value` as a number of Python's own, where it may be one of NumPy's.
+
+    Raises `InputError` unless it is a number in the quantity's range; `name` is what the user calls it.
+    """
+    number = value.item() if isinstance(value, np.number) else value
+    if (fault := fault_of(quantity, number)) is not None:
+        raise InputError(f"{name or quantity}: {shown(number)} {fault}")
+    return number
 
 
 def fault_of(quantity: str, value: object) -> str | None:
@@ -92,11 +98,11 @@ def fault_of(quantity: str, value: object) -> str | None:
 
 
 def check_settings(settings: Any) -> None:
-    """Raise `InputError` for a field of a dataclass that is named as a quantity and out of its range."""
+    """Check the fields of a frozen dataclass that are named as quantities, as `check` does, while it is made."""
     for one in fields(settings):
         value = getattr(settings, one.name)
         if one.name in RANGES and not (value is None and type(None) in get_args(one.type)):
-            check(one.name, value)
+            object.__setattr__(settings, one.name, check(one.name, value))
 
 
 def _told(number: float) -> str:

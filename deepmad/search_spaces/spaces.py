@@ -213,6 +213,8 @@ def load_space(name_or_path: str | Path) -> Space:
 
     Raises `InputError` for an unknown preset, a missing file, or the first offending key.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise InputError(f"{shown(name_or_path)} is no name and no path; presets: {', '.join(presets())}")
     text = str(name_or_path)
     if text in presets():
         source = resources.files("deepmad.search_spaces") / "presets" / f"{text}.yaml"

@@ -26,7 +26,8 @@ def quantity(value: object, kind: Kind, name: str) -> float:
     """Return `value` in SI units.
 
     `name` is what the user calls it, for the error. Raises `InputError` for anything that is not a
-    positive finite number with a unit of that kind, and for a count that is no whole number.
+    positive finite number with a unit of that kind, and for a count or bytes that are no whole
+    number.
     """
     units = _UNITS[kind]
     known = ", ".join(unit for unit in units if unit) or "none"
@@ -36,10 +37,9 @@ def quantity(value: object, kind: Kind, name: str) -> float:
     found = float(match[1]) * units[match[2]]
     if not (found > 0 and math.isfinite(found)):
         raise InputError(f"{name}: {shown(value)} is out of range; it must be positive and finite")
-    if kind == "count" and abs(found - round(found)) > _ROUNDING * found:
-        raise InputError(
-            f"{name}: {shown(value)} is no whole number; did you mean {found:g}G, {found:g}M or {found:g}k?"
-        )
+    if kind in ("count", "bytes") and abs(found - round(found)) > _ROUNDING * found:
+        larger = " or ".join(f"{found:g}{unit}" for unit in (("G", "M") if kind == "count" else ("MB", "kB")))
+        raise InputError(f"{name}: {shown(value)} is no whole number; did you mean {larger}?")
     return found
 
 

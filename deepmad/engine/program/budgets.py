@@ -46,7 +46,7 @@ class Budget:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name != "extra" and value is not None:
-                check("limit", value, field.name)
+                object.__setattr__(self, field.name, check("limit", value, field.name))
         object.__setattr__(self, "extra", black_boxes(self.extra, taken=FIELDS))
 
     @property

@@ -51,7 +51,7 @@ class Problem:
         space.check_size()
         object.__setattr__(self, "space", space)
         for precision in [table.precision for table in self.tables] or [self.precision]:
-            if precision not in BYTES_PER_ELEMENT:
+            if precision not in tuple(BYTES_PER_ELEMENT):
                 raise InputError(f"precision: {unknown(precision, BYTES_PER_ELEMENT)}")
         if self.tables:
             self._take_conditions()
@@ -66,7 +66,7 @@ class Problem:
             raise InputError(f"budget: {shown(self.budget)} is no Budget; Budget.of(space) gives the space's own")
         if self.objective not in OBJECTIVES:
             raise InputError(f"objective: {unknown(self.objective, OBJECTIVES)}")
-        check("batch", self.batch)
+        object.__setattr__(self, "batch", check("batch", self.batch))
 
     def _take_conditions(self) -> None:
         """Take batch and precision from the tables."""

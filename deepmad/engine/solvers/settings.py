@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmad.engine.answers.solutions import SolverInfo
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, shown
 from deepmad.search_spaces.ranges import check_settings
 from deepmad.tasks import check_place_name
 
@@ -68,6 +68,8 @@ class Evolution:
         if self.time_limit is None and self.generations is None:
             raise InputError("generations: neither it nor time_limit is given; give one of them")
         check_place_name(self.on)
+        if not isinstance(self.checkpoint, str | Path | None):
+            raise InputError(f"checkpoint: {shown(self.checkpoint)} is no path; give the name of a file")
         if self.checkpoint is not None:
             object.__setattr__(self, "checkpoint", Path(self.checkpoint))
 
@@ -107,8 +109,8 @@ class Auto:
     on: str = "local"
 
     def __post_init__(self) -> None:
-        self.exact()
-        self.evolution(self.time_limit)
+        check_settings(self)
+        check_place_name(self.on)
 
     def exact(self, share: float = 1.0) -> CpSat:
         """Return the settings of CP-SAT with a share of the time, or of the deterministic work."""
@@ -149,7 +151,10 @@ class Rows:
     evolution: Evolution | None = None
 
     def __post_init__(self) -> None:
-        self.exact()  # its settings are checked there, once for all solvers
+        check_settings(self)
+        check_place_name(self.on)
+        if not isinstance(self.evolution, Evolution | None):
+            raise InputError(f"evolution: {shown(self.evolution)} is no Evolution; give one, or None for the quick one")
         if self.evolution is not None and self.evolution.checkpoint is not None:
             raise InputError("checkpoint: rows have none; with fixed strides an evolution has one, or leave it out")
 
