@@ -1,5 +1,6 @@
 """The commands of `deepmad`, and what becomes of errors: one line and an exit code, never a traceback."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from deepmad.cli.show import compare, show
 from deepmad.cli.table import table
 from deepmad.cli.zoo import zoo
 from deepmad.profilers.errors import DeviceError
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, first_line, near
 from deepmad.version import __version__
 
 app = typer.Typer(
@@ -52,6 +53,8 @@ def _options(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit code."""
+    if any("\0" in argument for argument in arguments):
+        return _fail("an argument holds a NUL character; remove it", MISUSE)
     try:
         code = app(list(arguments), standalone_mode=False)
     except InputError as error:
@@ -60,6 +63,10 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(str(error), DEVICE_FAILED)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
+    except OSError as error:
+        return _fail(f"{error.filename or 'a file'}: {error.strerror or first_line(error)}", MISUSE)
+    except MemoryError as error:
+        return _fail(f"out of memory ({first_line(error)}); ask for something smaller", MISUSE)
     except typer.Exit as stop:
         return int(stop.exit_code)
     except Exception as error:
@@ -67,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
             typer.echo(_message(error))
             return DONE
         if isinstance(error, _UsageError):
-            return _fail(f"{_message(error).rstrip('.')}; see deepmad --help", MISUSE)
+            return _fail(f"{_message(error).rstrip('?')}; see deepmad --help", MISUSE)
         if isinstance(error, _ClickError):
             return MISUSE if not str(error) else _fail(str(error), MISUSE)
         raise
@@ -75,8 +82,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _message(error: Exception) -> str:
-    """Return what click has to say of an error, the option's name included."""
-    return str(getattr(error, "format_message", error.__str__)())
+    """Return what click has to say of an error, the option's name included, and what may have been meant."""
+    message = str(getattr(error, "format_message", error.__str__)()).rstrip(".").replace("Value error, ", "")
+    wrong = re.search("'([^']*)' is not one of (.*)", message)
+    return message + (near(wrong[1], re.findall("'([^']*)'", wrong[2])) if wrong else "")
 
 
 def _fail(message: str, code: int) -> int:

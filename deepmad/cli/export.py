@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deepmad.cli.options import Json
+from deepmad.cli.options import Json, ranged, written
 from deepmad.cli.output import emit_json, say, working
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def export(
             "weights: initial weights for both (safetensors)."
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")],
-    seed: Annotated[int, typer.Option(help="Seed of the initial weights (onnx, torch, weights).", min=0)] = 0,
+    output: Annotated[Path, written("File to write.")],
+    seed: Annotated[int, ranged("seed", "Seed of the initial weights (onnx, torch, weights).")] = 0,
     json: Json = False,
 ) -> None:
     """Export a network, with initial weights where the form holds weights.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.live import Live
 
-from deepmad.cli.options import Json
+from deepmad.cli.options import Json, written
 from deepmad.cli.output import DONE, MISSED, as_text, emit_json, err, out, say
 from deepmad.cli.render import plain_table
 from deepmad.search_spaces.errors import InputError
@@ -27,7 +27,7 @@ COLUMNS = ("network", "target", "status", "objective", "gap", "predicted", "meas
 
 def zoo(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A zoo's YAML file, see docs/zoo.md.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for all files of the zoo.")] = None,
+    output: Annotated[Path | None, written("Folder for all files of the zoo.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and how long it may take; do nothing.")
     ] = False,

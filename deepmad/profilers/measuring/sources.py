@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepmad.search_spaces.architectures import Architecture, split_rank
-from deepmad.search_spaces.errors import InputError, first_line
+from deepmad.search_spaces.errors import InputError, first_line, near
 from deepmad.search_spaces.named import importable, imported
 from deepmad.search_spaces.torchvision_operators import import_torchvision
 
@@ -67,11 +67,24 @@ def _library(name: str) -> Any:
         ) from error
 
 
+def check_listed(name: str) -> None:
+    """Raise `InputError` where timm or torchvision, as in `timm:NAME`, has no such model.
+
+    Where the library is missing nothing is known, and nothing raised.
+    """
+    library, _, model = name.partition(":")
+    try:
+        listed = _library({"timm": "timm", "torchvision": "torchvision.models"}[library])
+    except InputError:
+        return
+    known = listed.list_models()
+    if model not in known and not (library == "timm" and listed.is_model(model)):  # a timm name may have a tag
+        raise InputError(f"{name}: {library} has no such model{near(model, known)}; mend the name")
+
+
 def _from_timm(name: str, resolution: int | None) -> Source:
     timm = _library("timm")
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('.', 1)[0]}*")[:5]
-        raise InputError(f"timm:{name}: timm has no such model{'; near it: ' + ', '.join(near) if near else ''}")
+    check_listed(f"timm:{name}")
     model = _with_weights(timm.create_model, name)
     channels, side, _ = model.pretrained_cfg.get("input_size", (3, DEFAULT_RESOLUTION, DEFAULT_RESOLUTION))
     return Source(model, channels, resolution or side)
@@ -86,14 +99,9 @@ def _with_weights(create_model: Any, name: str) -> Any:
 
 
 def _from_torchvision(name: str, resolution: int | None) -> Source:
-    _library("torchvision")
     models = _library("torchvision.models")
-    try:
-        model = models.get_model(name, weights=None)
-    except ValueError as error:
-        known = ", ".join(models.list_models()[:5])
-        raise InputError(f"torchvision:{name}: torchvision has no such model; it has {known}, ...") from error
-    return Source(model, 3, resolution or DEFAULT_RESOLUTION)
+    check_listed(f"torchvision:{name}")
+    return Source(models.get_model(name, weights=None), 3, resolution or DEFAULT_RESOLUTION)
 
 
 def _from_callable(module: str, name: str) -> "nn.Module":
