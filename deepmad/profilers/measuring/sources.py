@@ -1,6 +1,5 @@
 """Models that a user names: files, other libraries' models, any callable that makes a module."""
 
-import importlib
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deepmad.search_spaces.architectures import Architecture, split_rank
 from deepmad.search_spaces.errors import InputError, first_line, near
 from deepmad.search_spaces.named import importable, imported
-from deepmad.search_spaces.torchvision_operators import import_torchvision
+from deepmad.search_spaces.torchvision_operators import import_library
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,14 +56,9 @@ def load_source(name: str, *, resolution: int | None = None) -> Source:
 def _library(name: str) -> Any:
     """Import an optional library; raises `InputError` with the way to get a working one."""
     try:
-        import_torchvision()
-        return importlib.import_module(name)
+        return import_library(name)
     except ImportError as error:
-        raise InputError(f"{name}: not installed ({error}): pip install 'deepmad[timm]'") from error
-    except RuntimeError as error:
-        raise InputError(
-            f"{name}: installed but broken ({error}); install the build that matches this PyTorch"
-        ) from error
+        raise InputError(str(error)) from error
 
 
 def check_listed(name: str) -> None:
