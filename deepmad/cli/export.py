@@ -7,6 +7,7 @@ import typer
 
 from deepmad.cli.options import Json
 from deepmad.cli.output import emit_json, err, say
+from deepmad.search_spaces.files import check_writable
 
 if TYPE_CHECKING:
     from deepmad.search_spaces.architectures import Architecture
@@ -35,6 +36,7 @@ def export(
     from deepmad.search_spaces.architectures import Architecture
 
     network = Architecture.load(arch)
+    check_writable(output)
     with err().status(f"exporting to {to}"):
         name = write(network, to, output, seed)
     if json:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-DONE, MISSED, MISUSE, DEVICE_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, MISSED, MISUSE, DEVICE_FAILED, NO_MEMORY, PIPE_CLOSED = 0, 1, 2, 3, 5, 141
 
 
 def out() -> Console:

@@ -7,8 +7,9 @@ from deepmad.engine.answers.progress import Progress, Report
 from deepmad.engine.answers.solutions import Sensitivity, Solution
 from deepmad.engine.program.limits import require_counted, with_limit
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, Interrupted, design
+from deepmad.engine.solvers.exact import CpSat, design, stopped
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import STOPS
 
 LOOSER = 0.1
 """How much looser a limit is made."""
@@ -38,9 +39,9 @@ def explain(
                 solver, time_limit=share, gap=0.0, deterministic_limit=None if work is None else work / len(names)
             )
             known[name] = _sensitivity(problem, name, network, settings, _renamed(report, name))
-    except KeyboardInterrupt as interrupt:
+    except STOPS as stop:
         # What the loosened problem had found is no solution of this one.
-        raise Interrupted(replace(solution, explanation=known)) from interrupt
+        raise stopped(stop, replace(solution, explanation=known)) from stop
     return replace(solution, explanation=known)
 
 

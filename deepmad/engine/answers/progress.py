@@ -12,13 +12,17 @@ from deepmad.search_spaces.architectures import Architecture
 
 @dataclass(frozen=True)
 class Progress:
-    """One line of progress: best objective, upper bound, relative gap, seconds so far, and what is running."""
+    """One line of progress: best objective, upper bound, relative gap, seconds so far, and what is running.
+
+    `warning` is something to be told that the solve goes on in spite of.
+    """
 
     best: float | None
     bound: float | None
     gap: float | None
     seconds: float
     doing: str
+    warning: str | None = None
 
 
 Report = Callable[[Progress], None]
@@ -76,9 +80,9 @@ class Race:
         self.offer(network)
         self.lower(bound)
 
-    def tell(self) -> None:
+    def tell(self, warning: str | None = None) -> None:
         """Report the state to whoever listens."""
         if self.report is not None:
             bound = self.bound if math.isfinite(self.bound) else None
             gap = self.gap if math.isfinite(self.gap) else None
-            self.report(Progress(self.best, bound, gap, self.seconds, self.doing))
+            self.report(Progress(self.best, bound, gap, self.seconds, self.doing, warning))

@@ -9,7 +9,7 @@ from deepmad.engine.answers.progress import Report
 from deepmad.engine.answers.solutions import Solution, Status, found
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.solving import evolve
-from deepmad.engine.solvers.exact import Auto, Interrupted, design_exactly
+from deepmad.engine.solvers.exact import Auto, Interrupted, OutOfMemoryError, design_exactly, stopped
 from deepmad.search_spaces.architectures import Architecture
 
 EMPTY_HANDED_SHARE = 0.7
@@ -45,8 +45,8 @@ def evolved_further(
     """
     try:
         evolution = evolve(problem, solver.evolution(seconds), starts=starts, report=report)
-    except Interrupted as interrupt:
-        raise Interrupted(_joined(problem, exact, interrupt.solution, solver.gap)) from interrupt
+    except (Interrupted, OutOfMemoryError) as stop:
+        raise stopped(stop, _joined(problem, exact, stop.solution, solver.gap)) from stop
     return _joined(problem, exact, evolution, solver.gap)
 
 

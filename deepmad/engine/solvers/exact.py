@@ -22,7 +22,7 @@ from deepmad.engine.solvers.nearest import Nearest, clash_message, nearest_each
 from deepmad.engine.solvers.rows.settings import Rows
 from deepmad.engine.solvers.searchers import Searchers, searching
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.tasks import check_place
 
 SMALL_EXACT_SHARE = 0.7
@@ -130,6 +130,19 @@ class Interrupted(KeyboardInterrupt):
         self.solution = solution
 
 
+class OutOfMemoryError(MemoryError):
+    """Memory that was not to be had during a solve; `solution` is the best so far."""
+
+    def __init__(self, solution: Solution) -> None:
+        super().__init__("not enough memory")
+        self.solution = solution
+
+
+def stopped(stop: BaseException, solution: Solution) -> Interrupted | OutOfMemoryError:
+    """Return what one of `STOPS` is raised as once there is a solution."""
+    return OutOfMemoryError(solution) if isinstance(stop, MemoryError) else Interrupted(solution)
+
+
 def design(
     problem: Problem,
     solver: Solver | None = None,
@@ -143,8 +156,8 @@ def design(
     between the rows of block kinds and strides. An `Evolution` proves no bound: its solution is feasible, or unknown
     where it found no network. `starts` are networks to begin from; `report` is told of progress. Never raises for
     limits that cannot be met: the solution's status says so. Raises `InputError` where the solver cannot take a limit
-    and where nothing can run at the place it names (`on`), and `Interrupted` (a `KeyboardInterrupt`) with the best so
-    far on an interrupt.
+    and where nothing can run at the place it names (`on`), `Interrupted` (a `KeyboardInterrupt`) with the best so far on
+    an interrupt, and `OutOfMemoryError` (a `MemoryError`) with it where memory runs out.
     """
     solver = solver or Auto()
     if not isinstance(solver, CpSat):
@@ -189,8 +202,8 @@ def design_exactly(
         with _imports_interrupted():
             if not run.go(starts):
                 return run.solution()
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(run.solution(interrupted=True)) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, run.solution(interrupted=True)) from stop
     return run.infeasible()
 
 
@@ -359,8 +372,8 @@ class _Solve:
         try:
             names = clashes(self.problem, seconds=CLASH_SHARE * (ends - time.monotonic()), **options)
             near.update(nearest_each(self.problem, names, seconds=ends - time.monotonic(), **options))
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted(self.without_network(names, near)) from interrupt
+        except STOPS as stop:
+            raise stopped(stop, self.without_network(names, near)) from stop
         return self.without_network(names, near)
 
     def without_network(self, clash: list[str] | None, near: Mapping[str, Nearest]) -> Solution:

@@ -18,10 +18,10 @@ from deepmad.engine.solvers.blackbox.calls import Calls, Screen, text
 from deepmad.engine.solvers.blackbox.guide import Guess, guess, guided
 from deepmad.engine.solvers.evolution.settings import Evolution
 from deepmad.engine.solvers.evolution.solving import evolve
-from deepmad.engine.solvers.exact import Auto, Interrupted, design_exactly
+from deepmad.engine.solvers.exact import Auto, design_exactly, stopped
 from deepmad.engine.solvers.search import search
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.tasks import open_tasks
 
 EXACT_SHARE = 0.3
@@ -66,10 +66,10 @@ def design_with_calls(
         with open_tasks(on=solver.on, workers=workers) as tasks:  # to leave a cluster takes a while, too
             run = _Run(problem, solver, Screen(problem, Calls(boxes, tasks, ends=ends)), report, began)
             run.go(starts)
-    except KeyboardInterrupt as interrupt:
+    except STOPS as stop:
         if run is None:
             raise
-        raise Interrupted(run.solution(interrupted=True)) from interrupt
+        raise stopped(stop, run.solution(interrupted=True)) from stop
     return run.solution()
 
 

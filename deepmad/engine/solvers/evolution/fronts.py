@@ -102,6 +102,14 @@ class FrontInterrupted(KeyboardInterrupt):
         self.front = front
 
 
+class FrontOutOfMemoryError(MemoryError):
+    """Memory that was not to be had while a front is looked for; `front` is the one so far."""
+
+    def __init__(self, front: Front) -> None:
+        super().__init__("not enough memory")
+        self.front = front
+
+
 def pareto_front(
     problem: Problem, against: Cost, solver: Evolution | None = None, *, report: Report | None = None
 ) -> Front:
@@ -110,7 +118,7 @@ def pareto_front(
     The front is the best that was found: nothing is proven of it. It has at most `population` networks an island, and
     none where no feasible network was found. `report` is told of progress. Raises `InputError` for an unknown cost,
     for predicted latency without a latency table, and for a checkpoint that cannot be used; on an interrupt
-    `FrontInterrupted` with the front so far.
+    `FrontInterrupted` with the front so far, where memory runs out `FrontOutOfMemoryError`.
     """
     if against not in COSTS:
         raise InputError(f"against: {against!r} is unknown; choose from {', '.join(COSTS)}")
@@ -120,6 +128,8 @@ def pareto_front(
         run.go()
     except KeyboardInterrupt as interrupt:
         raise FrontInterrupted(_front(run, against)) from interrupt
+    except MemoryError as error:
+        raise FrontOutOfMemoryError(_front(run, against)) from error
     return _front(run, against)
 
 

@@ -16,7 +16,7 @@ from deepmad.engine.answers.progress import Race, Report
 from deepmad.engine.answers.solutions import LimitUse, RowCounts, Solution, SolverInfo, Status, found, relative_gap
 from deepmad.engine.program.limits import require_counted
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import Interrupted
+from deepmad.engine.solvers.exact import stopped
 from deepmad.engine.solvers.nearest import Nearest, clash_message, nearest_each
 from deepmad.engine.solvers.rows.exploring import Exploration, explore
 from deepmad.engine.solvers.rows.families import families
@@ -24,6 +24,7 @@ from deepmad.engine.solvers.rows.ledger import Ledger, Node
 from deepmad.engine.solvers.rows.pieces import Effort, Piece, Settled, settle
 from deepmad.engine.solvers.rows.settings import Rows
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import STOPS
 from deepmad.search_spaces.rows import row_of
 from deepmad.tasks import Failed, Outcome, Tasks, open_tasks
 
@@ -68,8 +69,8 @@ def design_rows(
     try:
         with open_tasks(settings.on, settings.workers) as tasks:
             loop.go(tasks, starts)
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(loop.solution(interrupted=True)) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, loop.solution(interrupted=True)) from stop
     return loop.infeasible() if loop.proven_infeasible else loop.solution()
 
 
@@ -281,8 +282,8 @@ class _Loop:
         options = {"workers": self.workers, "seed": self.settings.seed}
         try:
             near.update(nearest_each(self.problem, names, seconds=seconds, **options))
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted(self.without_network(names, near)) from interrupt
+        except STOPS as stop:
+            raise stopped(stop, self.without_network(names, near)) from stop
         return self.without_network(names, near)
 
     def without_network(self, names: list[str], near: dict[str, Nearest]) -> Solution:
