@@ -156,8 +156,8 @@ def design(
     between the rows of block kinds and strides. An `Evolution` proves no bound: its solution is feasible, or unknown
     where it found no network. `starts` are networks to begin from; `report` is told of progress. Never raises for
     limits that cannot be met: the solution's status says so. Raises `InputError` where the solver cannot take a limit
-    and where nothing can run at the place it names (`on`), `Interrupted` (a `KeyboardInterrupt`) with the best so far on
-    an interrupt, and `OutOfMemoryError` (a `MemoryError`) with it where memory runs out.
+    and where nothing can run at the place it names (`on`), `Interrupted` (a `KeyboardInterrupt`) with the best so
+    far on an interrupt, and `OutOfMemoryError` (a `MemoryError`) with it where memory runs out.
     """
     solver = solver or Auto()
     if not isinstance(solver, CpSat):
