@@ -16,12 +16,11 @@ import pytest
 
 from benchmarks.killed_builds import SPACE
 from deepmad.cli.app import run
-from deepmad.engine.answers.progress import Progress
+from deepmad.engine.answers.progress import OutOfMemoryError, Progress
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.evolution.settings import Evolution
 from deepmad.engine.solvers.evolution.solving import evolve
-from deepmad.engine.solvers.exact import OutOfMemoryError
+from deepmad.engine.solvers.settings import Evolution
 from deepmad.profilers.measuring.isolation import Broken, call_apart
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.files import PART, check_writable, write_bytes, write_text
