@@ -108,7 +108,7 @@ def _replaced(document: Any, path: Path, value: Any) -> Any:
     if not path:
         return value
     made = copy.copy(document)
-    made[path[0]] = _replaced(document[path[0]], path[1:], value)  # type: ignore[index]
+    made[path[0]] = _replaced(document[path[0]], path[1:], value)
     return made
 
 

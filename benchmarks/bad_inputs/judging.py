@@ -4,7 +4,7 @@ import ast
 import json
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,7 @@ def _is_onnx(content: bytes) -> bool:
     return True
 
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[[bytes], bool]] = {
     ".json": lambda content: bool(strict_json(content.decode())),
     ".csv": lambda content: content.endswith(b"\n"),
     ".svg": lambda content: content.rstrip().endswith(b"</svg>"),

@@ -47,8 +47,9 @@ class Worker:
             code, end = self._run_apart(folder, arguments, out, err)
         else:
             code, end = self._ask(folder, arguments, out, err)
-        told = (path.read_text(encoding="utf-8", errors="backslashreplace") for path in (out, err))
-        return Ran(code, end, *told, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        printed, told = (path.read_text(encoding="utf-8", errors="backslashreplace") for path in (out, err))
+        return Ran(code, end, printed, told, seconds)
 
     def close(self) -> None:
         """End the process."""

@@ -21,8 +21,7 @@ LEAST_BYTES = 4096
 """Room that the smallest files need."""
 _KEPT = "the old content is untouched"
 _FREE = f"free some space, or choose another place with -o; {_KEPT}"
-_WAY_OUT = {errno.ENOSPC: _FREE, errno.EDQUOT: _FREE}
-"""What a user does about an error, by its number."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -61,9 +60,8 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
             os.unlink(part)
         if not isinstance(error, OSError):
             raise
-        raise InputError(
-            f"{path}: cannot write there ({error.strerror}); {_WAY_OUT.get(error.errno, _KEPT)}"
-        ) from error
+        way_out = _FREE if error.errno in _FULL else _KEPT
+        raise InputError(f"{path}: cannot write there ({error.strerror}); {way_out}") from error
 
 
 def _new_part(folder: Path) -> tuple[int, str]:
