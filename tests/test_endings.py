@@ -157,9 +157,13 @@ def test_a_zoo_that_is_ended_says_that_the_same_command_goes_on(
 
 
 @pytest.mark.parametrize(("number", "code", "word"), ENDS[1:])
-def test_a_command_that_keeps_nothing_says_so_too(number: signal.Signals, code: int, word: str) -> None:
-    command = ("measure", R18, "--seconds", "60", "--no-reference")
-    assert ended(number, lambda told: "timing" in told, *command) == (code, word.removesuffix(": "))
+def test_a_command_that_keeps_nothing_ends_with_a_word(
+    number: signal.Signals, code: int, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeping = "import time\ndef net():\n    print('asleep', flush=True)\n    time.sleep(600)\n"
+    (tmp_path / "mine.py").write_text(sleeping, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{tmp_path}")
+    assert ended(number, lambda told: "asleep" in told, "measure", "mine:net") == (code, word.removesuffix(": "))
 
 
 @pytest.fixture
