@@ -19,5 +19,11 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def cell(value: Any) -> Any:
-    """Return what stands in a cell: a text that looks like a formula gets an apostrophe before it, numbers do not."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    """Return what stands in a cell: a text that looks like a formula gets an apostrophe before it, numbers do not.
+
+    A carriage return, which Python's writer leaves without quotes, becomes a line's end.
+    """
+    if not isinstance(value, str):
+        return value
+    text = f"'{value}" if value.startswith(FORMULA) else value
+    return text.replace("\r\n", "\n").replace("\r", "\n")
