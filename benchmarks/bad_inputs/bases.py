@@ -74,7 +74,7 @@ BASES = (
             ("design", "space.yaml", *EVOLVE, "--json"),
             ("zoo", "spec.yaml", "--dry-run", "--json"),
         ),
-        _document("yaml"), ("spec.yaml", *TABLE), 25,
+        _document("yaml"), ("spec.yaml", "network.json", *TABLE), 25,
     ),
     Base(
         "architecture", "network.json",
@@ -108,7 +108,6 @@ BASES = (
             ("table", "show", "table.sqlite", "--json"), ("table", "show", "table.sqlite"),
             ("table", "export", "table.sqlite", "--to", "csv", "-o", "out.csv"),
             ("table", "export", "table.sqlite", "--to", "json", "-o", "out.json"),
-            ("table", "export", "table.sqlite", "--to", "parquet", "-o", "out.parquet"),
             ("design", "space.yaml", "--latency", "1s", "--table", "table.sqlite", *QUICK, "-o", "out.json", "--json"),
             ("table", "build", "space.yaml", "--minutes", "0", "-o", "table.sqlite", "--json"),
         ),

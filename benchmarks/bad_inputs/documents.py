@@ -46,7 +46,7 @@ def _with_value(document: Any, form: str, random_: random.Random, free: Sequence
     bad = pick(random_, stand_ins(value, form))
     wanted = "any" if _is_free(path, free) and bad.wanted == "refused" else bad.wanted
     return Changed(
-        _encoded(_replaced(document, path, bad.value), form), bad.name, _named(path), wanted, str(bad.value)[:20]
+        _encoded(_replaced(document, path, bad.value), form), bad.name, _named(path), wanted, _told(bad.value)
     )
 
 
@@ -72,6 +72,11 @@ def _with_key(document: Any, form: str, random_: random.Random, free: Sequence[s
         held[_Twice(key)] = held[key] if random_.random() < 0.5 else random_.choice((1, "abc", None))
     wanted = "any" if _is_free((*path, key), free) and kind != "key given twice" else wanted
     return Changed(_encoded(_replaced(document, path, held), form), kind, _named((*path, key)), wanted)
+
+
+def _told(value: Any) -> str:
+    """Return how an error may name a value."""
+    return value.text.split()[-1][:20] if isinstance(value, Raw) else str(value)[:20]
 
 
 class _Twice(str):

@@ -56,7 +56,7 @@ def _told(ran: Ran, arguments: Sequence[str], wanted: Wanted, named: Sequence[st
             yield "not one line"
         elif len(lines[0]) > LONGEST:
             yield "line too long"
-        elif named and not any(text in lines[0] for text in named):
+        elif named and not any(form in lines[0] for text in named for form in _forms(text)):
             yield "names nothing"
     if ran.code in (0, 1) and wanted != "any" and not (wanted == "told" and TOLD.search(ran.err + ran.out)):
         yield "taken in silence"
@@ -65,6 +65,11 @@ def _told(ran: Ran, arguments: Sequence[str], wanted: Wanted, named: Sequence[st
             strict_json(ran.out)
         except ValueError:
             yield "no JSON"
+
+
+def _forms(text: str) -> Iterator[str]:
+    """Yield how a line may write a text: as it is, escaped, or with single spaces."""
+    yield from (text, repr(text)[1:-1], json.dumps(text)[1:-1], " ".join(text.split()) or repr(text))
 
 
 def strict_json(text: str) -> Any:
@@ -97,9 +102,10 @@ def _files(ran: Ran, before: Listing, after: Listing) -> Iterator[str]:
 
 
 def readable(name: str, content: bytes) -> bool:
-    """Return whether a file of a kind that deepmad writes is whole."""
+    """Return whether a file of a kind that deepmad writes is whole, by how it begins, else by its name."""
+    kinds = [suffix for start, suffix in _STARTS.items() if content.startswith(start)] or [Path(name).suffix]
     try:
-        return _CHECKS[Path(name).suffix](content) if Path(name).suffix in _CHECKS else bool(content)
+        return bool(content) and _CHECKS.get(kinds[0], bool)(content)
     except (ValueError, SyntaxError, sqlite3.Error):
         return False
 
@@ -121,6 +127,7 @@ def _is_onnx(content: bytes) -> bool:
     return True
 
 
+_STARTS = {b"SQLite format 3": ".sqlite", b"{": ".json", b"[": ".json", b"PK": ".pt2", b"model,": ".csv", b'"""': ".py"}
 _CHECKS: dict[str, Callable[[bytes], bool]] = {
     ".json": lambda content: bool(strict_json(content.decode())),
     ".csv": lambda content: content.endswith(b"\n"),

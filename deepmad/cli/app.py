@@ -13,7 +13,7 @@ from deepmad.cli.doctor import doctor
 from deepmad.cli.endings import ending
 from deepmad.cli.export import export
 from deepmad.cli.measure import measure
-from deepmad.cli.output import DEVICE_FAILED, DONE, MISUSE, NO_MEMORY, PIPE_CLOSED, err, say
+from deepmad.cli.output import DEVICE_FAILED, DONE, MISUSE, NO_MEMORY, PIPE_CLOSED, err, one_line, say
 from deepmad.cli.schema import schema
 from deepmad.cli.show import compare, show
 from deepmad.cli.table import table
@@ -108,5 +108,5 @@ def _message(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    err().print(f"error: {' '.join(message.split())}", style="bold red", markup=False)
+    err().print(f"error: {one_line(message)}", style="bold red", markup=False)
     return code

@@ -12,7 +12,6 @@ from deepmad.cli.output import DONE, MISSED, Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import solution_report
 from deepmad.cli.tables import Conditions, predicted_by_device
 from deepmad.search_spaces.errors import STOPS, InputError
-from deepmad.search_spaces.files import check_writable
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
@@ -56,8 +55,6 @@ def deliver(
     """Solve, measure and explain where asked, write and print the solution; return the exit code."""
     from deepmad.engine.answers.progress import Interrupted, OutOfMemoryError
 
-    if output is not None:
-        check_writable(output)
     stop: Interrupted | OutOfMemoryError | None = None
     try:
         solution = _solve(problem, settings, wishes)

@@ -33,10 +33,10 @@ def export(
 
     Example: deepmad export r50.json --to onnx -o r50.onnx
     """
-    from deepmad.search_spaces.architectures import Architecture
+    from deepmad.search_spaces.architectures import Architecture, split_rank
 
     network = Architecture.load(arch)
-    check_writable(output)
+    check_writable(output, read=[split_rank(arch)[0]])
     with err().status(f"exporting to {to}"):
         name = write(network, to, output, seed)
     if json:

@@ -8,7 +8,6 @@ from deepmad.cli.endings import told
 from deepmad.cli.output import DONE, MISSED, Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import plain_table
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.files import check_writable
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
@@ -32,10 +31,8 @@ def deliver_front(problem: "Problem", settings: "Solver", cost: str, output: Pat
     from deepmad.engine.solvers.settings import Evolution
 
     assert isinstance(settings, Evolution), "no other solver finds fronts"
-    if output is not None:
-        if output.suffix != ".csv":
-            raise InputError(f"-o: {output} ends in {output.suffix or 'nothing'}; a front is written as .csv")
-        check_writable(output)
+    if output is not None and output.suffix != ".csv":
+        raise InputError(f"-o: {output} ends in {output.suffix or 'nothing'}; a front is written as .csv")
     against = next(name for name in COSTS if name.startswith(cost))
     try:
         with bar("looking for a front", settings.time_limit or 0.0) as shown:

@@ -11,6 +11,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 DONE, MISSED, MISUSE, DEVICE_FAILED, NO_MEMORY, PIPE_CLOSED = 0, 1, 2, 3, 5, 141
 
+LONGEST = 600
+"""Letters of an error's line."""
+
 
 def out() -> Console:
     """Return the console of results; wide where it is no terminal, so that lines stay whole."""
@@ -25,6 +28,12 @@ def err() -> Console:
 def emit_json(document: Any) -> None:
     """Print one JSON document on standard output."""
     sys.stdout.write(json.dumps(document, indent=1) + "\n")
+
+
+def one_line(message: str) -> str:
+    """Return a message as one line; of a very long one, the beginning and the end."""
+    line = " ".join(message.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 
 def warn(message: str) -> None:

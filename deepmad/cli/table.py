@@ -81,7 +81,7 @@ def build(
     if output is not None and len(spaces) > 1:
         raise InputError(f"-o: one file cannot hold {len(spaces)} spaces under the same conditions; leave -o out")
     if output is not None:
-        check_writable(output)
+        check_writable(output, read=spaces)
     for one_precision in precision:
         find_backend(backend, one_precision)  # before the first of them is measured for minutes
     members = [load_space(name) for name in spaces]
@@ -185,7 +185,7 @@ def export(
     """
     from deepmad.profilers.tables.tables import export_table
 
-    check_writable(output)
+    check_writable(output, read=[file])
     export_table(file, to, output)
     say(f"written to {output}")
 

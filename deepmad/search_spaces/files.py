@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,11 +93,15 @@ def _is_stream(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def check_writable(path: Path, option: str = "-o") -> None:
+def check_writable(path: Path, option: str = "-o", read: Iterable[str | Path] = ()) -> None:
     """Raise `InputError` where `write_text` could not write, so that no long work is done in vain.
 
-    `option` is how the user names another place.
+    Nor may it write over a file that is `read` for this. `option` is how the user names another place.
     """
+    for source in read:
+        with contextlib.suppress(OSError, ValueError):  # there is none
+            if path.samefile(source):
+                raise InputError(f"{path}: it is read here, and would be lost; choose another place with {option}")
     try:
         if path.is_dir():  # it raises where the name is too long
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
