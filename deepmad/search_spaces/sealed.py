@@ -11,7 +11,7 @@ from deepmad.search_spaces.files import read_json, write_text
 
 def write_sealed(path: Path, document: dict[str, Any]) -> None:
     """Write a JSON document, with its digest among its keys, whole or not at all. Raises `InputError`."""
-    write_text(path, json.dumps(document | {"digest": _digest(document)}, indent=1) + "\n")
+    write_text(path, json.dumps(document | {"digest": _digest(document)}) + "\n")
 
 
 def read_sealed(path: Path, way_out: str) -> dict[str, Any]:
