@@ -28,7 +28,6 @@ from deepmad.engine.solvers.search.variation import random_genomes
 from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.sealed import read_sealed, write_sealed
 from deepmad.search_spaces.spaces import load_space
 from tests.brute_force import count
 from tests.catalogue import StairTable, small_space
@@ -121,9 +120,9 @@ def test_an_interrupt_brings_the_best_so_far() -> None:
 
 
 def course(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint holds but for the seconds, and the digest over them."""
+    """Return what a checkpoint holds but for the seconds."""
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    del document["seconds"], document["digest"]
+    del document["seconds"]
     return document
 
 
@@ -181,8 +180,8 @@ def test_a_killed_run_goes_on_to_the_same_end(epochs: int, tmp_path: Path) -> No
 def test_seconds_used_before_a_kill_count(tmp_path: Path) -> None:
     path = tmp_path / "late.json"
     first = evolve(small(), replace(TINY, checkpoint=path))
-    document = read_sealed(path, "")
-    write_sealed(path, document | {"seconds": 1e6})
+    document = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(document | {"seconds": 1e6}), encoding="utf-8")
     again = evolve(small(), Evolution(time_limit=1e5, population=100, workers=1, checkpoint=path))
     assert again.architecture == first.architecture
     assert again.seconds >= 1e6
@@ -202,14 +201,14 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     for other in (looser, replace(problem, objective="reference"), replace(problem, table=StairTable(group=8))):
         with pytest.raises(InputError, match="another problem"):
             evolve(other, settings)
-    document = read_sealed(path, "")
+    document = json.loads(path.read_text(encoding="utf-8"))
     document["identity"]["version"] = "0.0.1"
-    write_sealed(path, document)
+    path.write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(InputError, match=r"another version \(0\.0\.1"):
         evolve(problem, settings)
 
 
-@pytest.mark.parametrize("damage", ["islands", "digest", "seconds"])
+@pytest.mark.parametrize("damage", ["islands", "log", "verdicts"])
 def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "some.json"
     settings = Evolution(generations=2, population=20, workers=1, checkpoint=path)
@@ -217,21 +216,10 @@ def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
     del document[damage]
     path.write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(InputError, match="damaged, or was changed"):
+    with pytest.raises(InputError, match="damaged"):
         evolve(small(), settings)
     path.write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match="not JSON"):
-        evolve(small(), settings)
-
-
-def test_a_checkpoint_that_was_changed_by_hand_is_refused(tmp_path: Path) -> None:
-    """Else a network of another space would be delivered as the best one."""
-    path = tmp_path / "some.json"
-    settings = Evolution(generations=2, population=20, workers=1, checkpoint=path)
-    evolve(small(), settings)
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace('"generation": 2', '"generation": 1', 1), encoding="utf-8")
-    with pytest.raises(InputError, match=r"changed by hand; delete it to begin anew"):
         evolve(small(), settings)
 
 

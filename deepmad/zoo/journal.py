@@ -8,8 +8,7 @@ from typing import Any
 
 from deepmad.engine.answers.solutions import Measured, Solution
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.files import check_writable
-from deepmad.search_spaces.sealed import read_sealed, write_sealed
+from deepmad.search_spaces.files import check_writable, read_json, write_text
 
 FOLDER = ".zoo"
 
@@ -46,20 +45,18 @@ class Journal:
         content = json.loads(json.dumps(document, default=str))
         if not self.path(step).exists():
             self.put(step, content)
-        elif self.get(step) != content:
+        elif read_json(self.path(step)) != content:
             raise InputError(
                 f"{self.folder.parent}: it holds a zoo of another {what}; choose another folder with -o, or remove it"
             )
 
     def get(self, step: str) -> Any:
         """Return the document of a step, None where it is not finished."""
-        if not self.path(step).exists():
-            return None
-        return read_sealed(self.path(step), "remove it, and the same command does that step again")
+        return read_json(self.path(step)) if self.path(step).exists() else None
 
     def put(self, step: str, document: Any) -> None:
         """Store the document of a finished step."""
-        write_sealed(self.path(step), document)
+        write_text(self.path(step), json.dumps(document, indent=1) + "\n")
 
     def solution(self, step: str) -> Solution | None:
         """Return the solution that a step ended with, None where it is not finished."""

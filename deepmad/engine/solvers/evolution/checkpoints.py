@@ -17,8 +17,7 @@ from deepmad.engine.solvers.population.evaluation import Evaluator
 from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.files import check_format
-from deepmad.search_spaces.sealed import read_sealed, write_sealed
+from deepmad.search_spaces.files import check_format, read_json, write_text
 from deepmad.version import __version__
 
 FORMAT = "evolution"
@@ -58,23 +57,26 @@ class Checkpoint:
             "verdicts": {"genomes": self.verdicts.genomes.tolist(), "excess": verdicts},
             "log": list(self.log),
         }
-        write_sealed(path, document)
+        write_text(path, json.dumps(document) + "\n")
 
     @staticmethod
     def load(path: Path, identity: dict[str, Any], genes: int) -> "Checkpoint":
-        """Return the checkpoint in a file. Raises `InputError` where it was changed or is of another evolution."""
-        document = read_sealed(path, "delete it to begin anew, or name another file")
+        """Return the checkpoint in a file. Raises `InputError` where it is damaged or of another evolution."""
+        document = read_json(path)
         check_format(document, FORMAT, str(path))
         _check_identity(document.get("identity"), identity, path)
-        excess = [math.inf if one is None else one for one in document["verdicts"]["excess"]]
-        genomes = np.array(document["verdicts"]["genomes"], dtype=np.intp).reshape(-1, genes)
-        return Checkpoint(
-            tuple(Island.from_dict(one, genes) for one in document["islands"]),
-            Verdicts(genomes, np.array(excess, dtype=float)),
-            document["seconds"],
-            Architecture.from_dict(document["best"], str(path)) if document["best"] else None,
-            tuple(document["log"]),
-        )
+        try:
+            excess = [math.inf if one is None else one for one in document["verdicts"]["excess"]]
+            genomes = np.array(document["verdicts"]["genomes"], dtype=np.intp).reshape(-1, genes)
+            return Checkpoint(
+                tuple(Island.from_dict(one, genes) for one in document["islands"]),
+                Verdicts(genomes, np.array(excess, dtype=float)),
+                float(document["seconds"]),
+                Architecture.from_dict(document["best"], str(path)) if document["best"] else None,
+                tuple(document["log"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: a damaged checkpoint ({error!r}); delete it to begin anew") from error
 
 
 def _check_identity(found: Any, wanted: dict[str, Any], path: Path) -> None:

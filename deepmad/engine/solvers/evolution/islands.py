@@ -61,7 +61,7 @@ class Island:
 
     @staticmethod
     def from_dict(document: dict[str, Any], genes: int) -> "Island":
-        """Return the island of a document that `to_dict` made."""
+        """Return the island of a document. Raises `KeyError`, `TypeError` or `ValueError` where it is none."""
         values = {one.name: document[one.name] for one in fields(Island)}
         for name in ("population", "optima", "shown", "point"):
             values[name] = np.array(values[name], dtype=np.intp).reshape(-1, genes)
