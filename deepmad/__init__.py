@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepmad.engine.answers.progress import Interrupted
+    from deepmad.engine.answers.progress import Interrupted, OutOfMemoryError
     from deepmad.engine.answers.solutions import Solution, Status
     from deepmad.engine.design import design
     from deepmad.engine.explanation import explain
@@ -42,6 +42,7 @@ _HOMES = {
     "Front": "deepmad.engine.solvers.evolution.fronts",
     "InputError": "deepmad.search_spaces.errors",
     "Interrupted": "deepmad.engine.answers.progress",
+    "OutOfMemoryError": "deepmad.engine.answers.progress",
     "LatencyTable": "deepmad.profilers.tables.tables",
     "Measurement": "deepmad.profilers.measuring.measurements",
     "Problem": "deepmad.engine.program.problems",
@@ -93,6 +94,7 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "Solution",
     "Status",
     "Interrupted",
+    "OutOfMemoryError",
     "LatencyTable",
     "Measurement",
     "measure",

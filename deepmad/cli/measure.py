@@ -86,7 +86,7 @@ def measure(
             )
         check_plot(plot)
     if output is not None:
-        check_writable(output)
+        check_writable(output, read=[*models, *(table or [])])
     requests = [Request(model, name, batch, kind, threads, resolution) for model in models for name, kind in ways]
     describe = bool(table or output)
     names = [model for model in models for _ in ways]

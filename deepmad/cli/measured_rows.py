@@ -1,7 +1,5 @@
 """What `deepmad measure` makes of its measurements: a row each, as a table, as JSON, and in timm's CSV columns."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deepmad.profilers.importing.timm_files import RESULT_COLUMNS
 from deepmad.profilers.measuring.measurements import Failure, Measurement
 from deepmad.profilers.prediction.network_layers import NetworkLayers, predict_layers
+from deepmad.search_spaces import csv_files
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
 
@@ -128,11 +127,7 @@ def _counted(value: int, network: NetworkLayers) -> str:
 
 def csv_text(rows: Sequence[Row]) -> str:
     """Return the rows as CSV: timm's benchmark columns, then this project's; what is not known is empty."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, (*RESULT_COLUMNS, *OWN_COLUMNS), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_csv_row(row) for row in rows)
-    return stream.getvalue()
+    return csv_files.csv_text((*RESULT_COLUMNS, *OWN_COLUMNS), map(_csv_row, rows))
 
 
 def _csv_row(row: Row) -> dict[str, Any]:

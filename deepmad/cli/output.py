@@ -15,7 +15,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.status import Status
 from rich.text import Text
 
-DONE, MISSED, MISUSE, DEVICE_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, MISSED, MISUSE, DEVICE_FAILED, NO_MEMORY, PIPE_CLOSED = 0, 1, 2, 3, 5, 141
+
+LONGEST = 600
+"""Letters of an error's line."""
 
 
 def as_text(line: str) -> Text:
@@ -49,6 +52,12 @@ def working(what: str) -> Status:
 def emit_json(document: Any) -> None:
     """Print one JSON document on standard output."""
     sys.stdout.write(json.dumps(document, indent=1) + "\n")
+
+
+def one_line(message: str) -> str:
+    """Return a message as one line; of a very long one, the beginning and the end."""
+    line = " ".join(message.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 
 def warn(message: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from deepmad.engine.answers.progress import Interrupted, Report
+from deepmad.engine.answers.progress import Report, stopped
 from deepmad.engine.answers.solutions import LimitUse, Measured, Round, Solution, Status, found
 from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
@@ -17,7 +17,7 @@ from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.nearest import Nearest, nearest
 from deepmad.engine.solvers.settings import Solver
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.search_spaces.units import human
 
 Measure = Callable[[Architecture], Measured]
@@ -89,10 +89,10 @@ def design_measured(
             delivered = _better(delivered, one, solution)
             if on_round is not None:
                 on_round(one)
-    except KeyboardInterrupt as interrupt:
+    except STOPS as stop:
         if delivered is None:
             raise
-        raise Interrupted(_finished(delivered, told)) from interrupt
+        raise stopped(stop, _finished(delivered, told)) from stop
     assert delivered is not None, "there is at least one round"
     return _finished(delivered, told)
 
@@ -193,8 +193,8 @@ def _fastest(loop: _Loop, solution: Solution) -> Nearest | None:
             workers=loop.solver.info.workers,
             seed=loop.solver.seed,
         )
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(solution) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, solution) from stop
 
 
 def _around(loop: _Loop, fastest: Nearest, solution: Solution) -> Solution:
@@ -222,8 +222,8 @@ def _measured(loop: _Loop, solution: Solution, network: Architecture, predicted:
         times = _agreeing(partial(loop.measure, network))
         if loop.confirm and _ends(_middle(times).latency_seconds / loop.target, predicted):
             times += [loop.measure(network) for _ in range(MEASUREMENTS + 1)]
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(solution) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, solution) from stop
     return _middle(times)
 
 

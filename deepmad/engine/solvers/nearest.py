@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from deepmad.engine.answers.progress import Interrupted, Race
+from deepmad.engine.answers.progress import Race, stopped
 from deepmad.engine.answers.solutions import Solution, SolverInfo, Status, unused
 from deepmad.engine.program.limits import KINDS, with_limit
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.settings import CpSat, Rows
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import STOPS
 from deepmad.search_spaces.rows import layouts, with_strides
 from deepmad.search_spaces.units import human
 
@@ -157,8 +158,8 @@ def infeasible(
             clash = clashes(problem, seconds=CLASH_SHARE * (ends - time.monotonic()), **options)
         assert clash is not None
         near.update(nearest_each(problem, clash, seconds=ends - time.monotonic(), **options))
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(solution()) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, solution()) from stop
     return solution()
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deepmad.engine.answers.progress import Interrupted, Progress, Report
+from deepmad.engine.answers.progress import Progress, Report, stopped
 from deepmad.engine.answers.solutions import (
     NOTHING_YET,
     WAY_OUT,
@@ -31,7 +31,7 @@ from deepmad.engine.solvers.exact import design_exactly
 from deepmad.engine.solvers.search import search
 from deepmad.engine.solvers.settings import Auto, Evolution
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.tasks import open_tasks
 
 EXACT_SHARE = 0.3
@@ -78,10 +78,10 @@ def design_with_calls(
         with open_tasks(on=solver.on, workers=workers) as tasks:  # to leave a cluster takes a while, too
             run = _Run(problem, solver, Screen(problem, Calls(boxes, tasks, ends=ends)), report, began)
             run.go(starts)
-    except KeyboardInterrupt as interrupt:
+    except STOPS as stop:
         if run is None:
             raise
-        raise Interrupted(run.solution(interrupted=True)) from interrupt
+        raise stopped(stop, run.solution(interrupted=True)) from stop
     return run.solution()
 
 

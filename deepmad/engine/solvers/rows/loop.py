@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from deepmad.engine.answers.progress import Interrupted, Race, Report
+from deepmad.engine.answers.progress import Interrupted, OutOfMemoryError, Race, Report, stopped
 from deepmad.engine.answers.solutions import RowCounts, Solution, SolverInfo, relative_gap
 from deepmad.engine.program.limits import require_counted
 from deepmad.engine.program.problems import Problem
@@ -23,6 +23,7 @@ from deepmad.engine.solvers.rows.ledger import Ledger, Node
 from deepmad.engine.solvers.rows.pieces import Effort, Piece, Settled, settle
 from deepmad.engine.solvers.settings import Rows
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import STOPS
 from deepmad.search_spaces.rows import row_of
 from deepmad.tasks import Failed, Outcome, Tasks, open_tasks
 
@@ -65,8 +66,8 @@ def design_rows(
     try:
         with open_tasks(settings.on, settings.workers) as tasks:
             loop.go(tasks, starts)
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(loop.solution(interrupted=True)) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, loop.solution(interrupted=True)) from stop
     return loop.infeasible() if loop.proven_infeasible else loop.solution()
 
 
@@ -263,8 +264,8 @@ class _Loop:
         """
         try:
             return self.told(infeasible(self.race, self.settings, self.info, seconds=self.left, clashes=None))
-        except Interrupted as interrupt:
-            raise Interrupted(self.told(interrupt.solution)) from interrupt
+        except (Interrupted, OutOfMemoryError) as stop:
+            raise stopped(stop, self.told(stop.solution)) from stop
 
 
 def _sentence(counts: RowCounts) -> str:
