@@ -140,9 +140,9 @@ def design(
 
     chosen = load_space(space).reweighted(alpha=numbers(alpha, "alpha"), beta=beta)
     chosen = chosen if multiple is None else coarsened(chosen, multiple)
-    _warn_about_bare_numbers(latency, macs, params)
     extra = function_limits(limits or [], limit_seconds)
     budget = replace(_budget(chosen, macs, params, rho, latency, throughput, memory), extra=extra)
+    _warn_about_bare_numbers(latency, macs, params)
     asked = Asked(backend, precision, batch, threads)
     if backend is not None:
         known_backend(backend)
