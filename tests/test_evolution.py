@@ -215,21 +215,24 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     evolve(small(), settings)
     text = path.read_text(encoding="utf-8")
     whole = json.loads(text)
+    values: list[Any] = [None, True, "text", -1, 0.5, [], {}, [None]]
     for key in whole:
         others = [{name: value for name, value in whole.items() if name != key}]
-        others += [whole | {key: value} for value in (None, True, "text", -1, 0.5, [], {}, [None])]
+        others += [whole | {key: value} for value in values]
         for document in others:
             path.write_text(json.dumps(document), encoding="utf-8")
             with pytest.raises(InputError, match=f"{path}: (damaged|format is|a checkpoint of another)"):
                 evolve(small(), settings)
     island = whole["islands"][0]
-    for change in ({"generation": 10**9}, {"generator": {}}, {"population": [[10**6] * len(island["population"][0])]}):
+    far = [[10**6] * len(island["population"][0])]
+    changes: list[dict[str, Any]] = [{"generation": 10**9}, {"generator": {}}, {"population": far}]
+    for change in changes:
         path.write_text(json.dumps(whole | {"islands": [island | change, *whole["islands"][1:]]}), encoding="utf-8")
-        with pytest.raises(InputError, match="damaged: .*; delete it to begin anew"):
+        with pytest.raises(InputError, match=r"damaged: .*; delete it to begin anew"):
             evolve(small(), settings)
     for cut in ("", "{", text[: len(text) // 2], "[" * 100_000):
         path.write_text(cut, encoding="utf-8")
-        with pytest.raises(InputError, match="not JSON|deep"):
+        with pytest.raises(InputError, match=r"not JSON|deep"):
             evolve(small(), settings)
 
 

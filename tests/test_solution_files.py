@@ -16,7 +16,7 @@ from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.errors import InputError
 from tests.catalogue import small_space
 
-VALUES = (None, True, "text", "", -1, 1.5, 1e300, 10**30, [], {}, [None], {"a": 1})
+VALUES: tuple[Any, ...] = (None, True, "text", "", -1, 1.5, 1e300, 10**30, [], {}, [None], {"a": 1})
 STAGES = (Stage("bottleneck", 16, 8, 3, 1, 2), Stage("mbconv", 32, 96, 3, 2, 1))
 
 
