@@ -264,9 +264,11 @@ class Solution:
                 fields[name] = [_with_network(part, source) for part in parts]
         solution = validated(ADAPTER, _with_network(fields, source), source)
         check_objective(solution.objective, solution.bound, network=solution.architecture is not None, source=source)
-        for one in (solution, *(solution.alternatives or ())):
-            if one.architecture is not None:
-                check_used(one.architecture, {name: use.used for name, use in one.limits.items()}, source)
+        networks = [(solution.architecture, solution.limits)]
+        networks += [(other.architecture, other.limits) for other in solution.alternatives or ()]
+        for network, limits in networks:
+            if network is not None:
+                check_used(network, {name: use.used for name, use in limits.items()}, source)
         return solution
 
     def ranked(self, rank: int) -> "Solution":
