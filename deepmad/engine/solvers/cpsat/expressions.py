@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from ortools.sat.python import cp_model
 
+from deepmad.engine.solvers.cpsat.digits import Expression, selected, variable
 from deepmad.engine.solvers.cpsat.terms import Array, Terms, maximum, minimum
 
 LARGEST_TABLE = 2**12
 """Entries of the largest table that may not be replaced by a smaller one: CP-SAT expands each into literals, and
 a table of 2^16 keeps it from looking at its time limit for many seconds."""
-Expression = Any
-"""A linear expression of OR-Tools, a variable or an int."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Builder:
 
     def variable(self, low: int, high: int, name: str) -> Expression:
         """Return a new integer variable, or the number itself where there is nothing to choose."""
-        return low if low == high else self.model.new_int_var(low, high, name)
+        return variable(self.model, low, high, name)
 
     def choice(self, count: int, name: str) -> Choice:
         """Return a choice among `count` options."""
@@ -183,10 +182,8 @@ class Builder:
             own = [total + polynomial for total, polynomial in zip(own, polynomials, strict=True)]
         if all(isinstance(terms, int) and terms == 0 for terms in own):
             return shared
-        target = self.variable(min(map(minimum, options)), max(map(maximum, options)), name)
-        for literal, terms in zip(choice.literals, own, strict=True):
-            self.model.add(target == shared + terms).only_enforce_if(literal)
-        return target
+        cases = [(literal, shared + terms) for literal, terms in zip(choice.literals, own, strict=True)]
+        return selected(self.model, cases, min(map(minimum, options)), max(map(maximum, options)), name)
 
 
 def _quadratic(array: Array, units: Array) -> tuple[int, int, int] | None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ortools.sat.python import cp_model
 
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.cpsat.expressions import Expression
+from deepmad.engine.solvers.cpsat.digits import Expression, at_most, require_safe_rows
 from deepmad.engine.solvers.cpsat.program import Program, build_program
 from deepmad.search_spaces.architectures import Architecture
 
@@ -155,7 +155,7 @@ def solve(
     search.bound = min(search.bound, program.most)
     if bound is not None and program.objective is not None:
         largest = math.ceil((bound + program.rounding) * program.unit)
-        program.builder.model.add(program.objective <= largest)
+        at_most(program.builder.model, program.objective, largest, "bound")
     effort = Effort(seconds, deterministic_limit, workers, seed, max(gap - CLOSED, _SOLVER_GAP))
     status = searched(program, search, effort)
     if search.network is None:
@@ -176,6 +176,7 @@ def find_feasible(problem: Problem, *, seconds: float, workers: int, seed: int) 
 
 def searched(program: Program, search: Search, effort: Effort) -> cp_model.CpSolverStatus:
     """Run the search to its end: again, without them, where it met solutions that only rounding let pass."""
+    require_safe_rows(program.builder.model)
     deterministic_used = 0.0
     while True:
         solver = _solver(effort.workers, effort.seed)
