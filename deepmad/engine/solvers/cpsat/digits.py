@@ -105,11 +105,18 @@ def selected(
         for literal, expression in cases:
             model.add(target == expression).only_enforce_if(literal)
         return target
-    numbers = [split(model, expression, low, high, name) for _, expression in cases]
+    # An expression that is not chosen may lie anywhere.
+    ends = [bounds(expression) for _, expression in cases]
+    widest = min(low, *(end[0] for end in ends)), max(high, *(end[1] for end in ends))
+    numbers = [split(model, expression, *widest, name) for _, expression in cases]
     total: Expression = 0
-    for digits in zip(*numbers, strict=True):
+    for place, digits in enumerate(zip(*numbers, strict=True)):
         options = [(literal, digit.value) for (literal, _), digit in zip(cases, digits, strict=True)]
-        total += digits[0].weight * selected(model, options, digits[0].low, digits[0].high, name)
+        one = digits[0]
+        nearest = (
+            (max(one.low, low // one.weight), min(one.high, high // one.weight)) if place == 0 else (one.low, one.high)
+        )
+        total += one.weight * selected(model, options, *nearest, name)
     return total
 
 

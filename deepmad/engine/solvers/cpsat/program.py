@@ -335,25 +335,31 @@ def _weighted_entropy(builder: Builder, scale: ScaleTotals, factors: Array, unit
     """
     model, logs = builder.model, scale.log_widths
     shift = max(0, logs.high.bit_length() - _FACTOR_BITS)
-    most = (logs.high >> shift) + (shift > 0)
+    least, most = logs.low >> shift, (logs.high >> shift) + (shift > 0)
     coarse: Expression = logs.expression
-    if shift:
-        coarse = builder.variable(logs.low >> shift, most, "coarse entropy")
+    if shift and most - least > 2:
+        coarse = builder.variable(least, most, "coarse entropy")
         model.add_linear_constraint(coarse * 2**shift - logs.expression, 0, 2**shift - 1)
+    elif shift:
+        coarse = most
     scaling = 2.0 ** (_slope_bits(factors) - math.ceil(math.log2(factors.max())))
     slopes = [math.ceil(factor * scaling * (1 + 1e-15)) for factor in factors.tolist()]
     divisor = round(scaling * LOG_UNIT / 2**shift / unit)
-    high = -(-max(slopes) * most // divisor)
+    low, high = (-(-slope * end // divisor) for slope, end in ((min(slopes), least), (max(slopes), most)))
+    if high - low <= 2:
+        return Total(high, high, high)
+    axes = [scale.channels] if isinstance(scale.channels, Axis) else []
     if isinstance(coarse, int):
         values = np.array([-(-slope * coarse // divisor) for slope in slopes])
-        return Total(builder.lookup([scale.channels], values, "weighted entropy"), 0, high)
-    literals = builder.indicators(scale.channels) if isinstance(scale.channels, Axis) else []
-    copies = [coarse] if len(slopes) == 1 else [_copy(model, coarse, most, literal) for literal in literals]
-    model.add(sum(copies) == coarse)
-    product = builder.variable(0, high, "weighted entropy")
+        return Total(builder.lookup(axes, values, "weighted entropy"), low, high)
+    copies = [coarse]
+    if len(slopes) > 1:
+        copies = [_copy(model, coarse, most, literal) for axis in axes for literal in builder.indicators(axis)]
+        model.add(sum(copies) == coarse)
+    product = builder.variable(low, high, "weighted entropy")
     total = sum(slope * copy for slope, copy in zip(slopes, copies, strict=True))
     model.add_linear_constraint(divisor * product - total, 0, divisor - 1)
-    return Total(product, 0, high)
+    return Total(product, low, high)
 
 
 def _copy(model: cp_model.CpModel, expression: Expression, most: int, literal: Expression) -> Expression:

@@ -174,7 +174,7 @@ def find_feasible(problem: Problem, *, seconds: float, workers: int, seed: int) 
     return ExactResult("infeasible" if status == cp_model.INFEASIBLE else "unknown", None, None)
 
 
-def searched(program: Program, search: Search, effort: Effort) -> cp_model.CpSolverStatus:
+def searched(program: Program, search: Search, effort: Effort) -> "cp_model.CpSolverStatus":
     """Run the search to its end: again, without them, where it met solutions that only rounding let pass."""
     require_safe_rows(program.builder.model)
     deterministic_used = 0.0
@@ -190,7 +190,7 @@ def searched(program: Program, search: Search, effort: Effort) -> cp_model.CpSol
         if effort.deterministic_limit is not None:
             solver.parameters.max_deterministic_time = max(0.0, effort.deterministic_limit - deterministic_used)
         status, rejected = _run(program, solver, search)
-        deterministic_used += solver.deterministic_time
+        deterministic_used += solver.response_proto.deterministic_time
         if not rejected:
             return status
         # Their networks break the limit on rho by less than the rounding, or one whose tables are understated.
@@ -209,7 +209,7 @@ def _solver(workers: int, seed: int) -> cp_model.CpSolver:
 
 def _run(
     program: Program, solver: cp_model.CpSolver, search: Search
-) -> tuple[cp_model.CpSolverStatus, list[list[int]]]:
+) -> "tuple[cp_model.CpSolverStatus, list[list[int]]]":
     """Run one solve in a thread of its own, so that this one can be interrupted.
 
     Returns the solver's status and the solutions that only rounding let pass.
