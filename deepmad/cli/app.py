@@ -10,11 +10,12 @@ from deepmad.cli.design import design
 from deepmad.cli.doctor import doctor
 from deepmad.cli.export import export
 from deepmad.cli.measure import measure
-from deepmad.cli.output import DEVICE_FAILED, DONE, INTERRUPTED, MISUSE, err
+from deepmad.cli.output import CONTRADICTED, DEVICE_FAILED, DONE, INTERRUPTED, MISUSE, err
 from deepmad.cli.schema import schema
 from deepmad.cli.show import compare, show
 from deepmad.cli.table import table
 from deepmad.cli.zoo import zoo
+from deepmad.engine.answers.claims import ContradictionError
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.errors import InputError
 
@@ -58,6 +59,8 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(str(error), MISUSE)
     except DeviceError as error:
         return _fail(str(error), DEVICE_FAILED)
+    except ContradictionError as error:
+        return _fail(str(error), CONTRADICTED)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
     except typer.Exit as stop:

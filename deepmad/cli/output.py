@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-DONE, MISSED, MISUSE, DEVICE_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, MISSED, MISUSE, DEVICE_FAILED, CONTRADICTED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 def out() -> Console:

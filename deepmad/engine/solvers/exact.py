@@ -14,7 +14,8 @@ from importlib.metadata import version
 from os import cpu_count
 from typing import Any
 
-from deepmad.engine.answers.progress import Race, Report
+from deepmad.engine.answers.claims import require_none
+from deepmad.engine.answers.progress import BRANCH_AND_PRICE, CP_SAT, Race, Report
 from deepmad.engine.answers.solutions import LimitUse, Solution, SolverInfo, Status, found
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.settings import Evolution
@@ -144,7 +145,7 @@ def design(
     where it found no network. `starts` are networks to begin from; `report` is told of progress. Never raises for
     limits that cannot be met: the solution's status says so. Raises `InputError` where the solver cannot take a limit
     and where nothing can run at the place it names (`on`), and `Interrupted` (a `KeyboardInterrupt`) with the best so
-    far on an interrupt.
+    far on an interrupt. Raises `ContradictionError` where a network known refutes what a solver claims to have proven.
     """
     solver = solver or Auto()
     if not isinstance(solver, CpSat):
@@ -220,6 +221,7 @@ class _Solve:
         self.problem, self.solver, self.race = problem, solver, race
         self.workers = solver.info.workers
         self.empty_handed_share = empty_handed_share
+        self.starts: Sequence[Architecture] = ()
 
     @property
     def left(self) -> float:
@@ -231,6 +233,7 @@ class _Solve:
 
     def go(self, starts: Sequence[Architecture]) -> bool:
         """Run until the gap is closed or the time is over; return whether there is no feasible network."""
+        self.starts = starts
         for network in starts:
             self.race.offer(network)
         if self.problem.small:
@@ -286,9 +289,10 @@ class _Solve:
             on_progress=self.race.update,
         )
         if result.status == "infeasible":
-            return self.race.network is None
+            require_none(self.problem, CP_SAT, self.race.network)
+            return True
         self.race.offer(result.network)
-        self.race.lower(result.bound)
+        self.race.lower(result.bound, CP_SAT)
         return False
 
     def bound(self, searchers: Searchers | None) -> bool:
@@ -300,10 +304,11 @@ class _Solve:
         ends: _End | None = None
         for count, step in enumerate(tighten(self.problem, lambda: self.race.best), start=1):
             self.race.doing = "bounding"
-            if step.infeasible and self.race.network is None:
+            if step.infeasible:
+                require_none(self.problem, BRANCH_AND_PRICE, self.race.network)
                 return True
             self.race.offer(step.proposal)
-            self.race.lower(step.bound)
+            self.race.lower(step.bound, BRANCH_AND_PRICE)
             if searchers:
                 searchers.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
             if ends is None and self.race.closed:
@@ -357,7 +362,8 @@ class _Solve:
         names: list[str] | None = None
         near: dict[str, Nearest] = {}
         try:
-            names = clashes(self.problem, seconds=CLASH_SHARE * (ends - time.monotonic()), **options)
+            share = CLASH_SHARE * (ends - time.monotonic())
+            names = clashes(self.problem, known=self.starts, seconds=share, **options)
             near.update(nearest_each(self.problem, names, seconds=ends - time.monotonic(), **options))
         except KeyboardInterrupt as interrupt:
             raise Interrupted(self.without_network(names, near)) from interrupt

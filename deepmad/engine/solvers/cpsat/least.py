@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from ortools.sat.python import cp_model
 
+from deepmad.engine.answers.claims import require_least
+from deepmad.engine.answers.progress import CP_SAT
 from deepmad.engine.program.budgets import BYTES_PER_ELEMENT
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.cpsat.digits import SAFE, Expression, at_most, bounds
@@ -39,9 +41,14 @@ def least_use(
     """Return the network that uses least of the limit `name` of `problem` among those that keep all its limits.
 
     The limit itself is where the search starts, so it should be loose, or what `hint` uses, a network that keeps
-    all limits. Raises `InputError` for a block kind whose layers the program cannot tabulate.
+    all limits. Raises `InputError` for a block kind whose layers the program cannot tabulate, and `ContradictionError`
+    where a network uses less than what is claimed to be the least.
     """
-    search = Search(lambda network: -_amount(problem, name, network), None, math.inf, time.perf_counter())
+
+    def refuted(network: Architecture, bound: float) -> None:
+        require_least(problem, CP_SAT, name, _used(problem, name, -bound), network)
+
+    search = Search(lambda network: -_amount(problem, name, network), refuted, None, math.inf, time.perf_counter())
     if hint is not None:
         search.take(hint)
     program = build_program(problem, objective=False)
@@ -61,6 +68,15 @@ def _amount(problem: Problem, name: str, network: Architecture) -> float:
     if name == "latency_seconds":
         return round(used * 1e9)
     return used / (problem.batch * BYTES_PER_ELEMENT[problem.precision]) if name == "memory_bytes" else used
+
+
+def _used(problem: Problem, name: str, amount: float) -> float:
+    """Return an amount in the program's units in the unit of `usages`."""
+    if name == "rho":
+        return math.exp(amount / LOG_UNIT)
+    if name == "latency_seconds":
+        return amount / 1e9
+    return amount * problem.batch * BYTES_PER_ELEMENT[problem.precision] if name == "memory_bytes" else amount
 
 
 def _total(program: Program, name: str) -> Expression:
