@@ -61,10 +61,10 @@ def least_use(
 
 
 def _amount(problem: Problem, name: str, network: Architecture) -> float:
-    """Return what `network` uses of a limit, in the program's units."""
+    """Return what `network` uses of a limit, in the program's units; of rho in whole ones, rounded up as there."""
     used = problem.usages(network)[name].used
     if name == "rho":
-        return math.log(used) * LOG_UNIT
+        return math.ceil(math.log(used) * LOG_UNIT)
     if name == "latency_seconds":
         return round(used * 1e9)
     return used / (problem.batch * BYTES_PER_ELEMENT[problem.precision]) if name == "memory_bytes" else used
