@@ -25,8 +25,8 @@ name: big
 resolution: 224
 stem: {out: [32, 64], kernel: 3, stride: 2}
 stages:
-  - {block: [basic, bottleneck, mbconv], stride: 1, out: [64, 256], expansion: [1, 3], kernel: 3, depth: {min: 1, max: 2}}
-  - {block: [basic, bottleneck, mbconv], stride: 2, out: [128, 512], expansion: [1, 3], kernel: 3, depth: {min: 1, max: 2}}
+  - {block: [basic, bottleneck, mbconv], stride: 1, out: [64, 256], expansion: [1, 3], kernel: 3, depth: [1, 2]}
+  - {block: [basic, bottleneck, mbconv], stride: 2, out: [128, 512], expansion: [1, 3], kernel: 3, depth: [1, 2]}
 classes: 10
 rules: {non_decreasing: true}
 alpha: [1, 8]

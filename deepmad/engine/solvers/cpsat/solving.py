@@ -210,7 +210,8 @@ def searched(program: Program, search: Search, effort: Effort) -> "cp_model.CpSo
         if effort.deterministic_limit is not None:
             solver.parameters.max_deterministic_time = max(0.0, effort.deterministic_limit - deterministic_used)
         status, rejected = _run(program, solver, search)
-        deterministic_used += solver.response_proto.deterministic_time
+        if effort.deterministic_limit is not None:
+            deterministic_used += solver.response_proto.deterministic_time
         if not rejected:
             if status == cp_model.INFEASIBLE and search.network is not None:
                 search.refuted(search.network, -math.inf)
