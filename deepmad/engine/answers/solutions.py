@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from deepmad.engine.answers.checks import check_objective, check_used
+from deepmad.engine.answers.claims import require_bound
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, GivenStride, numbered, split_rank
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
@@ -320,11 +321,13 @@ def found(
     """Return the solution around a network, every figure recomputed from its layer records.
 
     `gap` is the relative gap asked for, `called` what the functions of black-box limits returned for the network. A
-    network that breaks a limit is a bug of the solver: it is refused by an assertion, not delivered.
+    network that breaks a limit is a bug of the solver: it is refused by an assertion, not delivered. Raises
+    `ContradictionError` for one above the bound.
     """
     broken = problem.broken(network, called)
     assert not broken, f"the solver returned a network that is not feasible: {broken}"
     objective = problem.value(network)
+    require_bound(problem, solver.name, bound, network, objective)
     reached = relative_gap(objective, bound)
     network = replace(network, name=network.name or _name(problem, network))
     if reached <= gap:
