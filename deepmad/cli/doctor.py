@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from deepmad.cli.options import Json
-from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, err, out
+from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, out, working
 from deepmad.cli.render import plain_table
 from deepmad.search_spaces.errors import first_line
 from deepmad.search_spaces.extras import installation
@@ -59,7 +59,7 @@ def doctor(json: Json = False) -> int:
 
     Example: deepmad doctor
     """
-    with err().status("looking"):
+    with working("looking"):
         report = examine()
     healthy = all(row["works"] for row in report["libraries"] if row["needed"])
     if json:
@@ -67,8 +67,9 @@ def doctor(json: Json = False) -> int:
     else:
         out().print(
             f"deepmad {report['deepmad']}, Python {report['python']}, {report['cores']} cores, {report['cpu']}, "
-            f"{report['gpu'] or 'no NVIDIA GPU'}\n"
+            f"{report['gpu'] or 'no NVIDIA GPU'}"
         )
+        out().print()
         rows = [[row["name"], row["version"] or "-", row["state"]] for row in report["libraries"]]
         out().print(plain_table(("library", "version", ""), rows, text=True))
         rows = [[row["name"], row["version"] or "-", row["state"]] for row in report["backends"]]

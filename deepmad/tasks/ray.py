@@ -5,11 +5,14 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 from deepmad.search_spaces.errors import InputError, first_line
@@ -132,7 +135,8 @@ def _enter(on: str, workers: int | None) -> Callable[[], None]:
         return _start(workers)
     for left in reversed(range(JOINS)):
         try:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+            with _own_signals():
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
             ray.shutdown()  # else this program would stay half a client, which can join nothing
             if left and isinstance(error, ConnectionAbortedError):  # what timed out does so again, half a minute later
@@ -165,16 +169,17 @@ def _start(workers: int | None) -> Callable[[], None]:
         shutil.rmtree(folder, ignore_errors=True)
 
     try:
-        ray.init(
-            "local",
-            num_cpus=workers,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,  # standard output belongs to the caller
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=folder,
-        )
+        with _own_signals():
+            ray.init(
+                "local",
+                num_cpus=workers,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=False,  # standard output belongs to the caller
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+            )
     except Exception as error:  # Ray raises plain ones, too
         end()
         raise InputError(
@@ -195,6 +200,17 @@ def _new_folder() -> str:
         raise InputError(
             f"on: Ray has no folder for its files ({first_line(error)}); name a short one in TMPDIR, or run on local"
         ) from error
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this program does on SIGTERM: Ray puts an exit of its own in that place."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if current_thread() is main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _set_environment() -> None:

@@ -13,9 +13,10 @@ import numpy as np
 
 from deepmad.search_spaces.architectures import Stage, Stem, network_parts
 from deepmad.search_spaces.blocks import BLOCKS, Shape
+from deepmad.search_spaces.choices import StageSpace
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Body, Count, Layer, Part
-from deepmad.search_spaces.spaces import Space, StageSpace
+from deepmad.search_spaces.spaces import Space
 
 Array = np.ndarray[Any, Any]
 Axes = tuple[int, ...]
@@ -113,6 +114,11 @@ def difference(first: Terms, second: Terms) -> Terms:
     none = np.zeros((), dtype=np.int64)
     found = {axes: np.asarray(first.get(axes, none) - second.get(axes, none)) for axes in {**first, **second}}
     return {axes: array for axes, array in found.items() if np.any(array)}
+
+
+def in_units(terms: Terms, unit: int) -> Terms:
+    """Return a sum of terms in whole units that all its numbers are multiples of."""
+    return {axes: np.asarray(array // unit) for axes, array in terms.items()}
 
 
 def minimum(terms: Terms) -> int:
