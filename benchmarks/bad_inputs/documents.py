@@ -4,7 +4,7 @@ import copy
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -35,7 +35,8 @@ def changed_document(document: Any, form: str, random_: random.Random, free: Seq
         return _with_value(document, form, random_, free)
     if what == "key":
         return _with_key(document, form, random_, free)
-    return changed_text(_dumped(document, form).encode(), random_, form)
+    changed = changed_text(_dumped(document, form).encode(), random_, form)
+    return replace(changed, wanted="any") if "*" in free else changed
 
 
 def _with_value(document: Any, form: str, random_: random.Random, free: Sequence[str]) -> Changed:
