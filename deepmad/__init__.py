@@ -7,8 +7,6 @@ and loads no heavy library.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from deepmad.version import __version__ as __version__
-
 if TYPE_CHECKING:
     from deepmad.engine.answers.progress import Interrupted, OutOfMemoryError
     from deepmad.engine.answers.solutions import Solution, Status
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from deepmad.search_spaces.spaces import Space, presets
     from deepmad.search_spaces.spaces import load_space as space
     from deepmad.search_spaces.torch_builder import build
+    from deepmad.version import __version__ as __version__
     from deepmad.zoo.making import make_zoo
 
 _HOMES = {
@@ -65,6 +64,7 @@ _HOMES = {
     "pareto_front": "deepmad.engine.solvers.evolution.fronts",
     "presets": "deepmad.search_spaces.spaces",
     "space": "deepmad.search_spaces.spaces:load_space",
+    "__version__": "deepmad.version",
 }
 
 __all__ = [  # noqa: RUF022 - in the order of a design

@@ -13,7 +13,8 @@ from deepmad.engine.program.budgets import BYTES_PER_ELEMENT, Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Stride, Tail
 from deepmad.search_spaces.blocks import BLOCKS
-from deepmad.search_spaces.spaces import Rules, Space, StageSpace, StemSpace, WidthRatio
+from deepmad.search_spaces.choices import Rules, StageSpace, StemSpace, WidthRatio
+from deepmad.search_spaces.spaces import Space
 from tests.brute_force import Counted, count
 from tests.catalogue import StairTable
 

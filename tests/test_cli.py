@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import jsonschema
 import onnx
@@ -244,6 +246,20 @@ def test_a_crash_costs_one_row_where_measuring_is_isolated(
     assert "SIGABRT" in output.err
 
 
+@pytest.mark.parametrize(("library", "found"), [("timm", None), ("torchvision", OSError("libcudart.so: no such file"))])
+def test_a_library_that_is_missing_or_broken_is_told_with_the_way_out(
+    library: str, found: OSError | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Python marks a module that is not there, and as one is that needs a file which is not there."""
+    if found is None:
+        monkeypatch.setitem(sys.modules, library, None)
+    else:
+        monkeypatch.setattr("deepmad.search_spaces.torchvision_operators.import_torchvision", Mock(side_effect=found))
+    assert run(["measure", f"{library}:resnet18"]) == 2
+    line = told(capsys)
+    assert ("pip install 'deepmad[timm]' 'torch==" if found is None else f"({found}); install the build that") in line
+
+
 @pytest.mark.usefixtures("torchvision_operators")
 @pytest.mark.parametrize("name", ["timm:resnet_none", "torchvision:resnet_none"])
 def test_an_unknown_model_of_a_library_is_told(name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,7 +292,9 @@ def test_doctor_tells_what_is_missing_and_what_is_broken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr("deepmad.cli.doctor.find_spec", lambda name: None if name == "ray" else find_spec(name))
+    missing = ("ray", "timm")
+    monkeypatch.setattr("deepmad.cli.doctor.find_spec", lambda name: None if name in missing else find_spec(name))
+    monkeypatch.setattr("deepmad.cli.doctor.operators_load", lambda: False)
     (tmp_path / "openvino").mkdir()
     broken = (
         "print('loading')\nraise OSError('libopenvino.so: no such file')\n"  # only the report is on standard output
@@ -288,7 +306,13 @@ def test_doctor_tells_what_is_missing_and_what_is_broken(
     report = json.loads(capsys.readouterr().out)
     states = {row["name"]: row["state"] for row in report["libraries"]}
     assert states["ray"] == "not installed: pip install 'deepmad[ray]'"
-    assert "installed but broken (libopenvino.so: no such file)" in states["openvino"]
+    public = version("torch").partition("+")[0]  # a CPU build's version with +cpu is one of ==2.13.0, too
+    assert states["timm"] == f"not installed: pip install 'deepmad[timm]' 'torch=={public}'"
+    assert states["torchvision"].startswith(
+        f"installed but broken (its operators do not load beside torch {version('torch')})"
+    )
+    assert f"pip install --force-reinstall --no-deps torchvision=={version('torchvision')}" in states["torchvision"]
+    assert "(libopenvino.so: no such file): pip install --force-reinstall --no-deps openvino" in states["openvino"]
     backends = {row["name"]: row for row in report["backends"]}
     assert not backends["openvino"]["works"]
     assert "installed but broken (openvino: libopenvino.so: no such file)" in backends["openvino"]["state"]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -19,7 +20,7 @@ from deepmad.cli.show import compare, show
 from deepmad.cli.table import table
 from deepmad.cli.zoo import zoo
 from deepmad.profilers.errors import DeviceError
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, first_line, near
 from deepmad.version import __version__
 
 app = typer.Typer(
@@ -56,6 +57,8 @@ def _options(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit code."""
+    if any("\0" in argument for argument in arguments):
+        return _fail("an argument holds a NUL character; remove it", MISUSE)
     command = typer.main.get_command(app)
     try:
         _check_words(arguments)
@@ -70,6 +73,10 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt as interrupt:
         line, code = ending(interrupt)
         say(line)
+    except OSError as error:
+        if error.errno in (errno.EPIPE, errno.ENOSPC) and error.filename is None:
+            return _unprinted(error)
+        return _fail(f"{error.filename or 'a file'}: {error.strerror or first_line(error)}", MISUSE)
     except MemoryError as error:
         return _fail(f"not enough memory: {error or 'ask for less, or end other programs'}", NO_MEMORY)
     except typer.Exit as stop:
@@ -96,11 +103,9 @@ def _known(error: Exception) -> int | None:
         typer.echo(_message(error))
         return DONE
     if isinstance(error, _UsageError):
-        return _fail(f"{_message(error).rstrip('.')}; see deepmad --help", MISUSE)
+        return _fail(f"{_message(error).rstrip('?')}; see deepmad --help", MISUSE)
     if isinstance(error, _ClickError):
         return MISUSE if not str(error) else _fail(str(error), MISUSE)
-    if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC) and error.filename is None:
-        return _unprinted(error)
     return None
 
 
@@ -113,10 +118,12 @@ def _unprinted(error: OSError) -> int:
 
 
 def _message(error: Exception) -> str:
-    """Return what click has to say of an error, the option's name included."""
-    return str(getattr(error, "format_message", error.__str__)())
+    """Return what click has to say of an error, the option's name included, and what may have been meant."""
+    message = str(getattr(error, "format_message", error.__str__)()).rstrip(".").replace("Value error, ", "")
+    wrong = re.search("'([^']*)' is not one of (.*)", message)
+    return message + (near(wrong[1], re.findall("'([^']*)'", wrong[2])) if wrong else "")
 
 
 def _fail(message: str, code: int) -> int:
-    err().print(f"error: {one_line(message)}", style="bold red", markup=False)
+    err().print(f"error: {one_line(message)}", style="bold red")
     return code

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXPLAINED_SHARE, RANKED_SHARE = 0.5, 0.75
 """The main solve's share of the time with --explain, and with --top alone."""
 ALTERNATIVES_SHARE, ALTERNATIVES_SECONDS = 0.3, 10.0
-"""The alternatives' share of the time left where limits are explained after them, and their seconds at most."""
+"""The alternatives' share of the time left where limits are explained after them, and the most seconds they get."""
 
 
 @dataclass(frozen=True)

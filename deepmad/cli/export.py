@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deepmad.cli.options import Json
-from deepmad.cli.output import emit_json, err, say
+from deepmad.cli.options import Json, ranged, written
+from deepmad.cli.output import emit_json, say, working
 from deepmad.search_spaces.files import check_writable
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def export(
             "weights: initial weights for both (safetensors)."
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")],
-    seed: Annotated[int, typer.Option(help="Seed of the initial weights (onnx, torch, weights).", min=0)] = 0,
+    output: Annotated[Path, written("File to write.")],
+    seed: Annotated[int, ranged("seed", "Seed of the initial weights (onnx, torch, weights).")] = 0,
     json: Json = False,
 ) -> None:
     """Export a network, with initial weights where the form holds weights.
@@ -37,7 +37,7 @@ def export(
 
     network = Architecture.load(arch)
     check_writable(output, read=[split_rank(arch)[0]])
-    with err().status(f"exporting to {to}"):
+    with working(f"exporting to {to}"):
         name = write(network, to, output, seed)
     if json:
         told = {"file": str(output), "bytes": output.stat().st_size, "to": to}

@@ -25,7 +25,7 @@ SHOWN = 12
 def deliver_front(problem: "Problem", settings: "Solver", cost: str, output: Path | None, json: bool) -> int:
     """Find a front, write it as CSV with an SVG picture beside it, print it; return the exit code.
 
-    Raises `InputError` where the file is no .csv or cannot be written.
+    Raises `InputError` where the file is no .csv.
     """
     from deepmad.engine.solvers.evolution.fronts import COSTS, FrontInterrupted, FrontOutOfMemoryError, pareto_front
     from deepmad.engine.solvers.settings import Evolution

@@ -24,18 +24,18 @@ Measure = Callable[[Architecture], Measured]
 TIGHT = 0.95
 """A network that uses at least this share of the latency limit is a tight hit."""
 ENOUGH = 0.955
-"""One is not improved on from this share on: the next measurement may be lower,"""
+"""A network that uses at least this share is not improved on. It is above TIGHT: the next measurement may be lower."""
 SAFE = 0.985
-"""but one above this share is: the next measurement may well exceed the limit."""
+"""A network that uses more than this share is corrected for: its next measurement may well exceed the limit."""
 AIM = 0.97
-"""Where in the limit the corrected prediction aims: the middle between the two."""
+"""Where in the limit the corrected prediction aims: midway between ENOUGH and SAFE."""
 MEASUREMENTS, MOST_MEASUREMENTS, AGREEMENT = 3, 7, 0.03
-"""Measurements of a network in one round at least and at most, odd numbers; there are two more as long as the three in
-the middle are further apart than this share."""
+"""The least and the most measurements of a network in one round, both odd. Two more are taken as long as the three in
+the middle are further apart than the last share."""
 PREDICTED, MEASURED = ", among those predicted within ", "; measured "
 """What the loop adds to the message of a design."""
 LEAST_SECONDS = 20.0
-"""Seconds for the network of least predicted latency where the solver's time limit is shorter: the proof matters."""
+"""Seconds at least for the network of least predicted latency, even past the solver's time limit: its proof matters."""
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,22 @@
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, near, shown
+from deepmad.search_spaces.json_documents import parsed_json
+from deepmad.search_spaces.units import human
+from deepmad.search_spaces.yaml_documents import parsed_yaml
 
 T = TypeVar("T")
+MOST_BYTES, MOST_YAML_BYTES = 256_000_000, 16_000_000
+"""The largest file of JSON or other text that is read, and of YAML, which takes ten times as long."""
 PART = ".deepmad-"
 """How the name of a file begins that is not whole yet."""
 LEAST_BYTES = 4096
@@ -118,53 +121,42 @@ def check_writable(path: Path, option: str = "-o", read: Iterable[str | Path] = 
         ) from error
 
 
-def read_text(path: Path) -> str:
-    """Return the text of `path`; raises `InputError` where there is none."""
+def read_text(path: Path, most: int = MOST_BYTES) -> str:
+    """Return the text of `path`, without a byte order mark.
+
+    Raises `InputError` where there is none, or one of more than `most` bytes.
+    """
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file (byte {error.start} is no UTF-8)") from error
+        with path.open("rb") as stream:
+            content = stream.read(most + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot read it ({error.strerror})") from error
+    if len(content) > most:
+        raise InputError(f"{path}: larger than {human(most, 'bytes')}, the most that is read; give the file meant")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file (byte {error.start} is no UTF-8)") from error
 
 
 def read_json(path: Path) -> Any:
-    """Return the JSON document in `path`; raises `InputError` with the line of a syntax error."""
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+    """Return the JSON document in `path`, read strictly. Raises `InputError`."""
+    return parsed_json(read_text(path), str(path))
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the YAML document in `path`; raises `InputError` with the line of a syntax error."""
-    return parsed_yaml(read_text(path), str(path))
-
-
-def parsed_yaml(text: str, source: str) -> Any:
-    """Return the document of a YAML text, read by a safe loader; `source` is what errors call it.
-
-    Raises `InputError` with the line of a syntax error.
-    """
-    # The loader in C, where PyYAML has it, is ten times as fast, which tells on a published table; the one in Python
-    # tells better where an error is.
-    with contextlib.suppress(yaml.YAMLError):
-        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{source}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}{where}") from error
+    """Return the YAML document in `path`, read strictly. Raises `InputError`."""
+    return parsed_yaml(read_text(path, MOST_YAML_BYTES), str(path))
 
 
 def check_format(document: Any, name: str, source: str) -> None:
     """Raise `InputError` unless `document` says that it is `deepmad/NAME@1`."""
     if not isinstance(document, dict):
-        raise InputError(f"{source}: expected a mapping with format: deepmad/{name}@1, got {type(document).__name__}")
+        found = "nothing" if document is None else type(document).__name__
+        raise InputError(f"{source}: expected a mapping with format: deepmad/{name}@1, got {found}")
     found = document.get("format")
     if found != f"deepmad/{name}@1":
-        raise InputError(f"{source}: format is {found!r}; this version of deepmad reads 'deepmad/{name}@1'")
+        raise InputError(f"{source}: format is {shown(found)}; this version of deepmad reads 'deepmad/{name}@1'")
 
 
 def validated(adapter: TypeAdapter[T], document: Any, source: str) -> T:
@@ -176,5 +168,19 @@ def validated(adapter: TypeAdapter[T], document: Any, source: str) -> T:
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]).lstrip(".")
         if first["type"] == "value_error":  # our own message, which names value and way out already
             raise InputError(": ".join(filter(None, [source, path, str(first["ctx"]["error"])]))) from error
-        given = "" if first["type"] in ("missing", "unexpected_keyword_argument") else f" (got {first['input']!r})"[:80]
-        raise InputError(f"{source}: {path or 'document'}: {first['msg']}{given}") from error
+        if first["type"] == "unexpected_keyword_argument":
+            question = near(first["loc"][-1], sorted(_keys(adapter.json_schema())))
+            raise InputError(f"{source}: {path}: this key is unexpected{question}; leave it out or mend it") from error
+        given = "" if first["type"] == "missing_argument" else f" (got {shown(first['input'])})"
+        raise InputError(
+            f"{source}: {path or 'document'}: {first['msg'].replace('valid tuple', 'valid list')}{given}"
+        ) from error
+
+
+def _keys(schema: Any) -> set[str]:
+    """Return the names of all properties that a JSON Schema tells of, at every depth."""
+    if isinstance(schema, list):
+        return {key for one in schema for key in _keys(one)}
+    if not isinstance(schema, dict):
+        return set()
+    return set(schema.get("properties", ())) | {key for one in schema.values() for key in _keys(one)}

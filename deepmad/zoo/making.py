@@ -151,7 +151,7 @@ class _Making:
         """Open the tables, and measure those that are missing; no two spaces or tables may mix in one folder."""
         check_references(self.file)
         there = {need.name: load_family(need, self.spec) for need in needed if not need.missing}
-        spaces = {need.member.slug: asdict(need.member.space) for need in needed}
+        spaces = {need.member.slug: repr(need.member.space) for need in needed}
         self.journal.check("spec", {"spec": self.file.document, "spaces": spaces}, "spec")
         for need in needed:
             if need.missing:
@@ -192,7 +192,7 @@ class _Making:
             if isinstance(outcome, str):
                 failed[pending[index]] = outcome
             else:
-                outcome.save(self.journal.path(pending[index]))
+                self.journal.put(pending[index], outcome.to_dict())
         for family in self.families:
             step = steps[family.name]
             solution = self.journal.solution(step)
@@ -251,7 +251,7 @@ class _Making:
                 entry = pending[index]
                 solved[entry.name] = outcome
                 if isinstance(outcome, Solution):
-                    outcome.save(self.journal.path(f"solved-{entry.name}"))
+                    self.journal.put(f"solved-{entry.name}", outcome.to_dict())
                     self._tell_entry(entry, SOLVED, outcome)
         return solved
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deepmad.engine.answers.solutions import (
-    BROKEN_OFF,
-    MORE,
+    NOTHING_YET,
+    WAY_OUT,
     Solution,
     SolverInfo,
     found,
@@ -101,8 +101,8 @@ class Race:
             return found(
                 self.problem, self.network, self.bound, gap=self.gap_asked, solver=solver, seconds=self.seconds
             )
-        why = f"no network was found in {self.seconds:.0f} s, and none is proven impossible; {MORE}"
-        return without_network(self.problem, BROKEN_OFF if interrupted else why, solver, self.seconds, self.bound)
+        why = f"no network was found in {self.seconds:.0f} s, and none is proven impossible; {WAY_OUT}"
+        return without_network(self.problem, NOTHING_YET if interrupted else why, solver, self.seconds, self.bound)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
+from deepmad.engine.answers.checks import check_objective, check_used
 from deepmad.engine.program.problems import Problem
-from deepmad.search_spaces.architectures import Architecture, Stride, numbered, split_rank
+from deepmad.search_spaces.architectures import Architecture, GivenStride, numbered, split_rank
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.units import human
@@ -19,7 +20,7 @@ from deepmad.search_spaces.units import human
 GAP_IS_ZERO = 1e-6
 """Relative gap below which objective and bound count as equal."""
 
-BROKEN_OFF, MORE = "interrupted before a network was found", "give more time or loosen a limit"
+NOTHING_YET, WAY_OUT = "interrupted before a network was found", "give more time or loosen a limit"
 """What a solution without a network says of an interrupt, and of the way out."""
 DIFFERENT_STAGES = 2
 """Stages in which a network and its alternatives have to differ, in any of their fields."""
@@ -34,30 +35,37 @@ class Status(StrEnum):
     UNKNOWN = "unknown"
 
 
+Number = Annotated[float, Field(strict=True)]
+Positive = Annotated[float, Field(strict=True, ge=0)]
+Whole = Annotated[int, Field(strict=True, ge=0)]
+Flag = Annotated[bool, Field(strict=True)]
+"""What a file's numbers and booleans are: no text is taken for one, nor the one for the other."""
+
+
 @dataclass(frozen=True)
 class SolverInfo:
     """Which solver answered, with what makes the run repeatable."""
 
     name: str
     version: str
-    seed: int
-    workers: int
+    seed: Whole
+    workers: Whole
 
 
 @dataclass(frozen=True)
 class LimitUse:
     """A limit and what the network uses of it; null where there is no network."""
 
-    limit: float
-    used: int | float | None  # a count stays one where a file is read again
+    limit: Number
+    used: Whole | Number | None  # a count stays one where a file is read again
 
 
 @dataclass(frozen=True)
 class Predicted:
     """The latency table's prediction: seconds for one batch, images a second."""
 
-    latency_seconds: float
-    throughput: float
+    latency_seconds: Positive
+    throughput: Positive
 
 
 @dataclass(frozen=True)
@@ -68,19 +76,19 @@ class Measured:
     the median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's.
     """
 
-    latency_seconds: float
-    low: float
-    high: float
-    throughput: float
-    violated: bool | None
+    latency_seconds: Positive
+    low: Positive
+    high: Positive
+    throughput: Positive
+    violated: Flag | None
     device: str
     backend: str
     version: str
     precision: str
-    batch: int
-    threads: int
+    batch: Whole
+    threads: Whole
     date: str
-    clock_seconds: float | None = None
+    clock_seconds: Number | None = None
 
 
 @dataclass(frozen=True)
@@ -93,14 +101,14 @@ class Round:
     measured nothing.
     """
 
-    number: int
-    limit: float
-    predicted: float | None = None
-    measured: float | None = None
-    low: float | None = None
-    high: float | None = None
-    objective: float | None = None
-    violated: bool | None = None
+    number: Whole
+    limit: Number
+    predicted: Number | None = None
+    measured: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    objective: Number | None = None
+    violated: Flag | None = None
     architecture: Architecture | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,13 +125,13 @@ class Sensitivity:
     where there is no bound).
     """
 
-    used: float
-    limit: float
-    share: float
-    loosened: float
-    objective: float
-    bound: float | None
-    gain: tuple[float, float | None]
+    used: Number
+    limit: Number
+    share: Number
+    loosened: Number
+    objective: Number
+    bound: Number | None
+    gain: tuple[Number, Number | None]
 
 
 @dataclass(frozen=True)
@@ -134,18 +142,18 @@ class CallRecord:
     once. `seconds` is the time of all calls.
     """
 
-    calls: int
-    cached: int
-    failed: int
+    calls: Whole
+    cached: Whole
+    failed: Whole
     reasons: tuple[str, ...]
-    seconds: float
+    seconds: Number
 
 
 @dataclass(frozen=True)
 class Alternative:
     """Another network within the gap asked for, with the figures of a solution."""
 
-    objective: float
+    objective: Number
     architecture: Architecture
     limits: dict[str, LimitUse]
     predicted: Predicted | None = None
@@ -160,18 +168,18 @@ class RowRecord:
     """What is known of a row: one block kind and one stride a stage.
 
     `objective` is that of the best network met there, `found_by` what met it: "evolution", "cpsat", or "start" where it
-    was given; None where none was met. No network of the row is better than `bound` (None: not known; a network
-    already known, of another row, may be what it says). `dropped`: the bound left nothing above the network delivered
-    but the gap asked for. `seconds` were spent on the row alone.
+    was given; both are None where none was met. No network of the row is better than `bound` (None: not known), which
+    may just be the objective of a network of another row, below which nothing was looked at. `dropped`: the bound
+    leaves nothing above the network delivered but the gap asked for. `seconds` were spent on the row alone.
     """
 
     blocks: tuple[str, ...]
-    strides: tuple[Stride, ...]
+    strides: tuple[GivenStride, ...]
     found_by: str | None
-    objective: float | None
-    bound: float | None
-    dropped: bool
-    seconds: float
+    objective: Number | None
+    bound: Number | None
+    dropped: Flag
+    seconds: Number
 
 
 @dataclass(frozen=True)
@@ -181,10 +189,10 @@ class RowCounts:
     A row that was not looked at still has the bound of all rows together.
     """
 
-    total: int
-    dropped: int
-    open: int
-    not_looked_at: int
+    total: Whole
+    dropped: Whole
+    open: Whole
+    not_looked_at: Whole
 
 
 @dataclass(frozen=True)
@@ -195,8 +203,8 @@ class Solution:
     (bound - objective) / |objective|, and 0 below 1e-6. `clash` names limits that cannot be met together.
     `nearest` holds, for each of them, the nearest value that would make the problem feasible, the other limits
     kept. `predicted` is that of the slowest device, `predicted_by_device` all of them where there are several.
-    `rounds` are those of the measured loop: with several, bound and gap are those of the program of the round that
-    found the network, whose latency limit was the target corrected by the measurement before.
+    `rounds` are those of the measured loop. Bound and gap then belong to the program of the round that found the
+    network; from the second round on its latency limit is the target, corrected by the measurement before.
     `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs;
     `black_boxes` how the functions behind limits were called. `rows` tells of rows of block kinds and strides, best
     first, where the solver decided between them, `row_counts` of all. What does not apply is None.
@@ -205,14 +213,14 @@ class Solution:
     status: Status
     message: str
     solver: SolverInfo
-    seconds: float
+    seconds: Positive
     architecture: Architecture | None = None
-    objective: float | None = None
-    bound: float | None = None
-    gap: float | None = None
+    objective: Number | None = None
+    bound: Number | None = None
+    gap: Positive | None = None
     limits: dict[str, LimitUse] = field(default_factory=dict)
     clash: tuple[str, ...] | None = None
-    nearest: dict[str, float] | None = None
+    nearest: dict[str, Number] | None = None
     predicted: Predicted | None = None
     measured: Measured | None = None
     predicted_by_device: dict[str, Predicted] | None = None
@@ -242,17 +250,24 @@ class Solution:
         """Return the solution in a file; FILE#3 is that of its third network. Raises `InputError` naming the key."""
         file, rank = split_rank(path)
         document = read_json(file)
-        check_format(document, "solution", str(file))
-        fields = {key: value for key, value in document.items() if key not in ("format", "architecture")}
+        solution = Solution.from_dict(document, str(file))
+        numbered(document, rank, str(path))
+        return solution.ranked(rank)
+
+    @staticmethod
+    def from_dict(document: Any, source: str = "solution") -> "Solution":
+        """Return the solution of a document; raises `InputError` naming `source` and the key."""
+        check_format(document, "solution", source)
+        fields = {key: value for key, value in document.items() if key != "format"}
         for name in ("alternatives", "rounds"):
             if isinstance(parts := document.get(name), list):
-                fields[name] = [_with_network(part, str(file)) for part in parts]
-        network = document.get("architecture")
-        solution = validated(ADAPTER, fields, str(file))
-        solution = replace(solution, architecture=Architecture.from_dict(network, str(file)) if network else None)
-        if rank != 1:
-            numbered(document, rank, str(path))
-        return solution.ranked(rank)
+                fields[name] = [_with_network(part, source) for part in parts]
+        solution = validated(ADAPTER, _with_network(fields, source), source)
+        check_objective(solution.objective, solution.bound, network=solution.architecture is not None, source=source)
+        for one in (solution, *(solution.alternatives or ())):
+            if one.architecture is not None:
+                check_used(one.architecture, {name: use.used for name, use in one.limits.items()}, source)
+        return solution
 
     def ranked(self, rank: int) -> "Solution":
         """Return the solution around its network number `rank`, 1 for the best one."""

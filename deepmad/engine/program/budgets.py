@@ -9,6 +9,7 @@ from deepmad.engine.program.entropy import rho, scales
 from deepmad.engine.program.latency import LatencyModel, slowest_seconds
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count, Part, peak_activation_elements, total_macs, total_params
+from deepmad.search_spaces.ranges import check
 from deepmad.search_spaces.spaces import Space
 
 BYTES_PER_ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
@@ -29,8 +30,8 @@ class Budget:
     `macs` and `params` are counts, `rho` is max n_i / w_i, `latency` is seconds for one batch, `throughput`
     images a second (a lower limit), `memory` bytes of peak activations for one batch. `extra` holds limits that only
     a function knows: each a `BlackBox`, or a function of the network that returns True (kept), False, or a number
-    that must not be above 0. Raises `InputError` for a limit that is not positive, and where two limits of `extra`
-    have one name.
+    that must not be above 0. Raises `InputError` for a limit that is no positive finite number, and where two limits
+    of `extra` have one name.
     """
 
     macs: float | None = None
@@ -44,8 +45,8 @@ class Budget:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != "extra" and value is not None and not 0 < value < float("inf"):
-                raise InputError(f"{field.name}: the limit {value} must be positive and finite; None lifts it")
+            if field.name != "extra" and value is not None:
+                object.__setattr__(self, field.name, check("limit", value, field.name))
         object.__setattr__(self, "extra", black_boxes(self.extra, taken=FIELDS))
 
     @property

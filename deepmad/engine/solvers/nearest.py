@@ -16,13 +16,13 @@ from deepmad.search_spaces.rows import layouts, with_strides
 from deepmad.search_spaces.units import human
 
 LOOSE = 1e15
-"""A limit that every network keeps, in MACs, parameters or bytes, and for rho,"""
+"""A limit that every network keeps, on MACs, parameters, bytes or rho."""
 LOOSE_SECONDS = 1e6
-"""and one in seconds, small enough for its nanoseconds to be added up in 64 bits."""
+"""A latency limit that every network keeps; its nanoseconds can still be added up in 64 bits."""
 SEARCH_SHARE, LONGEST_SEARCH = 0.5, 5.0
-"""The quick search's share of the time, and its seconds at most,"""
+"""The quick search's share of the time, and the most seconds that it gets in a large space."""
 SHORTEST_SEARCH = 0.3
-"""but few seconds in a small space: CP-SAT is soon through with it."""
+"""The most seconds that it gets in a small space, which CP-SAT is soon through with."""
 LEAST_EXPLAINING_SECONDS, CLASH_SHARE = 10.0, 0.5
 """Seconds to say why there is no network, even past the time limit (but no longer than that again), and the share in
 which the clash is looked for."""

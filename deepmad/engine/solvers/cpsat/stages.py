@@ -17,8 +17,8 @@ from deepmad.engine.solvers.cpsat.terms import (
     opening,
     variants,
 )
+from deepmad.search_spaces.choices import Rules, StageSpace
 from deepmad.search_spaces.layers import Body
-from deepmad.search_spaces.spaces import Rules, StageSpace
 
 ReadTerms = Callable[[Body], Terms]
 """How one cost is read from a body: a whole-numbered function of its widths."""

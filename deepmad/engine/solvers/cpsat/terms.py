@@ -13,9 +13,10 @@ import numpy as np
 
 from deepmad.search_spaces.architectures import Stage, Stem, network_parts
 from deepmad.search_spaces.blocks import BLOCKS, Shape
+from deepmad.search_spaces.choices import StageSpace
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Body, Count, Layer, Part
-from deepmad.search_spaces.spaces import Space, StageSpace
+from deepmad.search_spaces.spaces import Space
 
 Array = np.ndarray[Any, Any]
 Axes = tuple[int, ...]

@@ -18,7 +18,7 @@ from deepmad.engine.solvers.evolution.running import Run
 from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.csv_files import csv_text
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, unknown
 from deepmad.search_spaces.files import write_text
 from deepmad.search_spaces.units import human
 
@@ -120,7 +120,7 @@ def pareto_front(
     `FrontInterrupted` with the front so far, where memory runs out `FrontOutOfMemoryError`.
     """
     if against not in COSTS:
-        raise InputError(f"against: {against!r} is unknown; choose from {', '.join(COSTS)}")
+        raise InputError(f"against: {unknown(against, COSTS)}")
     require_counted(problem, "a front")
     run = Run(problem, solver or Evolution(), report, against=against)
     try:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deepmad.engine.answers.progress import Report, stopped
-from deepmad.engine.answers.solutions import MORE, Solution, without_network
+from deepmad.engine.answers.solutions import WAY_OUT, Solution, without_network
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.running import Run, Screen
 from deepmad.engine.solvers.settings import Evolution
@@ -44,6 +44,6 @@ def _solution(run: Run) -> Solution:
         message = "the network keeps every limit; an evolution proves no bound on the optimum"
         return replace(race.solution(info), message=message if run.unsaved is None else f"{message}; {run.unsaved}")
     spent = f"{run.state.generation:,} generations ({race.seconds:.0f} s)"
-    met = f"none was met in {spent}; {MORE}"
+    met = f"none was met in {spent}; {WAY_OUT}"
     why = met if run.machine.repair.possible else "the rules of the space leave none; loosen them"
     return without_network(race.problem, f"no network was found: {why}", info, race.seconds)

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
+from deepmad.search_spaces.choices import StageSpace
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count
-from deepmad.search_spaces.spaces import Space, StageSpace
+from deepmad.search_spaces.spaces import Space
 
 Genomes = npt.NDArray[np.intp]
 """Integer matrix (networks, genes) of indices into the space's choices, or one row of it."""

@@ -31,17 +31,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 EXPLORED_SHARE, LEAST_EXPLORED_SECONDS = 0.2, 0.3
-"""The share of the time for exploring rows, and its seconds a layout at least;"""
+"""The share of the time for exploring rows, and the least seconds that a layout of strides gets of it."""
 SMALL_EXPLORED_SECONDS, MOST_EXPLORED_SECONDS = 0.5, 10.0
-"""at most in a small space, where the exact solver is soon through, and in a large one."""
+"""The most seconds that a layout gets: in a small space, where the exact solver is soon done, and in a large one."""
 EVOLVED_SHARE = 0.6
-"""The same share where an evolution is asked for."""
+"""The share of the time for exploring rows where an evolution is asked for."""
 GENERATIONS = 30
 """Generations a layout under a limit in units of work."""
 FAMILY_SECONDS, ROW_SECONDS, SOLVE_SECONDS = 10.0, 6.0, 6.0
-"""Seconds at most for the bound of a family and of a row, and for the row's first solve; the next has twice as many."""
+"""The most seconds for the bound of a family, of a row, and for a row's first solve; the next gets twice as many."""
 FAMILY_WORK, ROW_WORK, SOLVE_WORK = 15.0, 40.0, 40.0
-"""The same in units of work, of which a bound takes no more even where it has seconds: a family's soon stalls."""
+"""The same in units of work. A bound takes no more of these even where it has seconds left: it soon stalls."""
 MOST_FAILURES = 2
 CLOSING_SECONDS = 0.5
 """Time kept for ending the solve."""
