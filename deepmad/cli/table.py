@@ -137,6 +137,7 @@ def import_(
     """
     from deepmad.profilers.importing.importing import import_table
 
+    remarks: list[str] = []
     with bar("importing", 1.0) as shown:
         import_table(
             file,
@@ -149,7 +150,10 @@ def import_(
             threads=threads,
             model=model,
             progress=lambda share: shown.update(share, f"{share:.0%}"),
+            remark=remarks.append,
         )
+    for remark in remarks:
+        warn(remark)
     say(f"written to {output}")
     _tell([output], json=json)
 
