@@ -52,6 +52,11 @@ def lines(batches: dict[int, int], noise: float = 0.0) -> list[str]:
     return found
 
 
+def german(text: str) -> str:
+    """Return a table as a German spreadsheet copies it: tabs between the cells, decimal commas."""
+    return text.replace(",", "\t").replace(".", ",")
+
+
 def written(path: Path, content: list[str]) -> Path:
     path.write_text("\n".join(content) + "\n")
     return path
@@ -235,7 +240,7 @@ def test_the_rows_of_other_conditions_are_left_out(tmp_path: Path) -> None:
         (lambda text: text.replace(",", ";").replace("2000", "1,648.5").replace("4.0", "4.853"), 1648.5),
         (lambda text: text.replace("2000", '"1,648.5"').replace("4.0", "4.853"), 1648.5),
         (lambda text: text.replace(",", ";").replace(".", ","), 2000.0),
-        (lambda text: text.replace(",", "\t").replace(".", ",").replace("2000", "1.648,5").replace("4,0", "4,853"), 1648.5),
+        (lambda text: german(text).replace("2000", "1.648,5").replace("4,0", "4,853"), 1648.5),
         (lambda text: text.replace("\n", "\r\n"), 2000.0),
     ],
     ids=["a byte order mark", "semicolons", "thousands", "decimal commas", "tabs, points for thousands", "DOS"],

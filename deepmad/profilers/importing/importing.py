@@ -95,8 +95,9 @@ def import_table(
     tables added, and is left as it was on any error. `progress` is told the share that is done, `remark` every
     sentence about what was left out.
 
-    Raises `InputError` where a name or number is none, where the form, the precision or an option is unknown or does not belong to the form, the
-    file at `path` is not of that form, `output` cannot be written, is no table file or holds one of these tables.
+    Raises `InputError` where a name or number is none, the form, the precision or an option is unknown or does not
+    belong to the form, the file at `path` is not of that form, `output` cannot be written, is no table file or holds
+    one of these tables.
     """
     if form not in FORMS:
         raise InputError(f"from: {form!r} is unknown; choose from {', '.join(FORMS)}")
@@ -256,8 +257,8 @@ def _add_profile(
     apart = sum(len(row.layers) for row in rows if len(row.layers) <= FEW_LAYERS) / layers
     if apart < TOLD_APART:
         request.tell(
-            f"{source}: {apart:.0%} of the network's {layers} layers have an engine layer of their own or share it with "
-            "one other; the times of the rest are hardly told apart"
+            f"{source}: {apart:.0%} of the network's {layers} layers have an engine layer of their own or share it "
+            "with one other; the times of the rest are hardly told apart"
         )
     fit_rows(rows)  # so that a profile which no predictor can be fitted on makes no file
     with open_table(output, create=True) as file, file.turn():
@@ -277,7 +278,8 @@ def _held_profiles(output: Path, file: TableFile, key: Key, device: str, source:
     origin = file.origin(key)
     if origin is None or origin.form != PROFILES:
         _check_free(output, file, [key])
-    rows = [LayerRow.of(row) for row in file.imported_rows(key)]
+    with file.intact(f"the rows of {key}"):
+        rows = [LayerRow.of(row) for row in file.imported_rows(key)]
     if held.device != device:
         raise InputError(f"{output}: its profiles are of {held.device}, not {device}; choose another file with -o")
     if any(row.source == source for row in rows):

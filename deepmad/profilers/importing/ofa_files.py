@@ -119,7 +119,7 @@ def _block(entry: Entry) -> tuple[Layer, ...]:
     skips = numbers["idskip"] == 1
     if kernel % 2 == 0 or width == 0 or (skips and (stride != 1 or inputs != outputs)):
         raise InputError(
-            f"is impossible here; kernels are odd, expand is above 0, idskip keeps channels and side; remove the entry"
+            "is impossible here; kernels are odd, expand is above 0, idskip keeps channels and side; remove the entry"
         )
     out_side = entry["out_side"]
     first = (Layer("main", "conv", inputs, width, entry["side"], activation="relu"),) if width != inputs else ()

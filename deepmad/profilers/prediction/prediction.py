@@ -16,6 +16,8 @@ import numpy as np
 from deepmad.profilers.measuring.timing import undisturbed
 from deepmad.profilers.prediction.accuracy import conformal_interval
 from deepmad.profilers.prediction.features import Basis, terms
+from deepmad.profilers.prediction.quantities import LONGEST_SECONDS
+from deepmad.profilers.prediction.stored import interval, mapping, rising, whole, wholes, words
 from deepmad.profilers.tables.table_files import Row
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -26,6 +28,8 @@ Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 FEMTOSECONDS = 10**15
 FEMTOSECONDS_IN_NANOSECOND = 10**6
+MOST_COST = round(LONGEST_SECONDS * FEMTOSECONDS)
+"""Femtoseconds that one unit of a feature can cost."""
 SHORT_WEIGHT = 0.1
 """Weight of a short probe's relative error: it tells layers apart, but runs warmer than in a whole network."""
 DISTURBED = 1.1
@@ -84,10 +88,13 @@ class Prediction:
 
     @staticmethod
     def from_dict(document: dict[str, Any]) -> "Prediction":
-        """Return the predictor of a document that `to_dict` wrote."""
-        basis = Basis(tuple(document["sides"]), tuple(document["kernels"]))
-        costs, interval = tuple(document["femtoseconds"].items()), document.get("interval")
-        return Prediction(basis, costs, document["overhead_femtoseconds"], tuple(interval) if interval else None)
+        """Return the predictor of a document that `to_dict` wrote. Raises `ValueError` or `KeyError` for another."""
+        sides, kernels = (rising(wholes(document[name], least=1)) for name in ("sides", "kernels"))
+        costs = {words(name): whole(cost, most=MOST_COST) for name, cost in mapping(document["femtoseconds"]).items()}
+        if not costs:
+            raise ValueError("it knows no cost")
+        overhead = whole(document["overhead_femtoseconds"], most=MOST_COST)
+        return Prediction(Basis(sides, kernels), tuple(costs.items()), overhead, interval(document.get("interval")))
 
 
 class Predictor(Protocol):

@@ -6,14 +6,14 @@ measured convolutions (`grids`), fitted on blocks or engine layers (`layer_rows`
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepmad.profilers.prediction.accuracy import MIN_HELD_OUT, accuracy
+from deepmad.profilers.prediction.accuracy import MIN_HELD_OUT, accuracy, held_out_document
 from deepmad.profilers.prediction.convolutions import ConvolutionTimes
 from deepmad.profilers.prediction.grids import GridPrediction
 from deepmad.profilers.prediction.prediction import (
@@ -27,6 +27,7 @@ from deepmad.profilers.prediction.prediction import (
     usual_level,
 )
 from deepmad.profilers.prediction.proxies import ProxyPrediction
+from deepmad.profilers.prediction.stored import words
 from deepmad.profilers.tables.build_records import BuildRecords
 from deepmad.profilers.tables.table_files import Key, Origin, Series, TableFile, open_table
 from deepmad.search_spaces.architectures import Architecture
@@ -78,9 +79,11 @@ class LatencyTable:
                     f"{path}: unfinished: {len(file.done(series.key))} of {series.probes} probes of {series.key} "
                     f"are measured; go on with: {_build_command(path, series.space, series.key)} --seed {series.seed}"
                 )
+            with file.intact(f"the predictor of {series.key}"):
+                predictor = _predictor(fit)
         return LatencyTable(
             series.device, series.key.backend, series.version, series.key.precision, series.key.batch,
-            series.key.threads, series.space, _predictor(fit),
+            series.key.threads, series.space, predictor,
         )  # fmt: skip
 
     @property
@@ -119,10 +122,17 @@ class LatencyTable:
         return low * self.predict(network), high * self.predict(network)
 
 
+_PREDICTORS: dict[str | None, Callable[[dict[str, Any]], Predictor]] = {
+    None: Prediction.from_dict,
+    "grid": GridPrediction.from_dict,
+    "proxy": ProxyPrediction.from_dict,
+}
+"""For every kind of predictor what reads its document."""
+
+
 def _predictor(fit: dict[str, Any]) -> Predictor:
-    if fit.get("kind") == "grid":
-        return GridPrediction.from_dict(fit)
-    return ProxyPrediction.from_dict(fit) if fit.get("kind") == "proxy" else Prediction.from_dict(fit)
+    """Return the predictor of a stored document. Raises `ValueError` or `KeyError` where it is none."""
+    return _PREDICTORS[fit.get("kind")](fit)
 
 
 def _choose(path: Path, file: TableFile, wanted: dict[str, Any]) -> Series:
@@ -168,7 +178,9 @@ def _description(file: TableFile, series: Series) -> dict[str, Any]:
     if origin is None:
         return _built_description(file, series)
     rows = file.imported_rows(series.key)
-    fit = file.fit(series.key) if rows else None
+    with file.intact(f"the accuracy of {series.key}"):
+        fit = file.fit(series.key) if rows else None
+        held_out = held_out_document(fit["held_out"]) if fit else None
     return asdict(series.key) | {
         "device": series.device,
         "version": series.version,
@@ -177,7 +189,7 @@ def _description(file: TableFile, series: Series) -> dict[str, Any]:
         "unmeasured": origin.unmeasured,
         "finished": True,
         "dates": None,
-        "held_out": fit["held_out"] if fit else None,
+        "held_out": held_out,
     }
 
 
@@ -188,7 +200,7 @@ def _built_description(file: TableFile, series: Series) -> dict[str, Any]:
     )
     del described["key"]
     described["finished"] = file.fit(series.key) is not None
-    described |= _build_description(BuildRecords(file, series.key), finished=described["finished"])
+    described |= _build_description(file, series.key, finished=described["finished"])
     whole = sum(not row.short for row in rows)
     if rows:
         levels = np.array([level for row in rows for level in row.anchor])
@@ -203,8 +215,9 @@ def _built_description(file: TableFile, series: Series) -> dict[str, Any]:
     return described
 
 
-def _build_description(records: BuildRecords, *, finished: bool) -> dict[str, Any]:
+def _build_description(file: TableFile, key: Key, *, finished: bool) -> dict[str, Any]:
     """Return what the build's records tell; nothing where an older version measured the table."""
+    records = BuildRecords(file, key)
     settings = records.settings()
     if settings is None:
         return {}
@@ -219,8 +232,9 @@ def _build_description(records: BuildRecords, *, finished: bool) -> dict[str, An
     }
     summaries = records.gpu_summaries()
     if summaries:
-        found["gpu"] = {name: summaries[0][name] for name in ("name", "driver")}
-        found["warnings"] = sorted({warning for summary in summaries for warning in summary["warnings"]})
+        with file.intact("what its GPU did"):
+            found["gpu"] = {name: summaries[0][name] for name in ("name", "driver")}
+            found["warnings"] = sorted({words(warning) for summary in summaries for warning in summary["warnings"]})
     return found
 
 
