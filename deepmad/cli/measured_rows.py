@@ -63,9 +63,16 @@ class Row:
 
 
 def make_rows(
-    names: Sequence[str], found: Sequence[Measurement | Failure], tables: "dict[Way, LatencyTable]"
+    names: Sequence[str],
+    found: Sequence[Measurement | Failure],
+    tables: "dict[Way, LatencyTable]",
+    *,
+    force: bool = False,
 ) -> list[Row]:
-    """Return a row a measurement, each with what the table of its back end and precision predicts."""
+    """Return a row a measurement, each with what the table of its back end and precision predicts.
+
+    `force` tells predictions that are mostly guesses too.
+    """
     first = next((one.seconds for one in found if isinstance(one, Measurement)), None)
     rows = []
     for name, one in zip(names, found, strict=True):
@@ -73,24 +80,37 @@ def make_rows(
             rows.append(Row(name, one, None, None))
             continue
         table = tables.get((one.conditions.backend, one.conditions.precision))
-        prediction = None if table is None else predicted(table, one)
+        prediction = None if table is None else predicted(table, one, force=force)
         rows.append(Row(name, one, one.seconds / first, prediction))
     return rows
 
 
-def predicted(table: "LatencyTable", measured: Measurement) -> Prediction:
-    """Return what a table predicts for a network that was measured, or why it predicts nothing."""
+def predicted(table: "LatencyTable", measured: Measurement, *, force: bool = False) -> Prediction:
+    """Return what a table predicts for a network that was measured, or why it predicts nothing.
+
+    Without `force` nothing is predicted where most layers lie outside of what the table's rows span, or where a kernel
+    lies beyond all of them.
+    """
+    from deepmad.cli.table_doubts import FORCE, elsewhere
+    from deepmad.profilers.prediction.coverage import REFUSED
+
     network = measured.network
     if network is None:
         return Prediction(None, "what the network is made of is not known")
     if network.withheld is not None:
         return Prediction(None, network.withheld)
+    within = table.within(network.layers)
+    told = None if within is None else within.sentence
+    if within is not None and (within.share < REFUSED or within.kernels) and not force:
+        return Prediction(None, f"withheld, for {told} ({FORCE})")
     try:
         seconds = predict_layers(table, network.layers)
     except InputError as error:
         return Prediction(None, str(error))
-    other = f"the table is of {table.device}" if table.device != measured.conditions.device else None
-    return Prediction(seconds, "; ".join(filter(None, [other, network.caveat])) or None)
+    notes = [*elsewhere(table, measured.conditions.device, measured.conditions.version), told, network.caveat]
+    if table.resolution not in (None, measured.conditions.resolution):
+        notes.append(f"the table was made for {table.resolution} pixels, not {measured.conditions.resolution}")
+    return Prediction(seconds, "; ".join(filter(None, notes)) or None)
 
 
 def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -170,11 +190,14 @@ def _csv_row(row: Row) -> dict[str, Any]:
     return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in values.items()}
 
 
-def tables_of(paths: Sequence[Path], ways: Sequence[Way], batch: int, threads: int) -> "dict[Way, LatencyTable]":
+def tables_of(
+    paths: Sequence[Path], ways: Sequence[Way], batch: int, threads: int
+) -> "tuple[dict[Way, LatencyTable], list[str]]":
     """Return, for every back end and precision, the first table among `paths` of these conditions, if there is one.
 
-    Raises `InputError` where a file is no latency table, or holds none for any of them.
+    And what is doubtful about these tables. Raises `InputError` where a file is no latency table, or holds none for any of them.
     """
+    from deepmad.cli.table_doubts import doubts_of
     from deepmad.profilers.tables.table_files import Key, open_table
     from deepmad.profilers.tables.tables import LatencyTable
 
@@ -182,17 +205,18 @@ def tables_of(paths: Sequence[Path], ways: Sequence[Way], batch: int, threads: i
     for path in paths:
         with open_table(path) as file:
             held += [(path, series.key) for series in file.series()]
-    found = {}
+    found, doubts = {}, list[str]()
     for backend, precision in ways:
         key = Key(backend, precision, batch, threads)
         holder = next((path for path, known in held if known == key), None)
         if holder is not None:
             way = (backend, precision)
             found[way] = LatencyTable.load(holder, backend=backend, precision=precision, batch=batch, threads=threads)
+            doubts += doubts_of(holder, found[way])
     wanted = {Key(*way, batch, threads) for way in ways}
     for path in paths:
         keys = [key for known, key in held if known == path]
         if wanted.isdisjoint(keys):
             what = "; ".join(map(str, keys)) or "nothing yet"
             raise InputError(f"--table: {path} holds {what}, and none of that is measured; change the conditions asked")
-    return found
+    return found, doubts

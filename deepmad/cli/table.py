@@ -11,6 +11,7 @@ import typer
 from deepmad.cli.options import Backend, Json, Threads
 from deepmad.cli.output import Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import plain_table
+from deepmad.profilers.prediction.quantities import MOST_SIDE
 from deepmad.profilers.tables.own_tables import default_table
 from deepmad.search_spaces.errors import InputError
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from deepmad.profilers.building.building import Progress
 
 table = typer.Typer(help="Build, import, show and export latency tables.", rich_markup_mode=None)
+
+MOST_MINUTES = 7 * 24 * 60
+MOST_SEED = 2**31 - 1
 
 TableFile = Annotated[Path, typer.Argument(metavar="FILE", help="A table that deepmad built or imported.")]
 
@@ -52,9 +56,10 @@ def build(
     batch: Annotated[list[int], typer.Option(help="Images in one batch; may be repeated.", min=1, max=65536)] = [1],  # noqa: B006 - typer copies it
     threads: Threads = 1,
     resolution: Annotated[
-        int | None, typer.Option(help="Side of the input (default: the space's); MACs scale with its area.", min=1)
+        int | None,
+        typer.Option(help="Side of the input (default: the space's); MACs scale with its area.", min=1, max=MOST_SIDE),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the probes.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the probes.", min=0, max=MOST_SEED)] = 0,
     minutes: Annotated[
         float, typer.Option(help="Most minutes of measuring for each space, precision and batch.", min=0)
     ] = 10.0,
@@ -76,6 +81,8 @@ def build(
     from deepmad.profilers.building.probes import at_resolution
     from deepmad.search_spaces.spaces import load_space
 
+    if not minutes <= MOST_MINUTES:
+        raise InputError(f"--minutes: {minutes:g} is out of range; it must be 0 to {MOST_MINUTES}, a week")
     if output is not None and len(spaces) > 1:
         raise InputError(f"-o: one file cannot hold {len(spaces)} spaces under the same conditions; leave -o out")
     for one_precision in precision:
@@ -85,7 +92,7 @@ def build(
     paths = dict[Path, None]()
     for space, one_precision, one_batch in product(members, dict.fromkeys(precision), dict.fromkeys(batch)):
         conditions = {"backend": backend, "precision": one_precision, "batch": one_batch, "threads": threads}
-        path = output or default_table(space.name, **conditions)
+        path = output or default_table(space.name, space.resolution, **conditions)
         with bar(f"measuring for {space.name}, {one_precision}, batch {one_batch}", 1.0) as shown:
             build_table(
                 space,
@@ -186,18 +193,21 @@ def export(
 def _tell(paths: Iterable[Path], *, json: bool) -> None:
     """Print what the tables in some files hold."""
     from deepmad.profilers.tables.tables import describe_tables
+    from deepmad.profilers.tables.verdicts import verdict_sentence
 
-    found = [described for path in paths for described in describe_tables(path)]
-    for described in found:
+    found = [(path, described) for path in paths for described in describe_tables(path)]
+    for path, described in found:
         if described.get("failed"):
             warn(f"{described['failed']} probes failed: {'; '.join(described['failures'])}")
+        if described["verdict"] == "poor":
+            warn(f"{path}: the table is {verdict_sentence(described)}")
     if json:
-        emit_json(found)
+        emit_json([described for _, described in found])
         return
-    for one in found:
-        out().print(
-            plain_table(("", ""), [[key, _text(_sentence(key, value))] for key, value in one.items()], text=True)
-        )
+    for _, one in found:
+        shown = {key: one[key] for key in one if key not in ("reasons", "advice")} | {"verdict": verdict_sentence(one)}
+        rows = [[key, _text(_sentence(key, value))] for key, value in shown.items()]
+        out().print(plain_table(("", ""), rows, text=True))
 
 
 def _sentence(key: str, value: object) -> object:

@@ -197,7 +197,9 @@ class Solution:
     found the network, whose latency limit was the target corrected by the measurement before.
     `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs;
     `black_boxes` how the functions behind limits were called. `rows` tells of rows of block kinds and strides, best
-    first, where the solver decided between them, `row_counts` of all. What does not apply is None.
+    first, where the solver decided between them, `row_counts` of all. `within_table` is the share of the network's
+    layers that lies within what the rows of the latency table span; `warnings` are sentences on what is doubtful. What
+    does not apply is None.
     """
 
     status: Status
@@ -220,6 +222,8 @@ class Solution:
     rows: tuple[RowRecord, ...] | None = None
     row_counts: RowCounts | None = None
     black_boxes: dict[str, CallRecord] | None = None
+    within_table: float | None = None
+    warnings: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution file's document."""
@@ -274,6 +278,7 @@ class Solution:
             rounds=None,
             rows=None,
             row_counts=None,
+            within_table=None,
         )
 
 

@@ -8,8 +8,6 @@ import numpy as np
 from deepmad.profilers.prediction.quantities import NANOSECONDS_IN_SECOND, USUAL_SECONDS
 from deepmad.search_spaces.errors import InputError
 
-DOUBTFUL_ERROR = 20.0
-"""From this mean error in per cent on, of rows that were held out, an import is warned about."""
 CONTRADICTION = 0.1
 """Times of the same thing that are further apart than this share contradict each other."""
 

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmad.profilers.prediction.convolutions import Bools, Ints
+from deepmad.profilers.prediction.coverage import POOL_KERNELS, POOLS, Coverage, Extent
+from deepmad.profilers.prediction.features import VECTOR
 from deepmad.profilers.prediction.quantities import LONGEST_SECONDS, NANOSECONDS_IN_SECOND
 from deepmad.profilers.prediction.rooflines import PARTS, Floats, Roofline
 from deepmad.profilers.prediction.stored import mapping, number, numbers, rising, several, whole, wholes
@@ -172,6 +174,22 @@ class GridPrediction:
         """None: no whole network was measured."""
         return None
 
+    @cached_property
+    def covers(self) -> Coverage:
+        """What the grids span; layers that are priced by the rows of others count as those do."""
+        dense, image = _extent(self.dense), _extent(self.narrow or self.dense)
+        found = {
+            "dense conv": dense,
+            "narrow conv": replace(image, inputs=(image.inputs[0], VECTOR - 1)),
+            **dict.fromkeys(("gate conv", "classifier linear"), replace(dense, kernels=(1,), sides=(1, 1))),
+        }
+        moved = dense if self.depthwise is None else _extent(self.depthwise)
+        pools = replace(moved, kernels=POOL_KERNELS, sides=(1, moved.sides[1]))
+        found |= dict.fromkeys(POOLS, pools)
+        if self.depthwise is not None:
+            found["depthwise conv"] = moved
+        return Coverage(tuple(found.items()))
+
     def nanoseconds(self, layer: Layer) -> Count:
         """Return the nanoseconds of `layer` for one batch: an int, or an int64 array for a record of arrays.
 
@@ -210,6 +228,15 @@ class GridPrediction:
         grids = {name: Grid.from_dict(mapping(found)) for name, found in mapping(document["grids"]).items()}
         floor = whole(document["floor_nanoseconds"])
         return GridPrediction(grids["dense"], grids.get("narrow"), grids.get("depthwise"), floor)
+
+
+def _extent(grid: Grid) -> Extent:
+    """Return what the cells of a grid span."""
+    axes = grid.axes
+    outputs, sides = (axes.outputs[0], axes.outputs[-1]), (max(1, axes.sides[0] // axes.strides[-1]), axes.sides[-1])
+    ends = (axes.levels[0] * outputs[0], axes.levels[-1] * outputs[1]) if axes.relative else axes.levels
+    inputs = outputs if axes.depthwise else (max(1, math.floor(ends[0])), math.ceil(ends[-1]))
+    return Extent(axes.kernels, sides, inputs, outputs)
 
 
 def _nearest(known: tuple[int, ...], wanted: Count) -> npt.NDArray[np.intp]:

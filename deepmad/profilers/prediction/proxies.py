@@ -47,6 +47,11 @@ class ProxyPrediction:
         """Nanoseconds every network takes for one batch, whatever its layers."""
         return self.network // UNITS_IN_NANOSECOND
 
+    @property
+    def covers(self) -> None:
+        """None: whole networks were measured, and nothing is known of their layers."""
+        return None
+
     def nanoseconds(self, layer: Layer) -> Count:
         """Return the nanoseconds of `layer` for one batch: an int, or an int64 array for a record of arrays."""
         costs = layer.macs * self.mac + layer.params * self.parameter + activations(layer) * self.activation

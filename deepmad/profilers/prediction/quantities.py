@@ -1,4 +1,4 @@
-"""The least and the most that a row of a latency table can mean: what lies beyond is a fault of its file.
+"""The least and the most that a row of a latency table can mean: what lies beyond is a fault or a doubt.
 
 Predictions are whole numbers in 64 bits; within these limits they hold every layer of every row.
 """
@@ -17,6 +17,9 @@ MOST_THREADS = 2**10
 MOST_CHANNELS = 2**16
 MOST_SIDE = 2**14
 MOST_KERNEL = 255
+SPARE_LOAD, STOLEN_SHARE = 0.5, 0.01
+"""A measurement is doubtful where the load average is above that of the timing by so much, or where the hypervisor kept
+more than this share of the processor's time for others."""
 NANOSECONDS_IN_SECOND = 10**9
 SECONDS_ALLOWED = f"between {SHORTEST_SECONDS * NANOSECONDS_IN_SECOND:.0f} ns and {LONGEST_SECONDS:.0f} s"
 """The range of times, for error messages."""
