@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from deepmad.profilers.importing.timm_files import RESULT_COLUMNS
 from deepmad.profilers.measuring.measurements import Failure, Measurement
-from deepmad.profilers.prediction.network_layers import predict_layers
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
 
@@ -20,17 +19,21 @@ Way = tuple[str, str]
 """A back end and a precision."""
 OWN_COLUMNS = (
     "backend", "precision", "threads", "device", "version", "date", "latency_seconds", "low_seconds", "high_seconds",
-    "ratio", "predicted_seconds", "prediction_error", "prediction_note", "gpu_memory_bytes", "joules_per_image",
-    "relative_to_reference", "drift", "warnings", "failed",
+    "ratio", "predicted_seconds", "prediction_error", "prediction_note", "within_table", "gpu_memory_bytes",
+    "joules_per_image", "relative_to_reference", "drift", "warnings", "failed",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a table predicts for a network in seconds a batch, or None, and what is to be said about it."""
+    """What a table predicts for a network in seconds a batch, or None, and what is to be said about it.
+
+    `within` is the share of the network's layers within what the table's rows span; None where nobody knows.
+    """
 
     seconds: float | None
     note: str | None
+    within: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Row:
             "predicted_seconds": self.prediction.seconds if self.prediction else None,
             "prediction_error": self.error,
             "prediction_note": self.prediction.note if self.prediction else None,
+            "within_table": self.prediction.within if self.prediction else None,
         }
 
 
@@ -86,31 +90,20 @@ def make_rows(
 
 
 def predicted(table: "LatencyTable", measured: Measurement, *, force: bool = False) -> Prediction:
-    """Return what a table predicts for a network that was measured, or why it predicts nothing.
-
-    Without `force` nothing is predicted where most layers lie outside of what the table's rows span, or where a kernel
-    lies beyond all of them.
-    """
+    """Return what a table predicts for a network that was measured, or why it predicts nothing; see `tell`."""
     from deepmad.cli.table_doubts import FORCE, elsewhere
-    from deepmad.profilers.prediction.coverage import REFUSED
+    from deepmad.profilers.tables.telling import tell
 
-    network = measured.network
-    if network is None:
+    if measured.network is None:
         return Prediction(None, "what the network is made of is not known")
-    if network.withheld is not None:
-        return Prediction(None, network.withheld)
-    within = table.within(network.layers)
-    told = None if within is None else within.sentence
-    if within is not None and (within.share < REFUSED or within.kernels) and not force:
-        return Prediction(None, f"withheld, for {told} ({FORCE})")
-    try:
-        seconds = predict_layers(table, network.layers)
-    except InputError as error:
-        return Prediction(None, str(error))
-    notes = [*elsewhere(table, measured.conditions.device, measured.conditions.version), told, network.caveat]
-    if table.resolution not in (None, measured.conditions.resolution):
-        notes.append(f"the table was made for {table.resolution} pixels, not {measured.conditions.resolution}")
-    return Prediction(seconds, "; ".join(filter(None, notes)) or None)
+    told = tell(table, measured.network, force=force)
+    if told.seconds is None:
+        return Prediction(None, "; ".join((*told.notes, *([FORCE] if told.guess else []))), told.within)
+    here = measured.conditions
+    notes = [*elsewhere(table, here.device, here.version), *told.notes]
+    if table.resolution not in (None, here.resolution):
+        notes.append(f"the table was made for {table.resolution} pixels, not {here.resolution}")
+    return Prediction(told.seconds, "; ".join(notes) or None, told.within)
 
 
 def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -131,6 +124,7 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         "MACs": [_shown(one.network.macs if one.network else None, "count") for _, one in measured],
         "params": [_shown(one.network.params if one.network else None, "count") for _, one in measured],
         "predicted": [_shown(row.prediction.seconds if row.prediction else None, "seconds") for row, _ in measured],
+        "in table": [_percent(row.prediction.within if row.prediction else None) for row, _ in measured],
         "error": ["-" if row.error is None else f"{row.error:+.1%}" for row, _ in measured],
     }
     shown = {name: column for name, column in columns.items() if any(cell != "-" for cell in column)}
@@ -139,6 +133,10 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def _shown(value: float | None, kind: Any) -> str:
     return "-" if value is None else human(value, kind)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -181,6 +179,7 @@ def _csv_row(row: Row) -> dict[str, Any]:
         "predicted_seconds": row.prediction and row.prediction.seconds,
         "prediction_error": row.error,
         "prediction_note": row.prediction and row.prediction.note,
+        "within_table": row.prediction and row.prediction.within,
         "gpu_memory_bytes": one.memory_bytes,
         "joules_per_image": one.joules_per_image,
         "relative_to_reference": one.relative_to_reference,
@@ -195,7 +194,8 @@ def tables_of(
 ) -> "tuple[dict[Way, LatencyTable], list[str]]":
     """Return, for every back end and precision, the first table among `paths` of these conditions, if there is one.
 
-    And what is doubtful about these tables. Raises `InputError` where a file is no latency table, or holds none for any of them.
+    And what is doubtful about these tables. Raises `InputError` where a file is no latency table, or holds none for any
+    of them.
     """
     from deepmad.cli.table_doubts import doubts_of
     from deepmad.profilers.tables.table_files import Key, open_table

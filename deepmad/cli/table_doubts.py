@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from deepmad.search_spaces.architectures import Architecture
     from deepmad.search_spaces.spaces import Space
 
+FORCE = "--force takes it all the same"
 DRAWN = 4
 """Networks of a space by which it is judged whether a table can serve it at all."""
-FORCE = "--force takes it all the same"
 
 
 def doubts_of(path: Path, table: "LatencyTable", space: "Space | None" = None) -> Iterator[str]:
@@ -32,7 +32,7 @@ def doubts_of(path: Path, table: "LatencyTable", space: "Space | None" = None) -
     if table.space not in (ANY_SPACE, space.name):
         yield f"{path}: the table was made for space {table.space}, not {space.name}"
     if table.resolution not in (None, space.resolution):
-        command = f"deepmad table build SPACE --resolution {space.resolution} {table.key.options()}"
+        command = f"deepmad table build SPACE {table.key.options()} --resolution {space.resolution}"
         yield f"{path}: the table was made for {table.resolution} pixels, not {space.resolution}; build one: {command}"
 
 
@@ -65,16 +65,18 @@ def check_space(path: Path, table: "LatencyTable", space: "Space") -> None:
     from deepmad.profilers.building.probes import random_network
     from deepmad.profilers.prediction.coverage import REFUSED
 
-    rng, found = np.random.default_rng(0), list[Within]()
+    rng = np.random.default_rng(0)
+    found: list[Within] = []
     with suppress(InputError):  # a space that is hard to draw from is judged by the network found
         for _ in range(DRAWN):
             within = within_table(table, random_network(space, rng))
             found += [] if within is None else [within]
     worst = min(found, key=lambda within: within.share, default=None)
     if worst is not None and max(within.share for within in found) < REFUSED:
+        command = f"deepmad table build SPACE {table.key.options()} --resolution {space.resolution}"
         raise InputError(
-            f"{path}: cannot serve space {space.name}: of a network of it, {worst.sentence}; build one: deepmad table "
-            f"build SPACE --resolution {space.resolution} {table.key.options()} ({FORCE})"
+            f"{path}: cannot serve space {space.name}: of one of its networks {worst.sentence}; "
+            f"build one: {command} ({FORCE})"
         )
 
 

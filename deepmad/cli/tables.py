@@ -90,7 +90,7 @@ def _own_table(argument: str, space: "Space", conditions: Conditions) -> "dict[P
         raise InputError(
             f"no latency table of this machine for space {space.name} of {space.resolution} pixels with {backend}, "
             f"{precision}, batch {batch}, {threads} thread(s); build it: deepmad table build {argument} "
-            f"--resolution {space.resolution} {Key(**asdict(conditions)).options()}"
+            f"{Key(**asdict(conditions)).options()} --resolution {space.resolution}"
         )
     return {path: LatencyTable.load(path, **asdict(conditions))}
 

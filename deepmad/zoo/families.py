@@ -159,7 +159,7 @@ def _need(file: SpecFile, member: Member, device: Device) -> Need:
             raise InputError(
                 f"{file.path}: device {device.name}: no latency table of this machine for {member.space.name} with "
                 f"{key}; give the device build: {{minutes: 10}}, or run deepmad table build {member.argument} "
-                f"--resolution {member.space.resolution} {key.options()}"
+                f"{key.options()} --resolution {member.space.resolution}"
             )
         find_backend(key.backend, key.precision)
     return Need(member, device, path, asdict(key), missing)

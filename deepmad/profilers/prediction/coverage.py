@@ -79,7 +79,7 @@ class Within:
     @property
     def sentence(self) -> str:
         """The sentence that tells of it."""
-        told = f"{self.share:.0%} of the network's {self.total} layers lie within what the table's rows span"
+        told = f"{self.share:.0%} of {self.total} layers lie within what the table's rows span"
         more = f" and {len(self.lacking) - 2} more" if len(self.lacking) > 2 else ""
         return f"{told}; outside: {', '.join(self.lacking[:2])}{more}" if self.lacking else told
 

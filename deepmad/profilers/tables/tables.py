@@ -173,7 +173,7 @@ def _choose(path: Path, file: TableFile, wanted: dict[str, Any]) -> Series:
 
 def _build_command(space: str, key: Key, resolution: int | None = None) -> str:
     side = f" --resolution {resolution}" if resolution is not None else ""
-    return f"deepmad table build {space}{side} {key.options()}"
+    return f"deepmad table build {space} {key.options()}{side}"
 
 
 def describe_tables(path: str | Path) -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ Grade = Literal["good", "fair", "poor"]
 GRADES: tuple[Grade, ...] = ("good", "fair", "poor")
 GOOD_SHARE, FAIR_SHARE = 0.9, 0.8
 """A good table predicts this share of what was held out within 10 %, a fair one the second."""
+FEW = 20
+"""Fewer networks or rows held out than this tell the errors only roughly."""
 DOUBTFUL_ERROR = 20.0
 """From this mean error in per cent on, of what was held out, a table is poor."""
 FEW_DISTURBED, MANY_DISTURBED = 0.2, 0.5
@@ -71,6 +73,8 @@ def _accuracy(described: Mapping[str, Any]) -> Iterator[tuple[Grade, str]]:
         yield "poor", f"{told}, the mean error is {error:.3g} %"
     else:
         yield "good" if share >= GOOD_SHARE else "fair" if share >= FAIR_SHARE else "poor", told
+    if count < FEW:
+        yield "fair", f"that few tell its errors roughly only ({count} {what}, {FEW} are better)"
 
 
 def _conditions(described: Mapping[str, Any]) -> Iterator[tuple[Grade, str]]:
