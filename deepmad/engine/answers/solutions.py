@@ -19,6 +19,8 @@ from deepmad.search_spaces.units import human
 GAP_IS_ZERO = 1e-6
 """Relative gap below which objective and bound count as equal."""
 
+BROKEN_OFF, MORE = "interrupted before a network was found", "give more time or loosen a limit"
+"""What a solution without a network says of an interrupt, and of the way out."""
 DIFFERENT_STAGES = 2
 """Stages in which a network and its alternatives have to differ, in any of their fields."""
 
@@ -331,6 +333,20 @@ def found(
         limits={name: LimitUse(use.limit, use.used) for name, use in problem.usages(network, called).items()},
         predicted=predict(problem, network),
     )
+
+
+def without_network(
+    problem: Problem, message: str, solver: SolverInfo, seconds: float, bound: float = math.inf
+) -> Solution:
+    """Return the solution where no network was found and none is proven impossible."""
+    known = bound if math.isfinite(bound) else None
+    return Solution(Status.UNKNOWN, message, solver, seconds, bound=known, limits=unused(problem))
+
+
+def unused(problem: Problem) -> dict[str, LimitUse]:
+    """Return the limits, those of functions included, with nothing used."""
+    limits = {**problem.limits(), **{box.name: box.limit for box in problem.black_boxes}}
+    return {name: LimitUse(limit, None) for name, limit in limits.items()}
 
 
 def alternative(problem: Problem, network: Architecture) -> Alternative:

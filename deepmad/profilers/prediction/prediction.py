@@ -13,13 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from deepmad.profilers.measuring.timing import undisturbed
 from deepmad.profilers.prediction.accuracy import conformal_interval
 from deepmad.profilers.prediction.coverage import Coverage
 from deepmad.profilers.prediction.features import Basis, terms
 from deepmad.profilers.prediction.quantities import LONGEST_SECONDS, SPARE_LOAD, STOLEN_SHARE
+from deepmad.profilers.prediction.rows import Row, undisturbed
 from deepmad.profilers.prediction.stored import interval, mapping, rising, whole, wholes, words
-from deepmad.profilers.tables.table_files import Row
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count, Layer

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.evolution.settings import Evolution
 from deepmad.engine.solvers.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.solvers.population.genomes import Coding, Genomes
 from deepmad.engine.solvers.population.tables import Floats
@@ -15,6 +14,7 @@ from deepmad.engine.solvers.search import search
 from deepmad.engine.solvers.search.repair import Repair
 from deepmad.engine.solvers.search.trials import ROUNDING, Best, Trials, joined
 from deepmad.engine.solvers.search.variation import children, random_genomes
+from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 
 POPULATION, FIRST, ELITE = 800, 3200, 400
