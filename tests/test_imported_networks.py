@@ -251,7 +251,8 @@ def test_a_table_may_come_from_a_spreadsheet(change: Callable[[str], str], rate:
     path.write_bytes(change(f"{HEADER}\n{GOOD}\n").encode())
     (row,) = read_timm(path).rows
     assert row.nanoseconds == round(8 / rate * 1e9)
-    assert (row.name, row.batch, row.params) == ("resnet50", 8, pytest.approx(25.56e6))
+    assert (row.name, row.batch) == ("resnet50", 8)
+    assert row.params == pytest.approx(25.56e6)
 
 
 @pytest.mark.parametrize(

@@ -203,8 +203,7 @@ def _timm(path: Path, output: Path, request: Request) -> list[Found]:
     """
     del output
     names = ("device", "precision", "backend")
-    asked = {name: getattr(request, name) for name in names} | {"threads": str(request.threads)}
-    networks = read_timm(path, asked)
+    networks = read_timm(path, {name: getattr(request, name) for name in names} | {"threads": str(request.threads)})
     request.tell(*networks.remarks)
     rows, backend = networks.rows, networks.backend or "torch"
     batches = sorted({row.batch for row in rows})
@@ -214,6 +213,8 @@ def _timm(path: Path, output: Path, request: Request) -> list[Found]:
     if not found:
         counts = ", ".join(f"{len(of_batch[batch])} of batch {batch}" for batch in batches)
         raise InputError(f"{path}: holds networks: {counts}; a proxy needs {MIN_NETWORKS} of one batch")
+    others = sum(row.batch not in found for row in rows)
+    request.tell(f"{path}: {others} networks are of batches that make no table and left out" if others else None)
     return [
         Found(
             request.key(backend, batch), [_stored_network(row, path.name) for row in of_batch[batch]],

@@ -187,8 +187,10 @@ def _row(line: Line, where: str, left_out: LeftOut, decimal_comma: bool) -> Netw
     if step is not None and not agreeing([nanoseconds, max(1, round(min(step, 1e9) * 1e6))]):
         left_out.add(where, f"{batch} images at infer_samples_per_sec do not take infer_step_time {step:g} ms")
         return None
-    counts = (known[name] for name in ("infer_gmacs", "param_count", "infer_macts"))
-    return NetworkRow(line["model"], round(known["infer_img_size"]), batch, *counts, nanoseconds)
+    return NetworkRow(
+        line["model"], round(known["infer_img_size"]), batch,
+        known["infer_gmacs"], known["param_count"], known["infer_macts"], nanoseconds,
+    )  # fmt: skip
 
 
 def _number(text: str, decimal_comma: bool) -> float | None:

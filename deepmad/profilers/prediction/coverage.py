@@ -114,7 +114,7 @@ class Coverage:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON document."""
-        return {kind: asdict(extent) for kind, extent in self.extents}
+        return {kind: {name: list(value) for name, value in asdict(extent).items()} for kind, extent in self.extents}
 
     @staticmethod
     def from_dict(document: Any) -> "Coverage | None":

@@ -65,8 +65,8 @@ class ProxyPrediction:
     def from_dict(document: dict[str, Any]) -> "ProxyPrediction":
         """Return the predictor of a document that `to_dict` wrote. Raises `ValueError` or `KeyError` for another."""
         names = ("mac", "parameter", "activation", "network")
-        costs = (whole(document[name], most=MOST_COST) for name in names)
-        return ProxyPrediction(*costs, interval(document["interval"]))
+        costs = {name: whole(document[name], most=MOST_COST) for name in names}
+        return ProxyPrediction(**costs, interval=interval(document["interval"]))
 
 
 def activations(layer: Layer) -> Count:
