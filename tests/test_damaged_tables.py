@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,7 @@ def priced(path: Path) -> None:
         assert 0 < table.predict(one_block("basic")) < 1e4
 
 
-def described(path: Path) -> list[dict[str, object]]:
+def described(path: Path) -> list[dict[str, Any]]:
     found = describe_tables(path)
     json.dumps(found)
     return found
@@ -135,7 +136,8 @@ def test_a_changed_entry_of_a_predictor_is_told(origin: str, request: pytest.Fix
     for one in describe_tables(source):
         conditions = {name: one[name] for name in ("backend", "precision", "batch", "threads")}
         with open_table(path) as file:
-            key, values = Key(**conditions), ("text", [], {}, -1, 2**70, True, None)
+            key = Key(**conditions)
+            values: tuple[object, ...] = ("text", [], {}, -1, 2**70, True, None)
             fit = file.fit(key) or {}
             wanted = {name: value for name, value in fit.items() if name not in ("held_out", "interval", "kind")}
             for name, value in product(wanted, values):
