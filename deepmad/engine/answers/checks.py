@@ -13,8 +13,10 @@ ROUNDING = 1e-9
 CHANGED = "the file was changed after it was written; write it anew, or give the architecture a file of its own"
 
 
-def check_used(network: Architecture, used: Mapping[str, float | None], source: str) -> None:
+def check_used(network: Architecture | None, used: Mapping[str, float | None], source: str) -> None:
     """Raise `InputError` where a network does not use of its limits what the file says."""
+    if network is None:
+        return
     parts = network.parts()
     counted = {"macs": total_macs(parts), "params": total_params(parts), "rho": rho(scales(parts))}
     for name, value in used.items():
