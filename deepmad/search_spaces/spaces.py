@@ -12,7 +12,7 @@ from deepmad.search_spaces.architectures import Architecture, Kernel, Stage, Str
 from deepmad.search_spaces.blocks import BLOCKS
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_format, parsed_yaml, read_text, validated
-from deepmad.search_spaces.units import quantity
+from deepmad.search_spaces.units import AtLeast, bound, quantity
 
 _CLOSED = ConfigDict(extra="forbid")
 _MOST_CHOICES = 100_000
@@ -152,16 +152,18 @@ def _limit(kind: Literal["count", "number"], name: str) -> BeforeValidator:
 
 
 _QUANTITY = WithJsonSchema({"type": ["number", "string", "null"]})
+_BOUND = BeforeValidator(lambda value: None if value is None else bound(value, "count", "activations"))
 
 
 @dataclass(frozen=True)
 class SpaceLimits:
-    """The limits a space brings along; None is no limit."""
+    """The limits a space brings along; None is no limit. Activations are limited from above, or by `>=6M` from below."""
 
     __pydantic_config__ = _CLOSED
     rho: Annotated[float | None, _limit("number", "rho"), _QUANTITY] = None
     macs: Annotated[float | None, _limit("count", "macs"), _QUANTITY] = None
     params: Annotated[float | None, _limit("count", "params"), _QUANTITY] = None
+    activations: Annotated[float | AtLeast | None, _BOUND, _QUANTITY] = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 from deepmad.search_spaces.errors import InputError
@@ -35,6 +36,26 @@ def quantity(value: object, kind: Kind, name: str) -> float:
     if not (number > 0 and math.isfinite(number)):
         raise InputError(f"{name}: {value!r} is out of range; it must be positive and finite")
     return number
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """A limit from below, inclusive; a bare number is one from above."""
+
+    value: float
+
+
+def bound(value: object, kind: Kind, name: str) -> float | AtLeast:
+    """Return a limit in SI units: `>=6M` is one from below; `<=3M`, `3M` and a bare number are from above.
+
+    `name` is what the user calls it, for the error. Raises `InputError` as `quantity` does.
+    """
+    if isinstance(value, AtLeast):
+        return AtLeast(quantity(value.value, kind, name))
+    text = str(value).strip()
+    if text.startswith(">="):
+        return AtLeast(quantity(text[2:], kind, name))
+    return quantity(text[2:] if text.startswith("<=") else value, kind, name)
 
 
 def any_quantity(text: str, name: str) -> float:

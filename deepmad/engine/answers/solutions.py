@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
+from deepmad.engine.program.measures import Sense, used_up
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, Stride, numbered, split_rank
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
@@ -44,10 +45,21 @@ class SolverInfo:
 
 @dataclass(frozen=True)
 class LimitUse:
-    """A limit and what the network uses of it; null where there is no network."""
+    """A limit and what the network uses of it; null where there is no network. A file leaves the sense `at most` out."""
 
     limit: float
     used: int | float | None  # a count stays one where a file is read again
+    sense: Sense = "at most"
+
+    @property
+    def share(self) -> float | None:
+        """How much of the limit is used up, 1 where all of it: used / limit, or limit / used of one from below."""
+        return None if self.used is None else used_up(self.used, self.limit, self.sense)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document of a solution file's limit."""
+        found = {"limit": self.limit, "used": self.used}
+        return found if self.sense == "at most" else found | {"sense": self.sense}
 
 
 @dataclass(frozen=True)
@@ -110,7 +122,7 @@ class Round:
 class Sensitivity:
     """What a limit costs: the problem solved again with that limit alone at `loosened`, in the limit's unit.
 
-    `share` is used / limit. `objective` and `bound` are those of the loosened problem, `gain` the interval that
+    `share` is used / limit (limit / used of a limit from below). `objective` and `bound` are those of the loosened problem, `gain` the interval that
     holds what loosening would gain in objective: at least what was found, at most what its bound allows (None
     where there is no bound).
     """
@@ -150,7 +162,7 @@ class Alternative:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document of a solution file's alternative."""
-        return asdict(self) | {"architecture": self.architecture.to_dict()}
+        return asdict(self) | {"architecture": self.architecture.to_dict(), "limits": limits_document(self.limits)}
 
 
 @dataclass(frozen=True)
@@ -223,7 +235,7 @@ class Solution:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution file's document."""
-        document = asdict(self) | {"status": str(self.status)}
+        document = asdict(self) | {"status": str(self.status), "limits": limits_document(self.limits)}
         document["architecture"] = self.architecture.to_dict() if self.architecture else None
         if self.alternatives is not None:
             document["alternatives"] = [other.to_dict() for other in self.alternatives]
@@ -323,7 +335,7 @@ def found(
         objective=objective,
         bound=max(bound, objective) if math.isfinite(bound) else None,
         gap=reached if math.isfinite(reached) else None,
-        limits={name: LimitUse(use.limit, use.used) for name, use in problem.usages(network, called).items()},
+        limits=limit_uses(problem, network, called),
         predicted=predict(problem, network),
     )
 
@@ -335,9 +347,26 @@ def alternative(problem: Problem, network: Architecture) -> Alternative:
     return Alternative(
         problem.value(network),
         replace(network, name=_name(problem, network)),
-        {name: LimitUse(use.limit, use.used) for name, use in problem.usages(network).items()},
+        limit_uses(problem, network),
         predict(problem, network),
     )
+
+
+def limit_uses(
+    problem: Problem, network: Architecture, called: Mapping[str, float] | None = None
+) -> dict[str, LimitUse]:
+    """Return the limits and what `network` uses of each; black boxes are told by `called`."""
+    return {name: LimitUse(use.limit, use.used, use.sense) for name, use in problem.usages(network, called).items()}
+
+
+def unused_limits(problem: Problem) -> dict[str, LimitUse]:
+    """Return the limits with nothing used, for a solution without a network; black boxes are left out."""
+    return {name: LimitUse(limit.value, None, limit.sense) for name, limit in problem.limits().items()}
+
+
+def limits_document(limits: Mapping[str, LimitUse]) -> dict[str, Any]:
+    """Return the document of a solution file's limits."""
+    return {name: use.to_dict() for name, use in limits.items()}
 
 
 def _with_network(document: Any, source: str) -> Any:

@@ -15,7 +15,7 @@ from os import cpu_count
 from typing import Any
 
 from deepmad.engine.answers.progress import Race, Report
-from deepmad.engine.answers.solutions import LimitUse, Solution, SolverInfo, Status, found
+from deepmad.engine.answers.solutions import Solution, SolverInfo, Status, found, unused_limits
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.settings import Evolution
 from deepmad.engine.solvers.nearest import Nearest, clash_message, nearest_each
@@ -335,7 +335,7 @@ class _Solve:
                 self.solver.info,
                 race.seconds,
                 bound=race.bound if math.isfinite(race.bound) else None,
-                limits=self.limits(),
+                limits=unused_limits(self.problem),
             )
         return found(
             self.problem, race.network, race.bound, gap=self.solver.gap, solver=self.solver.info, seconds=race.seconds
@@ -371,11 +371,7 @@ class _Solve:
             clash_message(self.problem, names, near),
             self.solver.info,
             self.race.seconds,
-            limits=self.limits(),
+            limits=unused_limits(self.problem),
             clash=None if clash is None else tuple(clash),
             nearest={name: found.value for name, found in near.items()} or None,
         )
-
-    def limits(self) -> dict[str, LimitUse]:
-        """Return the limits with nothing used, for a solution without a network."""
-        return {name: LimitUse(limit, None) for name, limit in self.problem.limits().items()}

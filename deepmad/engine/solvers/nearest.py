@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deepmad.engine.program.limits import KINDS, with_limit
+from deepmad.engine.program.measures import Sense
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.rows import layouts, with_strides
@@ -14,7 +15,9 @@ from deepmad.search_spaces.units import human
 LOOSE = 1e15
 """A limit that every network keeps, in MACs, parameters or bytes, and for rho,"""
 LOOSE_SECONDS = 1e6
-"""and one in seconds, small enough for its nanoseconds to be added up in 64 bits."""
+"""one in seconds, small enough for its nanoseconds to be added up in 64 bits,"""
+LOOSE_FROM_BELOW = 1.0
+"""and one from below."""
 SEARCH_SHARE, LONGEST_SEARCH = 0.5, 5.0
 """The quick search's share of the time, and its seconds at most,"""
 SHORTEST_SEARCH = 0.3
@@ -25,9 +28,10 @@ LESS = 1e-6
 
 @dataclass(frozen=True)
 class Nearest:
-    """The least value of a limit found feasible: what `network` uses of it while it keeps all others.
+    """The tightest value of a limit found feasible: what `network` uses of it while it keeps all others.
 
-    `proven` says that no smaller value is feasible. In the unit of `Problem.usages`.
+    `proven` says that none tighter is feasible: none smaller, or none larger of a limit from below. In the unit of
+    `Problem.usages`.
     """
 
     value: float
@@ -48,7 +52,7 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
     if not problem.space.strides_fixed:
         return _nearest_layout(problem, name, seconds=seconds, workers=workers, seed=seed)
     ends = time.monotonic() + seconds
-    free = with_limit(problem, name, LOOSE_SECONDS if name == "latency_seconds" else LOOSE)
+    free = _loose(problem, name)
     longest = SHORTEST_SEARCH if problem.small else LONGEST_SEARCH
     searching = min(longest, SEARCH_SHARE * seconds)
     witness = search_least(free, name, seed=seed, seconds=searching)
@@ -62,6 +66,13 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
     return Nearest(free.usages(least.network)[name].used, least.network, least.proven)
 
 
+def _loose(problem: Problem, name: str) -> Problem:
+    """Return the problem with the limit `name` where every network keeps it."""
+    if problem.limits()[name].sense == "at least":
+        return with_limit(problem, name, LOOSE_FROM_BELOW)
+    return with_limit(problem, name, LOOSE_SECONDS if name == "latency_seconds" else LOOSE)
+
+
 def _nearest_layout(problem: Problem, name: str, *, seconds: float, workers: int, seed: int) -> Nearest | None:
     """Return the nearest value of a limit over all layouts of strides, each looked at for an even share of the time."""
     chosen = list(layouts(problem.space))
@@ -72,22 +83,25 @@ def _nearest_layout(problem: Problem, name: str, *, seconds: float, workers: int
     known = [one for one in found if one is not None]
     if not known:
         return None
-    least = min(known, key=lambda one: one.value)
+    sign = problem.limits()[name].sign
+    least = min(known, key=lambda one: sign * one.value)
     return replace(least, proven=len(known) == len(found) and all(one.proven for one in known))
 
 
 def least_priced(problem: Problem, name: str, witness: Architecture, ends: float) -> Nearest:
     """Return a network that uses no more than `witness` of the limit `name`, proven least where the time suffices.
 
-    Branch and price looks for a network below what the best one uses. It looks just below, which is the proof where
-    the best one is the least, and further down with every network that it meets, until there is none so far down.
-    It ends at `ends` by the monotonic clock.
+    Of a limit from below it uses no less, and is proven to use most. Branch and price looks for a network below (above)
+    what the best one uses. It looks just below, which is the proof where the best one is the least, and further down
+    with every network that it meets, until there is none so far down. It ends at `ends` by the monotonic clock.
     """
     from deepmad.engine.solvers.bounds import tighten
 
-    used, none_below, step = problem.usages(witness)[name].used, 0.0, LESS
-    while none_below < (1 - LESS) * used:
-        limit = min((1 - LESS) * used, max((1 - step) * used, (none_below + used) / 2))
+    sign = problem.limits()[name].sign
+    used, none_below, step = problem.usages(witness)[name].used, 0.0 if sign > 0 else math.inf, LESS
+    while sign * none_below < sign * _shifted(used, LESS, sign):
+        halfway = (none_below + used) / 2
+        limit = sign * min(sign * _shifted(used, LESS, sign), max(sign * _shifted(used, step, sign), sign * halfway))
         below = with_limit(problem, name, limit)
         found: Architecture | None = None
         for part in tighten(below, lambda: None):
@@ -103,7 +117,12 @@ def least_priced(problem: Problem, name: str, witness: Architecture, ends: float
             witness, used, step = found, problem.usages(found)[name].used, 4 * step
         if time.monotonic() > ends:
             break
-    return Nearest(used, witness, proven=none_below >= (1 - LESS) * used)
+    return Nearest(used, witness, proven=sign * none_below >= sign * _shifted(used, LESS, sign))
+
+
+def _shifted(used: float, share: float, sign: int) -> float:
+    """Return a value tighter than `used` by a share of it."""
+    return (1 - sign * share) * used
 
 
 def nearest_each(
@@ -124,8 +143,11 @@ def clash_message(problem: Problem, names: Sequence[str], near: Mapping[str, Nea
     `names` are the limits that clash, `near` the nearest values known. Values are rounded up where they are
     rounded, so that a limit typed from the sentence is feasible.
     """
+    limits = problem.limits()
+    below = {name: ">= " if limits[name].sense == "at least" else "" for name in names}
     asked = [
-        f"{name} {problem.limits()[name]:.6g}{_throughput(problem, name, problem.limits()[name])}" for name in names
+        f"{name} {below[name]}{limits[name].value:.6g}{_throughput(problem, name, limits[name].value)}"
+        for name in names
     ]
     start = f"no network of space {problem.space.name} meets "
     if not names:
@@ -138,8 +160,8 @@ def clash_message(problem: Problem, names: Sequence[str], near: Mapping[str, Nea
         others = " and ".join(other for other in names if other != name)
         proof = "proven nearest" if found.proven else "the best found"
         kept = f"{others} as asked, {proof}" if others else proof
-        value = rounded_up(found.value)
-        ways.append(f"{name} {human(value, KINDS[name])}{_throughput(problem, name, value)} ({kept})")
+        value = rounded_looser(found.value, limits[name].sense)
+        ways.append(f"{name} {below[name]}{human(value, KINDS[name])}{_throughput(problem, name, value)} ({kept})")
     missing = " or ".join(name for name in names if name not in near)
     rest = f"; no network was found by loosening {missing} alone" if missing else ""
     return f"{start}; feasible from {' or '.join(ways)}{rest}"
@@ -154,7 +176,9 @@ def _throughput(problem: Problem, name: str, seconds: float) -> str:
     return f" (throughput {math.floor(throughput / step * (1 + 1e-9)) * step:.10g}/s)"
 
 
-def rounded_up(value: float, digits: int = 4) -> float:
-    """Return a positive `value` rounded up to so many significant digits."""
+def rounded_looser(value: float, sense: Sense, digits: int = 4) -> float:
+    """Return a positive `value` rounded to so many significant digits: up, or down for a limit from below."""
     step = 10.0 ** (math.floor(math.log10(value)) + 1 - digits)
+    if sense == "at least":
+        return math.floor(value / step * (1 + 1e-12)) * step
     return math.ceil(value / step * (1 - 1e-12)) * step

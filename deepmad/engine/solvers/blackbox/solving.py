@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deepmad.engine.answers.progress import Progress, Report
-from deepmad.engine.answers.solutions import LimitUse, Solution, SolverInfo, Status, found, relative_gap
+from deepmad.engine.answers.solutions import (
+    LimitUse,
+    Solution,
+    SolverInfo,
+    Status,
+    found,
+    relative_gap,
+    unused_limits,
+)
 from deepmad.engine.program.limits import without_black_boxes
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.alternatives import with_alternatives
@@ -255,8 +263,8 @@ class _Run:
 
     def without_network(self, info: SolverInfo, interrupted: bool) -> Solution:
         """Return the solution where no network that keeps all limits was found."""
-        limits = {**self.problem.limits(), **{box.name: box.limit for box in self.problem.black_boxes}}
-        unused = {name: LimitUse(limit, None) for name, limit in limits.items()}
+        called = {box.name: LimitUse(box.limit, None) for box in self.problem.black_boxes}
+        unused = unused_limits(self.problem) | called
         if self.exact is not None and self.exact.status is Status.INFEASIBLE:
             return replace(self.exact, limits=unused, seconds=self.seconds)
         if interrupted:

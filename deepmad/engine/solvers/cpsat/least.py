@@ -1,4 +1,4 @@
-"""The least that any network uses of one limit while it keeps the others: what the nearest feasible limit is."""
+"""The least (of a limit from below, the most) that a network uses while it keeps the others: the nearest feasible."""
 
 import math
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ortools.sat.python import cp_model
 
-from deepmad.engine.program.budgets import BYTES_PER_ELEMENT
+from deepmad.engine.program.measures import BYTES_PER_ELEMENT
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.cpsat.expressions import Expression
 from deepmad.engine.solvers.cpsat.program import Program, build_program, scale_totals
@@ -38,16 +38,19 @@ def least_use(
 ) -> Least:
     """Return the network that uses least of the limit `name` of `problem` among those that keep all its limits.
 
+    Of a limit from below it is the one that uses most.
+
     The limit itself is where the search starts, so it should be loose, or what `hint` uses, a network that keeps
     all limits. Raises `InputError` for a block kind whose layers the program cannot tabulate.
     """
-    search = Search(lambda network: -_amount(problem, name, network), None, math.inf, time.perf_counter())
+    sign = problem.limits()[name].sign
+    search = Search(lambda network: -sign * _amount(problem, name, network), None, math.inf, time.perf_counter())
     if hint is not None:
         search.take(hint)
     program = build_program(problem, objective=False)
     amount = _MEASURES.get(name, _total)(program, name)
-    program.builder.model.maximize(-amount)
-    status = searched(replace(program, objective=-amount), search, Effort(seconds, None, workers, seed, 0.0))
+    program.builder.model.maximize(-sign * amount)
+    status = searched(replace(program, objective=-sign * amount), search, Effort(seconds, None, workers, seed, 0.0))
     if search.network is None:
         return Least(None, status == cp_model.INFEASIBLE)
     return Least(search.network, proven=search.bound - search.value <= _TOLERANCE.get(name, 0.5))

@@ -14,13 +14,12 @@ from functools import partial
 
 import numpy as np
 
+from deepmad.engine.costs.additive import additive_costs
 from deepmad.engine.program.entropy import Scale
-from deepmad.engine.program.latency import LatencyModel, latency_nanoseconds
 from deepmad.engine.program.objectives import depth_penalty, entropy_factor, penalised_stages
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Expression
 from deepmad.engine.solvers.cpsat.stages import (
-    ReadTerms,
     StageVariables,
     Total,
     add_memory_limit,
@@ -29,9 +28,9 @@ from deepmad.engine.solvers.cpsat.stages import (
     stage_total,
     stage_variables,
 )
-from deepmad.engine.solvers.cpsat.terms import LOG_UNIT, Array, Terms, ends, flat, maximum, minimum, scaled_logs, summed
+from deepmad.engine.solvers.cpsat.terms import LOG_UNIT, Array, Terms, ends, maximum, minimum, scaled_logs, summed
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
-from deepmad.search_spaces.layers import Body, Part, total_macs, total_params
+from deepmad.search_spaces.layers import Body, Part, total
 
 _OBJECTIVE_BITS = 31
 """Bits of the largest objective in the program's units."""
@@ -106,9 +105,7 @@ class Program:
         A total with a table too large for the solver may be less.
         """
         parts = network.parts()
-        found = {"macs": total_macs(parts), "params": total_params(parts)}
-        for place, table in enumerate(self.problem.tables):
-            found[_latency_name(place)] = latency_nanoseconds(parts, table)
+        found = {cost.name: cost.constant + total(parts, cost.of_layer) for cost in additive_costs(self.problem)}
         for name, ours in counted.items():
             exact = found[name]
             understated = name in self.builder.understated and ours <= exact
@@ -161,36 +158,24 @@ def build_program(problem: Problem, *, objective: bool = True) -> Program:
 def _add_limits(
     problem: Problem, builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]
 ) -> dict[str, Expression]:
-    """Add the limits on MACs, parameters and latency; return the totals by name."""
-    budget = problem.budget
-    limits: dict[str, tuple[float | None, int, ReadTerms]] = {
-        "macs": (budget.macs, 0, lambda body: summed(body, lambda layer: layer.macs)),
-        "params": (budget.params, 0, lambda body: summed(body, lambda layer: layer.params)),
-    }
-    for place, table in enumerate(problem.tables):
-        predicted = partial(_nanoseconds, table)
-        limits[_latency_name(place)] = (problem.limit_nanoseconds, table.overhead_nanoseconds, predicted)
+    """Add the limits on costs that add up; return the totals by name."""
     totals: dict[str, Expression] = {}
-    for name, (limit, constant, read) in limits.items():
-        if limit is None:
+    for cost in additive_costs(problem):
+        if cost.limit is None:
             continue
-        total = Total(constant, constant, constant)
+        most = math.floor(cost.limit.value) if cost.limit.sense == "at most" else None
+        read = partial(summed, cost=cost.of_layer)
+        total = Total(cost.constant, cost.constant, cost.constant)
         for part in parts:
-            total += _end_total(builder, stem, stages[-1].out, read(part.body), name)
+            total += _end_total(builder, stem, stages[-1].out, read(part.body), cost.name)
         for stage in stages:
-            total += stage_total(builder, stage, read, name, math.floor(limit))
-        builder.model.add(total.expression <= math.floor(limit))
-        totals[name] = total.expression
+            total += stage_total(builder, stage, read, cost.name, most)
+        if most is None:
+            builder.model.add(total.expression >= math.ceil(cost.limit.value))
+        else:
+            builder.model.add(total.expression <= most)
+        totals[cost.name] = total.expression
     return totals
-
-
-def _latency_name(place: int) -> str:
-    """Return the name of the limit on latency on one of the problem's devices."""
-    return f"latency_seconds@{place}"
-
-
-def _nanoseconds(table: LatencyModel, body: Body) -> Terms:
-    return summed(body, flat(table.nanoseconds))
 
 
 def _end_total(builder: Builder, stem: Axis, out: Axis, terms: Terms, name: str) -> Total:

@@ -125,17 +125,6 @@ def maximum(terms: Terms) -> int:
     return sum(int(array.max()) for array in terms.values())
 
 
-def flat(function: Callable[[Layer], Count]) -> Callable[[Layer], Array]:
-    """Return `function` of a layer whose widths lie on axes, computed on plain lists of networks."""
-
-    def computed(layer: Layer) -> Array:
-        inputs, outputs = np.broadcast_arrays(layer.inputs, layer.outputs)
-        values = function(replace(layer, inputs=inputs.ravel(), outputs=outputs.ravel()))
-        return np.broadcast_to(np.asarray(values), (inputs.size,)).reshape(inputs.shape)
-
-    return computed
-
-
 LOG_UNIT = 2**24
 """One nat of ln w_l in the program: logarithms are whole multiples of 1 / LOG_UNIT, rounded up."""
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deepmad.engine.answers.progress import Report
-from deepmad.engine.answers.solutions import LimitUse, Solution, Status, found
+from deepmad.engine.answers.solutions import Solution, Status, found, unused_limits
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.running import Run, Screen
 from deepmad.engine.solvers.evolution.settings import Evolution
@@ -52,5 +52,5 @@ def _solution(run: Run) -> Solution:
         f"no network was found: {why}",
         info,
         race.seconds,
-        limits={name: LimitUse(limit, None) for name, limit in race.problem.limits().items()},
+        limits=unused_limits(race.problem),
     )

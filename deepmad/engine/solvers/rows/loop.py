@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from deepmad.engine.answers.progress import Race, Report
-from deepmad.engine.answers.solutions import LimitUse, RowCounts, Solution, SolverInfo, Status, found, relative_gap
+from deepmad.engine.answers.solutions import RowCounts, Solution, SolverInfo, Status, found, relative_gap, unused_limits
 from deepmad.engine.program.limits import require_counted
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.exact import Interrupted
@@ -256,7 +256,9 @@ class _Loop:
             why = f"no network was found in {race.seconds:.0f} s, and none is proven impossible; "
             why += "give more time or loosen a limit"
         bound = race.bound if math.isfinite(race.bound) else None
-        return self.told(Solution(Status.UNKNOWN, why, self.info, race.seconds, bound=bound, limits=self.limits()))
+        return self.told(
+            Solution(Status.UNKNOWN, why, self.info, race.seconds, bound=bound, limits=unused_limits(self.problem))
+        )
 
     def told(self, solution: Solution) -> Solution:
         """Return the solution with what is known of the rows; its message counts them."""
@@ -293,15 +295,11 @@ class _Loop:
                 clash_message(self.problem, names, near),
                 self.info,
                 self.race.seconds,
-                limits=self.limits(),
+                limits=unused_limits(self.problem),
                 clash=tuple(names),
                 nearest={name: one.value for name, one in near.items()} or None,
             )
         )
-
-    def limits(self) -> dict[str, LimitUse]:
-        """Return the limits with nothing used, for a solution without a network."""
-        return {name: LimitUse(limit, None) for name, limit in self.problem.limits().items()}
 
 
 def _sentence(counts: RowCounts) -> str:
