@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from deepmad.search_spaces.spaces import Space, presets
     from deepmad.search_spaces.spaces import load_space as space
     from deepmad.search_spaces.torch_builder import build
+    from deepmad.search_spaces.units import AtLeast
     from deepmad.zoo.making import make_zoo
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Architecture": "deepmad.search_spaces.architectures",
+    "AtLeast": "deepmad.search_spaces.units",
     "Auto": "deepmad.engine.solvers.exact",
     "BlackBox": "deepmad.engine.program.black_boxes",
     "Budget": "deepmad.engine.program.budgets",
@@ -77,6 +79,7 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "Tail",
     "build",
     "Budget",
+    "AtLeast",
     "BlackBox",
     "Problem",
     "Auto",

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.units import Kind, quantity
+from deepmad.search_spaces.units import AtLeast, Kind, bound, quantity
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Backend = Annotated[str, typer.Option(help="What runs the network; deepmad doctor lists them.")]
@@ -30,6 +30,13 @@ def limit(text: str | None, kind: Kind, name: str, default: float | None = None)
     if text is None:
         return default
     return None if text.lower() == "none" else quantity(text, kind, f"--{name}")
+
+
+def either_limit(text: str | None, name: str, default: float | AtLeast | None) -> float | AtLeast | None:
+    """Return a limit on a count as `limit` does; `>=6M` is one from below."""
+    if text is None:
+        return default
+    return None if text.lower() == "none" else bound(text, "count", f"--{name}")
 
 
 def numbers(text: str | None, name: str) -> tuple[float, ...] | None:

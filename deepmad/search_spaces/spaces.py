@@ -157,7 +157,7 @@ _BOUND = BeforeValidator(lambda value: None if value is None else bound(value, "
 
 @dataclass(frozen=True)
 class SpaceLimits:
-    """The limits a space brings along; None is no limit. Activations are limited from above, or by `>=6M` from below."""
+    """The limits a space brings along; None is no limit. That on activations may be one from below, like `>=6M`."""
 
     __pydantic_config__ = _CLOSED
     rho: Annotated[float | None, _limit("number", "rho"), _QUANTITY] = None

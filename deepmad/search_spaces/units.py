@@ -44,6 +44,9 @@ class AtLeast:
 
     value: float
 
+    def __str__(self) -> str:
+        return f">={self.value!r}"
+
 
 def bound(value: object, kind: Kind, name: str) -> float | AtLeast:
     """Return a limit in SI units: `>=6M` is one from below; `<=3M`, `3M` and a bare number are from above.

@@ -72,6 +72,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     filters = (
+        "asked",
         "breakable",
         "count",
         "day",

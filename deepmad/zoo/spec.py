@@ -1,7 +1,7 @@
 """Specs: which zoo to make, as data read from a user's YAML file."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSc
 from deepmad.engine.program.objectives import ObjectiveName
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_format, parsed_yaml, read_text, validated
-from deepmad.search_spaces.units import Kind, quantity
+from deepmad.search_spaces.units import AtLeast, Kind, bound, quantity
 
 _CLOSED = ConfigDict(extra="forbid")
 _NUMBER_OR_TEXT: dict[str, Any] = {"type": ["number", "string"]}
@@ -27,13 +27,13 @@ def _read(kind: Kind) -> BeforeValidator:
     return BeforeValidator(lambda value: None if value is None else quantity(value, kind, kind))
 
 
-def _read_limit(kind: Kind) -> BeforeValidator:
+def _read_limit(kind: Kind, read_quantity: Callable[[Any, Kind, str], Any] = quantity) -> BeforeValidator:
     """Return what reads a limit: a quantity, `none` for no limit, `space` for the space's own."""
 
     def read(value: Any) -> Any:
         if value in ("space", "none", None):
             return "space" if value == "space" else None
-        return quantity(value, kind, kind)
+        return read_quantity(value, kind, kind)
 
     return BeforeValidator(read)
 
@@ -43,6 +43,7 @@ PerSecond = Annotated[float | None, _read("per second"), _QUANTITY]
 Bytes = Annotated[float | None, _read_limit("bytes"), _QUANTITY]
 Count = Annotated[float | None, _read("count"), _QUANTITY]
 CountLimit = Annotated[float | Literal["space"] | None, _read_limit("count"), _QUANTITY]
+CountBound = Annotated[float | AtLeast | Literal["space"] | None, _read_limit("count", bound), _QUANTITY]
 NumberLimit = Annotated[float | Literal["space"] | None, _read_limit("number"), _QUANTITY]
 GivenSeconds = Annotated[float, _read("seconds"), WithJsonSchema(_NUMBER_OR_TEXT)]
 
@@ -142,11 +143,15 @@ def _steps(span: dict[str, Any], name: str) -> Iterator[float]:
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits beside the targets: the space's own by default (`space`), None for none."""
+    """The limits beside the targets: the space's own by default (`space`), None for none.
+
+    That on activations may be one from below, like `>=6M`.
+    """
 
     __pydantic_config__ = _CLOSED
     macs: CountLimit = "space"
     params: CountLimit = "space"
+    activations: CountBound = "space"
     rho: NumberLimit = "space"
     memory: Bytes = None
 

@@ -45,7 +45,10 @@ class SolverInfo:
 
 @dataclass(frozen=True)
 class LimitUse:
-    """A limit and what the network uses of it; null where there is no network. A file leaves the sense `at most` out."""
+    """A limit and what the network uses of it; null where there is no network.
+
+    A file tells the sense where it is `at least`; where it says nothing, it is `at most`.
+    """
 
     limit: float
     used: int | float | None  # a count stays one where a file is read again
@@ -122,9 +125,9 @@ class Round:
 class Sensitivity:
     """What a limit costs: the problem solved again with that limit alone at `loosened`, in the limit's unit.
 
-    `share` is used / limit (limit / used of a limit from below). `objective` and `bound` are those of the loosened problem, `gain` the interval that
-    holds what loosening would gain in objective: at least what was found, at most what its bound allows (None
-    where there is no bound).
+    `share` is used / limit (limit / used of a limit from below). `objective` and `bound` are those of the loosened
+    problem, `gain` the interval that holds what loosening would gain in objective: at least what was found, at most
+    what its bound allows (None where there is no bound).
     """
 
     used: float
