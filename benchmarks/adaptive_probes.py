@@ -17,7 +17,8 @@ from benchmarks.conditions import write_results
 from deepmad.profilers.building.planning import choose_networks
 from deepmad.profilers.prediction.accuracy import accuracy
 from deepmad.profilers.prediction.prediction import fit_probes, network_nanoseconds, probe_seconds
-from deepmad.profilers.tables.table_files import Row, open_table, text
+from deepmad.profilers.prediction.rows import Row
+from deepmad.profilers.tables.table_files import open_table, text
 
 MEASURES = ("mean_absolute_percentage_error", "percentile_90_percent", "within_10_percent", "within_5_percent")
 

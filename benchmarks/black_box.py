@@ -22,12 +22,13 @@ from rich.console import Console
 from benchmarks.conditions import write_results
 from deepmad.cli.render import plain_table
 from deepmad.engine.answers.solutions import Solution
+from deepmad.engine.design import design
 from deepmad.engine.program.black_boxes import BlackBox
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import Auto, design
-from deepmad.profilers.measuring.isolation import measure_apart
-from deepmad.profilers.measuring.measurements import STANDARD, Measurement, Request, measure
+from deepmad.engine.solvers.settings import Auto
+from deepmad.profilers.measuring.measurements import STANDARD, Failure, measure, measure_apart
+from deepmad.profilers.measuring.requests import Request
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import load_space
 
@@ -108,8 +109,8 @@ def _row(box: BlackBox, solution: Solution) -> dict[str, object]:
 
 def _fresh(network: Architecture) -> float:
     """Return the median of a network's times in new processes."""
-    found = [measure_apart(Request(network), STANDARD) for _ in range(FRESH)]
-    return statistics.median(one.seconds for one in found if isinstance(one, Measurement))
+    found = [measure_apart([Request(network)], STANDARD) for _ in range(FRESH)]
+    return statistics.median(one[0].seconds for one in found if not isinstance(one, Failure))
 
 
 def _mood(network: Architecture) -> int:

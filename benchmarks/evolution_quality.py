@@ -12,10 +12,10 @@ from rich.console import Console
 
 from benchmarks.conditions import write_results
 from deepmad.cli.render import plain_table
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.evolution.settings import Evolution
-from deepmad.engine.solvers.exact import design
+from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.spaces import load_space
 
 OPTIMA = {"r18": 36_555.57, "r34": 48_562.19, "r50": 51_991.37}

@@ -15,11 +15,12 @@ from rich.console import Console
 from benchmarks.conditions import write_results
 from deepmad.cli.render import plain_table
 from deepmad.engine.answers.solutions import Solution
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.bounds.pricing import Choice, choice_costs
 from deepmad.engine.solvers.bounds.tables import read_tables
-from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.profilers.importing.importing import import_table
 from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture

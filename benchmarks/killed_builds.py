@@ -22,7 +22,7 @@ import numpy as np
 import typer
 
 from benchmarks.conditions import write_results
-from deepmad.profilers.measuring.timing import Visit
+from deepmad.profilers.prediction.rows import Visit
 from deepmad.profilers.tables.build_records import BuildRecords
 from deepmad.profilers.tables.table_files import Key, open_table, text
 from deepmad.profilers.tables.tables import LatencyTable

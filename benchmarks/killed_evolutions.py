@@ -32,8 +32,8 @@ from deepmad.engine.answers.progress import Progress, Report
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.fronts import pareto_front
-from deepmad.engine.solvers.evolution.settings import Evolution
 from deepmad.engine.solvers.evolution.solving import evolve
+from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import load_space
 

@@ -13,10 +13,10 @@ from rich.console import Console
 from benchmarks.conditions import write_results
 from deepmad.cli.render import plain_table
 from deepmad.engine.answers.solutions import Solution
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, design
-from deepmad.engine.solvers.rows.settings import Rows
+from deepmad.engine.solvers.settings import CpSat, Rows
 from deepmad.search_spaces.blocks import BLOCKS
 from deepmad.search_spaces.rows import Row, restricted, row_of
 from deepmad.search_spaces.spaces import load_space

@@ -93,7 +93,8 @@ def _solve(formulation: str, trace: Trace, seconds: float, workers: int, seed: i
     problem = trace.problem
     if formulation == "deepmad":
         from deepmad.engine.answers.progress import Progress
-        from deepmad.engine.solvers.exact import CpSat, design
+        from deepmad.engine.design import design
+        from deepmad.engine.solvers.settings import CpSat
 
         def note(progress: Progress) -> None:
             trace.points.append((progress.seconds, progress.best, progress.bound))

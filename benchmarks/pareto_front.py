@@ -17,16 +17,16 @@ import numpy as np
 import typer
 
 from benchmarks.conditions import RESULTS, write_results
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.limits import with_limit
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.fronts import Point, pareto_front
 from deepmad.engine.solvers.evolution.nondominated import hypervolume
-from deepmad.engine.solvers.evolution.settings import Evolution
-from deepmad.engine.solvers.exact import CpSat, design
 from deepmad.engine.solvers.population.evaluation import Evaluator
 from deepmad.engine.solvers.search.repair import Repair
 from deepmad.engine.solvers.search.variation import random_genomes
+from deepmad.engine.solvers.settings import CpSat, Evolution
 from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.spaces import load_space
 

@@ -30,12 +30,13 @@ from deepmad.profilers.backends import Settings, find_backend
 from deepmad.profilers.building.building import PROBE_TIMER, build_table
 from deepmad.profilers.measuring.machine import machine_state
 from deepmad.profilers.measuring.reference import REFERENCE
-from deepmad.profilers.measuring.timing import Timer, Visit, undisturbed
+from deepmad.profilers.measuring.timing import Timer
 from deepmad.profilers.prediction.accuracy import accuracy
 from deepmad.profilers.prediction.network_layers import NetworkLayers, predict_layers
 from deepmad.profilers.prediction.prediction import Prediction, fit_probes, probe_seconds, usual_level
 from deepmad.profilers.prediction.proxies import ProxyPrediction, fit_proxy_networks
-from deepmad.profilers.tables.table_files import Key, Row, open_table
+from deepmad.profilers.prediction.rows import Row, Visit, undisturbed
+from deepmad.profilers.tables.table_files import Key, open_table
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import Space, load_space
 

@@ -14,10 +14,11 @@ from rich.console import Console
 from benchmarks.conditions import write_results
 from deepmad.cli.render import plain_table
 from deepmad.engine.answers.progress import Progress
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.objectives import ObjectiveName
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.spaces import load_space, presets
 
 PUBLISHED = json.loads((Path(__file__).parents[1] / "tests/golden/published.json").read_text(encoding="utf-8"))

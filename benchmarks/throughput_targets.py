@@ -27,10 +27,11 @@ from benchmarks.journal import Journal
 from deepmad.cli.render import plain_table
 from deepmad.cli.tables import Conditions
 from deepmad.engine.answers.solutions import Round, Solution
+from deepmad.engine.design import design
 from deepmad.engine.measured_loop import Measure, agreed, design_measured
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.profilers.building.building import build_table
 from deepmad.profilers.tables.table_files import Key
 from deepmad.profilers.tables.tables import LatencyTable

@@ -7,8 +7,12 @@ and loads no heavy library.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from deepmad.version import __version__ as __version__
+
 if TYPE_CHECKING:
+    from deepmad.engine.answers.progress import Interrupted
     from deepmad.engine.answers.solutions import Solution, Status
+    from deepmad.engine.design import design
     from deepmad.engine.explanation import explain
     from deepmad.engine.measured_loop import design_measured
     from deepmad.engine.program.black_boxes import BlackBox
@@ -16,9 +20,7 @@ if TYPE_CHECKING:
     from deepmad.engine.program.problems import Problem
     from deepmad.engine.solvers.alternatives import with_alternatives
     from deepmad.engine.solvers.evolution.fronts import Front, pareto_front
-    from deepmad.engine.solvers.evolution.settings import Evolution
-    from deepmad.engine.solvers.exact import Auto, CpSat, Interrupted, design
-    from deepmad.engine.solvers.rows.settings import Rows
+    from deepmad.engine.solvers.settings import Auto, CpSat, Evolution, Rows
     from deepmad.profilers.errors import DeviceError
     from deepmad.profilers.measuring.measurements import Measurement, measure
     from deepmad.profilers.tables.tables import LatencyTable
@@ -31,24 +33,22 @@ if TYPE_CHECKING:
     from deepmad.search_spaces.units import AtLeast
     from deepmad.zoo.making import make_zoo
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "Architecture": "deepmad.search_spaces.architectures",
     "AtLeast": "deepmad.search_spaces.units",
-    "Auto": "deepmad.engine.solvers.exact",
+    "Auto": "deepmad.engine.solvers.settings",
     "BlackBox": "deepmad.engine.program.black_boxes",
     "Budget": "deepmad.engine.program.budgets",
-    "CpSat": "deepmad.engine.solvers.exact",
+    "CpSat": "deepmad.engine.solvers.settings",
     "DeviceError": "deepmad.profilers.errors",
-    "Evolution": "deepmad.engine.solvers.evolution.settings",
+    "Evolution": "deepmad.engine.solvers.settings",
     "Front": "deepmad.engine.solvers.evolution.fronts",
     "InputError": "deepmad.search_spaces.errors",
-    "Interrupted": "deepmad.engine.solvers.exact",
+    "Interrupted": "deepmad.engine.answers.progress",
     "LatencyTable": "deepmad.profilers.tables.tables",
     "Measurement": "deepmad.profilers.measuring.measurements",
     "Problem": "deepmad.engine.program.problems",
-    "Rows": "deepmad.engine.solvers.rows.settings",
+    "Rows": "deepmad.engine.solvers.settings",
     "Solution": "deepmad.engine.answers.solutions",
     "Space": "deepmad.search_spaces.spaces",
     "Stage": "deepmad.search_spaces.architectures",
@@ -59,7 +59,7 @@ _HOMES = {
     "explain": "deepmad.engine.explanation",
     "with_alternatives": "deepmad.engine.solvers.alternatives",
     "build": "deepmad.search_spaces.torch_builder",
-    "design": "deepmad.engine.solvers.exact",
+    "design": "deepmad.engine.design",
     "design_measured": "deepmad.engine.measured_loop",
     "make_zoo": "deepmad.zoo.making",
     "measure": "deepmad.profilers.measuring.measurements",

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepmad.engine.answers.solutions import Solution, Status
+from deepmad.engine.design import design
 from deepmad.engine.solvers.bounds import BoundStep, tighten
 from deepmad.engine.solvers.cpsat import ExactResult, solve
-from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
 from tests.brute_force import count_one
 from tests.random_problems import Case

@@ -14,15 +14,15 @@ from deepmad.cli.design import design as design_command
 from deepmad.cli.schema import schema_of
 from deepmad.engine.answers.solutions import Solution, Status
 from deepmad.engine.answers.summaries import summary
+from deepmad.engine.design import design
 from deepmad.engine.explanation import loosened
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.limits import only, with_limit
 from deepmad.engine.program.measures import ADDITIVE
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.evolution.settings import Evolution
-from deepmad.engine.solvers.exact import CpSat, design
 from deepmad.engine.solvers.nearest import least_priced, nearest
 from deepmad.engine.solvers.population.evaluation import Evaluator
+from deepmad.engine.solvers.settings import CpSat, Evolution
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import parse_space
 from deepmad.search_spaces.units import AtLeast, bound
@@ -72,9 +72,11 @@ def test_other_limits_are_refused(text: str) -> None:
 
 
 def test_only_sums_of_counts_may_be_limited_from_below() -> None:
-    with pytest.raises(InputError, match="rho: >=0.3 is a limit from below, as only macs, params, activations may have"):
+    with pytest.raises(
+        InputError, match=r"rho: >=0\.3 is a limit from below, as only macs, params, activations may have"
+    ):
         Budget(rho=AtLeast(0.3))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="activations: the limit -1 must be positive"):
+    with pytest.raises(InputError, match=r"activations: the limit -1 must be positive"):
         Budget(activations=AtLeast(-1))
 
 
@@ -96,7 +98,7 @@ def test_a_population_knows_what_breaks_the_limit(limit: float | AtLeast) -> Non
     assert 0 < (found.excess == 0).sum() < len(genomes)
 
 
-@pytest.mark.parametrize("limit", [quantile(0.02), AtLeast(quantile(0.98))])
+@pytest.mark.parametrize("limit", [6e4, AtLeast(1.2e5)])  # without it, the best network has 92,672
 @pytest.mark.parametrize("solver", [EXACT, Evolution(generations=40, population=64, islands=1, workers=1)])
 def test_solvers_find_the_best_network_within_it(limit: float | AtLeast, solver: CpSat | Evolution) -> None:
     problem = small(limit, rho=0.3, macs=6e6)

@@ -10,10 +10,11 @@ import pytest
 
 from deepmad.cli.schema import schema_of
 from deepmad.engine.answers.solutions import Solution
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.alternatives import _searched, different, with_alternatives
-from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.coarsening import coarsened
 from deepmad.search_spaces.errors import InputError

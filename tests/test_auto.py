@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from deepmad.engine.answers.progress import Progress
+from deepmad.engine.answers.progress import Interrupted, Progress
 from deepmad.engine.answers.solutions import Solution, Status
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.auto import evolved_further
-from deepmad.engine.solvers.exact import Auto, CpSat, Interrupted, design
+from deepmad.engine.solvers.settings import Auto, CpSat
 from deepmad.search_spaces.errors import InputError
 from tests.catalogue import small_space
 

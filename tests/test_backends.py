@@ -17,10 +17,10 @@ from deepmad.profilers.backends import BACKENDS, Settings, find_backend, tensorr
 from deepmad.profilers.backends.cuda import MAX_ROTATED, rotations
 from deepmad.profilers.backends.onnxruntime_backend import OnnxRuntime
 from deepmad.profilers.backends.openvino_backend import OpenVino
+from deepmad.profilers.backends.telemetry import visible_gpu_name
 from deepmad.profilers.backends.tensorrt_engines import build_engine, module_name
 from deepmad.profilers.backends.torch_backend import on_processor
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.measuring.telemetry import visible_gpu_name
 from deepmad.profilers.onnx_files.export import export_onnx
 from deepmad.profilers.onnx_files.precisions import onnx_model, random_images
 from deepmad.search_spaces.architectures import Architecture

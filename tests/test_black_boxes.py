@@ -17,8 +17,10 @@ import pytest
 from torch import nn
 
 from deepmad.cli.schema import schema_of
-from deepmad.engine.answers.progress import Progress
-from deepmad.engine.answers.solutions import LimitUse, Solution, Status
+from deepmad.engine.answers.limit_uses import LimitUse
+from deepmad.engine.answers.progress import Interrupted, Progress
+from deepmad.engine.answers.solutions import Solution, Status
+from deepmad.engine.design import design
 from deepmad.engine.explanation import explain
 from deepmad.engine.program.black_boxes import BlackBox
 from deepmad.engine.program.budgets import Budget
@@ -28,8 +30,7 @@ from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.alternatives import with_alternatives
 from deepmad.engine.solvers.blackbox.calls import Calls, Screen, text
 from deepmad.engine.solvers.blackbox.guide import guess, guided
-from deepmad.engine.solvers.evolution.settings import Evolution
-from deepmad.engine.solvers.exact import Auto, CpSat, Interrupted, design
+from deepmad.engine.solvers.settings import Auto, CpSat, Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import total_params

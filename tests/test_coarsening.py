@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.coarsening import coarsened
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import Space, load_space, presets

@@ -10,11 +10,12 @@ import jsonschema
 import pytest
 
 from deepmad.cli.schema import schema_of
-from deepmad.engine.answers.progress import Progress
+from deepmad.engine.answers.progress import Interrupted, Progress
 from deepmad.engine.answers.solutions import Solution, Status, relative_gap
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, Interrupted, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import load_space, parse_space

@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.latency import LatencyModel
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.bounds import tighten
-from deepmad.engine.solvers.exact import CpSat, design
 from deepmad.engine.solvers.population.evaluation import Evaluator
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.errors import InputError
 from tests.brute_force import count
 from tests.catalogue import StairTable, small_space

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepmad.engine.answers.progress import Progress
+from deepmad.engine.answers.progress import Interrupted, Progress
 from deepmad.engine.answers.solutions import Solution, Status
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.islands import Machine
 from deepmad.engine.solvers.evolution.judging import Judged, Verdicts
-from deepmad.engine.solvers.evolution.settings import Evolution
 from deepmad.engine.solvers.evolution.solving import evolve
-from deepmad.engine.solvers.exact import Interrupted, design
 from deepmad.engine.solvers.search.variation import random_genomes
+from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import load_space

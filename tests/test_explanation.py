@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from deepmad.engine.answers.progress import Progress
+from deepmad.engine.answers.progress import Interrupted, Progress
+from deepmad.engine.design import design
 from deepmad.engine.explanation import explain, loosened
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, Interrupted, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.coarsening import coarsened
 from deepmad.search_spaces.spaces import load_space
 from tests.brute_force import count

@@ -5,10 +5,11 @@ import pytest
 from benchmarks.formulations.natural import FIELDS, natural_program
 from benchmarks.formulations.product_model import solve_product_model
 from benchmarks.formulations.traces import Trace
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.objectives import ObjectiveName
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.spaces import parse_space
 from tests.brute_force import count
 

@@ -20,8 +20,8 @@ from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.fronts import COSTS, Front, FrontInterrupted, pareto_front
 from deepmad.engine.solvers.evolution.nondominated import crowding, fronts, hypervolume
-from deepmad.engine.solvers.evolution.settings import Evolution
 from deepmad.engine.solvers.evolution.solving import evolve
+from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import parse_space

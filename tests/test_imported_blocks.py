@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from deepmad.cli.app import run
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.profilers.importing.importing import import_table
 from deepmad.profilers.importing.ofa_files import read_ofa
 from deepmad.profilers.prediction.layer_rows import fit_rows

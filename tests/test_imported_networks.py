@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from deepmad.cli.app import run
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.profilers.importing.importing import import_table
 from deepmad.profilers.importing.timm_files import read_timm
 from deepmad.profilers.prediction.network_layers import NetworkLayers

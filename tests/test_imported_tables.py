@@ -12,9 +12,10 @@ import pytest
 
 from benchmarks.tinynas_import import draws, predicted
 from deepmad.cli.app import run
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.profilers.building.probes import random_network
 from deepmad.profilers.importing.filling import TWINS, predict_from
 from deepmad.profilers.importing.importing import import_table

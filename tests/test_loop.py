@@ -10,13 +10,14 @@ import pytest
 from deepmad.cli.delivery import Wishes, deliver
 from deepmad.cli.output import MISSED
 from deepmad.cli.schema import schema_of
-from deepmad.engine.answers.progress import Progress
+from deepmad.engine.answers.progress import Interrupted, Progress
 from deepmad.engine.answers.solutions import Measured, Round, Solution, Status
+from deepmad.engine.design import design
 from deepmad.engine.measured_loop import MEASUREMENTS, borne_out, design_measured, in_the_end
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.latency import latency_nanoseconds
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, Interrupted, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from tests.brute_force import count

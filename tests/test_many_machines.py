@@ -16,14 +16,13 @@ from benchmarks.killed_evolutions import Evolving, course, evolved, killed
 from benchmarks.ray_cluster import ray_cluster
 from deepmad.cli.app import run
 from deepmad.engine.answers.solutions import Solution
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.fronts import pareto_front
-from deepmad.engine.solvers.evolution.settings import Evolution
 from deepmad.engine.solvers.evolution.solving import evolve
-from deepmad.engine.solvers.exact import design
 from deepmad.engine.solvers.rows import loop
-from deepmad.engine.solvers.rows.settings import Rows
+from deepmad.engine.solvers.settings import Evolution, Rows
 from deepmad.search_spaces.spaces import load_space
 from deepmad.tasks import Outcome, Tasks, open_tasks
 from tests.catalogue import EXAMPLES, ROOT, StairTable, small_space

@@ -12,8 +12,9 @@ from torch import nn
 from deepmad.profilers.backends import BACKENDS, find_backend
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.measuring.machine import MachineState
-from deepmad.profilers.measuring.measurements import Conditions, Failure, Measurement, Request, measure, measure_all
+from deepmad.profilers.measuring.measurements import Conditions, Failure, Measurement, measure, measure_all
 from deepmad.profilers.measuring.reference import ReferenceTimes
+from deepmad.profilers.measuring.requests import Request
 from deepmad.profilers.measuring.timing import Timer
 from deepmad.profilers.onnx_files.export import export_onnx
 from deepmad.profilers.prediction.network_layers import NetworkLayers

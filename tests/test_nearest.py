@@ -8,11 +8,12 @@ from functools import cache
 import numpy as np
 import pytest
 
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.limits import only, with_limit
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, design
 from deepmad.engine.solvers.nearest import least_priced, nearest
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.spaces import Space, load_space, parse_space
 from tests.brute_force import Counted, count
 from tests.catalogue import StairTable, small_space

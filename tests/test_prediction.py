@@ -18,7 +18,7 @@ from deepmad.profilers.prediction.prediction import (
     probe_seconds,
     usual_level,
 )
-from deepmad.profilers.tables.table_files import Row
+from deepmad.profilers.prediction.rows import Row
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Layer

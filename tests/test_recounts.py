@@ -11,8 +11,8 @@ from deepmad.engine.program.objectives import ObjectiveName
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.program.recounts import Recount, recounted
 from deepmad.engine.solvers.evolution.fronts import pareto_front
-from deepmad.engine.solvers.evolution.settings import Evolution
 from deepmad.engine.solvers.population.genomes import Coding
+from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.layers import Count, Layer
 from deepmad.search_spaces.spaces import Space, load_space, parse_space, presets

@@ -15,19 +15,18 @@ import yaml
 
 from deepmad.cli.app import run
 from deepmad.cli.schema import schema_of
-from deepmad.engine.answers.progress import Progress
+from deepmad.engine.answers.progress import Interrupted, Progress
 from deepmad.engine.answers.solutions import Solution, Status
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.alternatives import with_alternatives
-from deepmad.engine.solvers.evolution.settings import Evolution
-from deepmad.engine.solvers.exact import CpSat, Interrupted, design
 from deepmad.engine.solvers.nearest import nearest
 from deepmad.engine.solvers.rows import loop
 from deepmad.engine.solvers.rows.exploring import Exploration, explore
 from deepmad.engine.solvers.rows.families import Family, families
 from deepmad.engine.solvers.rows.pieces import Effort, Piece, settle
-from deepmad.engine.solvers.rows.settings import Rows
+from deepmad.engine.solvers.settings import CpSat, Evolution, Rows
 from deepmad.profilers.building.probes import random_network
 from deepmad.search_spaces.architectures import Stride
 from deepmad.search_spaces.errors import InputError

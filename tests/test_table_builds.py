@@ -28,8 +28,9 @@ from deepmad.profilers.building.planning import (
 )
 from deepmad.profilers.building.probes import at_resolution, draw_probes
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.prediction.rows import Row
 from deepmad.profilers.tables.build_records import BuildRecords, FailedProbe, Planned
-from deepmad.profilers.tables.table_files import Row, open_table, text
+from deepmad.profilers.tables.table_files import open_table, text
 from deepmad.profilers.tables.tables import LatencyTable, describe_tables, export_rows
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError

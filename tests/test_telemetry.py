@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from deepmad.profilers.backends import BACKENDS, Backend, Settings
+from deepmad.profilers.backends.telemetry import GpuState, GpuTelemetry, GpuWatch, visible_gpu_name
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.measuring.machine import MachineState, core_megahertz
-from deepmad.profilers.measuring.measurements import Conditions, Measurement, Request, measure_all
-from deepmad.profilers.measuring.telemetry import GpuState, GpuTelemetry, GpuWatch, visible_gpu_name
+from deepmad.profilers.measuring.measurements import Conditions, Measurement, measure_all
+from deepmad.profilers.measuring.requests import Request
 from deepmad.profilers.measuring.timing import Timer
 from tests.catalogue import one_block
 

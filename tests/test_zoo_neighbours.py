@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from deepmad.engine.answers.solutions import Solution, Status, found
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.zoo.neighbours import exchanged, starts_for
 from tests.catalogue import StairTable, small_space

@@ -10,7 +10,8 @@ from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import Clock
 from benchmarks.gpu_results.steps import Step
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.measuring.measurements import Measurement, Request, measure_all
+from deepmad.profilers.measuring.measurements import Measurement, measure_all
+from deepmad.profilers.measuring.requests import Request
 from deepmad.profilers.measuring.timing import Timer
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError

@@ -12,11 +12,11 @@ from benchmarks.gpu_results.state import Clock, Parts
 from benchmarks.gpu_results.steps import Step
 from deepmad.cli.doctor import examine
 from deepmad.profilers.backends import find_backend
+from deepmad.profilers.backends.telemetry import Gpu, visible_gpu_name
 from deepmad.profilers.building.building import PROBE_TIMER
 from deepmad.profilers.building.probes import draw_probes
 from deepmad.profilers.measuring.isolation import Broken
 from deepmad.profilers.measuring.measurements import measure
-from deepmad.profilers.measuring.telemetry import Gpu, visible_gpu_name
 from deepmad.profilers.measuring.timing import Timer
 from deepmad.search_spaces.files import write_text
 from deepmad.search_spaces.spaces import load_space

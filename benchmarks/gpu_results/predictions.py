@@ -13,7 +13,8 @@ from benchmarks.gpu_results.steps import Step
 from benchmarks.gpu_results.tables import table_path
 from deepmad.cli.plots import Point
 from deepmad.cli.plots import draw as draw_plot
-from deepmad.profilers.measuring.measurements import Request, measure_all
+from deepmad.profilers.measuring.measurements import measure_all
+from deepmad.profilers.measuring.requests import Request
 from deepmad.profilers.measuring.timing import Timer
 from deepmad.profilers.prediction.accuracy import accuracy
 from deepmad.profilers.tables.table_files import open_table

@@ -10,11 +10,13 @@ from benchmarks.gpu_results.state import Clock, Parts
 from benchmarks.gpu_results.steps import PASSES, Step
 from benchmarks.gpu_results.tables import table_path
 from deepmad.engine.answers.solutions import Measured, Round, Solution
+from deepmad.engine.design import design
 from deepmad.engine.measured_loop import design_measured
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, design
-from deepmad.profilers.measuring.measurements import Request, measure, measure_all
+from deepmad.engine.solvers.settings import CpSat
+from deepmad.profilers.measuring.measurements import measure, measure_all
+from deepmad.profilers.measuring.requests import Request
 from deepmad.profilers.measuring.timing import Timer
 from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture

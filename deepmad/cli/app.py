@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from deepmad import __version__
 from deepmad.cli.design import design
 from deepmad.cli.doctor import doctor
 from deepmad.cli.export import export
@@ -17,6 +16,7 @@ from deepmad.cli.table import table
 from deepmad.cli.zoo import zoo
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.errors import InputError
+from deepmad.version import __version__
 
 app = typer.Typer(
     name="deepmad",

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from deepmad.engine.answers.progress import Progress, Report
     from deepmad.engine.answers.solutions import Measured, Round, Solution
     from deepmad.engine.program.problems import Problem
-    from deepmad.engine.solvers.exact import Auto, CpSat, Solver
-    from deepmad.engine.solvers.rows.settings import Rows
+    from deepmad.engine.solvers.settings import Auto, CpSat, Rows, Solver
     from deepmad.profilers.tables.tables import LatencyTable
     from deepmad.search_spaces.architectures import Architecture
 
@@ -53,7 +52,7 @@ def deliver(
     json: bool,
 ) -> int:
     """Solve, measure and explain where asked, write and print the solution; return the exit code."""
-    from deepmad.engine.solvers.exact import Interrupted
+    from deepmad.engine.answers.progress import Interrupted
 
     code = None
     try:
@@ -86,7 +85,7 @@ def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution"
     """Return the solution with everything wished for, all of it within the time limit."""
     from deepmad.engine.explanation import explain
     from deepmad.engine.solvers.alternatives import with_alternatives
-    from deepmad.engine.solvers.evolution.settings import Evolution
+    from deepmad.engine.solvers.settings import Evolution
 
     if isinstance(settings, Evolution):  # nothing more can be wished for: that takes a bound
         with bar("designing", settings.time_limit or 0.0) as shown:
@@ -121,15 +120,16 @@ def _shared(settings: "Auto | CpSat | Rows", share: float) -> "Auto | CpSat | Ro
 
 def _exact(settings: "Auto | CpSat | Rows") -> "CpSat":
     """Return the settings of the exact solver, which has a say in all but the main solve."""
-    from deepmad.engine.solvers.exact import CpSat
+    from deepmad.engine.solvers.settings import CpSat
 
     return settings if isinstance(settings, CpSat) else settings.exact()
 
 
 def _designed(problem: "Problem", settings: "Solver", wishes: Wishes, report: "Report") -> "Solution":
     """Return the solution, through the measured loop where there is a target to measure against."""
+    from deepmad.engine.answers.progress import Interrupted
+    from deepmad.engine.design import design
     from deepmad.engine.measured_loop import design_measured
-    from deepmad.engine.solvers.exact import Interrupted, design
 
     measuring = wishes.measuring
     if measuring is not None and "latency_seconds" in problem.limits():

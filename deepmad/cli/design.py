@@ -25,7 +25,7 @@ from deepmad.search_spaces.errors import InputError
 
 if TYPE_CHECKING:
     from deepmad.engine.program.budgets import Budget
-    from deepmad.engine.solvers.exact import Auto, Solver
+    from deepmad.engine.solvers.settings import Auto, Solver
     from deepmad.search_spaces.spaces import Space
 
 _Text = str | None
@@ -134,7 +134,7 @@ def design(
     """
     from deepmad.engine.program.limits import require_counted
     from deepmad.engine.program.problems import Problem
-    from deepmad.engine.solvers.exact import Auto
+    from deepmad.engine.solvers.settings import Auto
     from deepmad.profilers.backends import find_backend
     from deepmad.search_spaces.coarsening import coarsened
     from deepmad.search_spaces.spaces import load_space
@@ -172,8 +172,7 @@ def _solver(name: str, auto: "Auto", evolving: dict[str, Any], front: _Text) -> 
 
     Raises `InputError` where one of them is given to another solver, and for CP-SAT on other machines.
     """
-    from deepmad.engine.solvers.evolution.settings import Evolution
-    from deepmad.engine.solvers.rows.settings import Rows
+    from deepmad.engine.solvers.settings import Evolution, Rows
 
     if name == "cpsat" and front is not None:
         raise InputError("--front: it needs --solver evolution")
@@ -196,7 +195,7 @@ def _solver(name: str, auto: "Auto", evolving: dict[str, Any], front: _Text) -> 
 
 def _check_wishes(settings: "Solver", front: _Text, measure: bool, more: bool) -> None:
     """Raise `InputError` for what cannot be had together; `more` are networks or explanations beside the best one."""
-    from deepmad.engine.solvers.evolution.settings import Evolution
+    from deepmad.engine.solvers.settings import Evolution
 
     if front is not None and (measure or more):
         raise InputError("--front: it gives many networks; leave --measure, --explain and --top out")

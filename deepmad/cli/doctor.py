@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from deepmad import __version__
 from deepmad.cli.options import Json
 from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, err, out
 from deepmad.cli.render import plain_table
 from deepmad.search_spaces.errors import first_line
 from deepmad.search_spaces.torchvision_operators import import_torchvision
+from deepmad.version import __version__
 
 if TYPE_CHECKING:
     from deepmad.profilers.backends import Backend
@@ -74,7 +74,7 @@ def examine() -> dict[str, Any]:
     """Return what there is: the machine, the libraries and the back ends."""
     from deepmad.profilers.backends import BACKENDS
     from deepmad.profilers.backends.role import cpu_name
-    from deepmad.profilers.measuring.telemetry import visible_gpu_name
+    from deepmad.profilers.backends.telemetry import visible_gpu_name
 
     libraries = [_library(name, module, None) for name, module in _NEEDED.items()]
     libraries += [_library(name, module, extra) for name, (module, extra) in _EXTRAS.items()]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deepmad.engine.answers.progress import Progress
     from deepmad.engine.program.problems import Problem
     from deepmad.engine.solvers.evolution.fronts import Front
-    from deepmad.engine.solvers.exact import Solver
+    from deepmad.engine.solvers.settings import Solver
 
 SHOWN = 12
 """Networks of a front that are printed, evenly along it."""
@@ -28,7 +28,7 @@ def deliver_front(problem: "Problem", settings: "Solver", cost: str, output: Pat
     Raises `InputError` where the file is no .csv or cannot be written.
     """
     from deepmad.engine.solvers.evolution.fronts import COSTS, FrontInterrupted, pareto_front
-    from deepmad.engine.solvers.evolution.settings import Evolution
+    from deepmad.engine.solvers.settings import Evolution
 
     assert isinstance(settings, Evolution), "no other solver finds fronts"
     if output is not None:

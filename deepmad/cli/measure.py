@@ -17,7 +17,8 @@ from deepmad.search_spaces.units import human, quantity
 if TYPE_CHECKING:
     from deepmad.cli.measured_rows import Row, Way
     from deepmad.cli.plots import Point
-    from deepmad.profilers.measuring.measurements import Failure, Measurement, Request
+    from deepmad.profilers.measuring.measurements import Failure, Measurement
+    from deepmad.profilers.measuring.requests import Request
     from deepmad.profilers.measuring.timing import Timer
 
 
@@ -71,7 +72,8 @@ def measure(
     """
     from deepmad.cli.measured_rows import csv_text, make_rows, tables_of
     from deepmad.cli.plots import check_plot
-    from deepmad.profilers.measuring.measurements import Request, measure_all
+    from deepmad.profilers.measuring.measurements import measure_all
+    from deepmad.profilers.measuring.requests import Request
     from deepmad.profilers.measuring.timing import Timer
 
     timer = Timer(quantity(seconds, "seconds", "--seconds"))

@@ -3,12 +3,13 @@
 import time
 from dataclasses import replace
 
-from deepmad.engine.answers.progress import Progress, Report
+from deepmad.engine.answers.progress import Interrupted, Progress, Report
 from deepmad.engine.answers.solutions import Sensitivity, Solution
+from deepmad.engine.design import design
 from deepmad.engine.program.limits import require_counted, with_limit
 from deepmad.engine.program.measures import used_up
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import CpSat, Interrupted, design
+from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
 
 LOOSER = 0.1

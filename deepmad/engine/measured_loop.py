@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from deepmad.engine.answers.progress import Report
-from deepmad.engine.answers.solutions import LimitUse, Measured, Round, Solution, Status, found
+from deepmad.engine.answers.limit_uses import LimitUse
+from deepmad.engine.answers.progress import Interrupted, Report
+from deepmad.engine.answers.solutions import Measured, Round, Solution, Status, found
+from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.limits import require_counted, with_limit
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import Interrupted, Solver, design
 from deepmad.engine.solvers.nearest import Nearest, nearest
+from deepmad.engine.solvers.settings import Solver
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human

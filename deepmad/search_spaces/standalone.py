@@ -13,10 +13,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from deepmad import __version__
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.files import read_text, write_text
 from deepmad.search_spaces.layers import total_macs, total_params
+from deepmad.version import __version__
 
 WIDTH = 120
 """Characters in a line of the files."""

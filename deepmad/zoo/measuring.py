@@ -12,7 +12,8 @@ from deepmad.profilers.tables.table_files import Key
 from deepmad.search_spaces.architectures import Architecture
 
 if TYPE_CHECKING:
-    from deepmad.profilers.measuring.measurements import Measurement, Request
+    from deepmad.profilers.measuring.measurements import Measurement
+    from deepmad.profilers.measuring.requests import Request
 
 UNDISTURBED = 0.25
 """The quantile of the times of two networks in turns that tells how one is to the other: other work only adds time, and
@@ -43,25 +44,20 @@ def timed_apart(
     name is one that `deepmad measure` takes. With a companion, which takes as long again, the latency is the one that
     the network has where its companion takes its usual time. Raises `DeviceError` where the back end fails or hangs.
     """
-    from deepmad.profilers.measuring.isolation import measure_apart, measure_both_apart
-    from deepmad.profilers.measuring.measurements import STANDARD, Failure
+    from deepmad.profilers.measuring.measurements import STANDARD, Failure, measure_apart
     from deepmad.profilers.measuring.timing import Timer
 
-    request, timer = _request(key, network), STANDARD if seconds is None else Timer(seconds)
-    limit = LONGEST_SECONDS + 2 * timer.seconds
-    if companion is None:
-        found = measure_apart(request, timer, limit_seconds=limit)
-        if isinstance(found, Failure):
-            raise DeviceError(f"{key.backend}: {found.reason}")
-        return measured(found)
-    both = measure_both_apart(request, _request(key, companion.network), timer, limit_seconds=limit)
-    if isinstance(both, Failure):
-        raise DeviceError(f"{key.backend}: {both.reason}")
-    return at_usual_speed(*both, companion.seconds)
+    timer = STANDARD if seconds is None else Timer(seconds)
+    networks = [network] if companion is None else [network, companion.network]
+    requests = [_request(key, one) for one in networks]
+    found = measure_apart(requests, timer, limit_seconds=LONGEST_SECONDS + 2 * timer.seconds)
+    if isinstance(found, Failure):
+        raise DeviceError(f"{key.backend}: {found.reason}")
+    return measured(found[0]) if companion is None else at_usual_speed(found[0], found[1], companion.seconds)
 
 
 def _request(key: Key, network: Architecture | str) -> "Request":
-    from deepmad.profilers.measuring.measurements import Request
+    from deepmad.profilers.measuring.requests import Request
 
     return Request(network, key.backend, key.batch, key.precision, key.threads)
 

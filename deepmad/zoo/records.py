@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from deepmad.engine.answers.solutions import LimitUse, Measured, Solution, Status
+from deepmad.engine.answers.limit_uses import LimitUse
+from deepmad.engine.answers.solutions import Measured, Solution, Status
 from deepmad.engine.answers.summaries import summary
 from deepmad.engine.measured_loop import ENOUGH
 from deepmad.engine.program.entropy import entropy, scales

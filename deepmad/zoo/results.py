@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import deepmad
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.files import write_text
+from deepmad.version import __version__
 from deepmad.zoo.csv_rows import csv_text
 from deepmad.zoo.families import Family
 from deepmad.zoo.records import Baseline, Record, device_record
@@ -36,7 +36,7 @@ def write_results(
     devices = [[family for family in families if family.device.name == name] for name in names]
     document = {
         "format": FORMAT,
-        "deepmad": {"version": deepmad.__version__, "commit": _commit()},
+        "deepmad": {"version": __version__, "commit": _commit()},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "finished": finished,
         "title": file.spec.title,
@@ -59,7 +59,7 @@ def write_results(
 @cache
 def _commit() -> str | None:
     """Return the commit of the checkout that deepmad runs from; None where it is installed, or git cannot tell."""
-    root = Path(deepmad.__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
     try:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from os import cpu_count
 
 from deepmad.engine.answers.solutions import Solution
+from deepmad.engine.design import design
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import Auto, design
+from deepmad.engine.solvers.settings import Auto
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.tasks import Done, open_tasks
 from deepmad.zoo.spec import SolverSettings

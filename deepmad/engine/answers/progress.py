@@ -5,7 +5,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from deepmad.engine.answers.solutions import relative_gap
+from deepmad.engine.answers.solutions import (
+    BROKEN_OFF,
+    MORE,
+    Solution,
+    SolverInfo,
+    found,
+    relative_gap,
+    without_network,
+)
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture
 
@@ -82,3 +90,20 @@ class Race:
             bound = self.bound if math.isfinite(self.bound) else None
             gap = self.gap if math.isfinite(self.gap) else None
             self.report(Progress(self.best, bound, gap, self.seconds, self.doing))
+
+    def solution(self, solver: SolverInfo, *, interrupted: bool = False) -> Solution:
+        """Return the solution around the best network so far."""
+        if self.network is not None:
+            return found(
+                self.problem, self.network, self.bound, gap=self.gap_asked, solver=solver, seconds=self.seconds
+            )
+        why = f"no network was found in {self.seconds:.0f} s, and none is proven impossible; {MORE}"
+        return without_network(self.problem, BROKEN_OFF if interrupted else why, solver, self.seconds, self.bound)
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interrupt during a solve; `solution` is the best so far."""
+
+    def __init__(self, solution: Solution) -> None:
+        super().__init__("interrupted")
+        self.solution = solution

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
-from deepmad.engine.program.measures import Sense, used_up
+from deepmad.engine.answers.limit_uses import LimitUse, limits_document, unused, uses
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, Stride, numbered, split_rank
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
@@ -20,6 +20,8 @@ from deepmad.search_spaces.units import human
 GAP_IS_ZERO = 1e-6
 """Relative gap below which objective and bound count as equal."""
 
+BROKEN_OFF, MORE = "interrupted before a network was found", "give more time or loosen a limit"
+"""What a solution without a network says of an interrupt, and of the way out."""
 DIFFERENT_STAGES = 2
 """Stages in which a network and its alternatives have to differ, in any of their fields."""
 
@@ -41,28 +43,6 @@ class SolverInfo:
     version: str
     seed: int
     workers: int
-
-
-@dataclass(frozen=True)
-class LimitUse:
-    """A limit and what the network uses of it; null where there is no network.
-
-    A file tells the sense where it is `at least`; where it says nothing, it is `at most`.
-    """
-
-    limit: float
-    used: int | float | None  # a count stays one where a file is read again
-    sense: Sense = "at most"
-
-    @property
-    def share(self) -> float | None:
-        """How much of the limit is used up, 1 where all of it: used / limit, or limit / used of one from below."""
-        return None if self.used is None else used_up(self.used, self.limit, self.sense)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the document of a solution file's limit."""
-        found = {"limit": self.limit, "used": self.used}
-        return found if self.sense == "at most" else found | {"sense": self.sense}
 
 
 @dataclass(frozen=True)
@@ -338,9 +318,17 @@ def found(
         objective=objective,
         bound=max(bound, objective) if math.isfinite(bound) else None,
         gap=reached if math.isfinite(reached) else None,
-        limits=limit_uses(problem, network, called),
+        limits=uses(problem, network, called),
         predicted=predict(problem, network),
     )
+
+
+def without_network(
+    problem: Problem, message: str, solver: SolverInfo, seconds: float, bound: float = math.inf
+) -> Solution:
+    """Return the solution where no network was found and none is proven impossible."""
+    known = bound if math.isfinite(bound) else None
+    return Solution(Status.UNKNOWN, message, solver, seconds, bound=known, limits=unused(problem))
 
 
 def alternative(problem: Problem, network: Architecture) -> Alternative:
@@ -350,26 +338,9 @@ def alternative(problem: Problem, network: Architecture) -> Alternative:
     return Alternative(
         problem.value(network),
         replace(network, name=_name(problem, network)),
-        limit_uses(problem, network),
+        uses(problem, network),
         predict(problem, network),
     )
-
-
-def limit_uses(
-    problem: Problem, network: Architecture, called: Mapping[str, float] | None = None
-) -> dict[str, LimitUse]:
-    """Return the limits and what `network` uses of each; black boxes are told by `called`."""
-    return {name: LimitUse(use.limit, use.used, use.sense) for name, use in problem.usages(network, called).items()}
-
-
-def unused_limits(problem: Problem) -> dict[str, LimitUse]:
-    """Return the limits with nothing used, for a solution without a network; black boxes are left out."""
-    return {name: LimitUse(limit.value, None, limit.sense) for name, limit in problem.limits().items()}
-
-
-def limits_document(limits: Mapping[str, LimitUse]) -> dict[str, Any]:
-    """Return the document of a solution file's limits."""
-    return {name: use.to_dict() for name, use in limits.items()}
 
 
 def _with_network(document: Any, source: str) -> Any:

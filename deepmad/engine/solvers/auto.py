@@ -5,11 +5,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deepmad.engine.answers.progress import Report
+from deepmad.engine.answers.progress import Interrupted, Report
 from deepmad.engine.answers.solutions import Solution, Status, found
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.solving import evolve
-from deepmad.engine.solvers.exact import Auto, Interrupted, design_exactly
+from deepmad.engine.solvers.exact import design_exactly
+from deepmad.engine.solvers.settings import Auto
 from deepmad.search_spaces.architectures import Architecture
 
 EMPTY_HANDED_SHARE = 0.7

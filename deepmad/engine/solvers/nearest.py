@@ -1,13 +1,17 @@
-"""The nearest feasible limit: how far one limit has to give way before a problem has a network again."""
+"""Why there is no network: the limits that clash, and how far one has to give way before there is one again."""
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from deepmad.engine.answers.limit_uses import unused
+from deepmad.engine.answers.progress import Interrupted, Race
+from deepmad.engine.answers.solutions import Solution, SolverInfo, Status
 from deepmad.engine.program.limits import KINDS, with_limit
 from deepmad.engine.program.measures import Sense
 from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.settings import CpSat, Rows
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.rows import layouts, with_strides
 from deepmad.search_spaces.units import human
@@ -22,6 +26,9 @@ SEARCH_SHARE, LONGEST_SEARCH = 0.5, 5.0
 """The quick search's share of the time, and its seconds at most,"""
 SHORTEST_SEARCH = 0.3
 """but few seconds in a small space: CP-SAT is soon through with it."""
+LEAST_EXPLAINING_SECONDS, CLASH_SHARE = 10.0, 0.5
+"""Seconds to say why there is no network, even past the time limit (but no longer than that again), and the share in
+which the clash is looked for."""
 LESS = 1e-6
 """In a large space a value counts as least once it is proven that none is smaller by more than this share."""
 
@@ -135,6 +142,44 @@ def nearest_each(
         found = nearest(problem, name, seconds=share, workers=workers, seed=seed)
         if found is not None:
             yield name, found
+
+
+def infeasible(
+    race: Race, solver: CpSat | Rows, info: SolverInfo, *, seconds: float, clashes: Callable[..., list[str]] | None
+) -> Solution:
+    """Return the solution of a problem proven to have no network: the limits that clash, the nearest feasible ones.
+
+    `seconds` are those left, infinite under a limit in units of work. `clashes` finds out which limits clash; without
+    it all of them are said to. Raises `Interrupted` with what is known by then.
+    """
+    race.doing = "explaining"
+    race.tell()
+    problem, least = race.problem, min(LEAST_EXPLAINING_SECONDS, solver.time_limit)
+    ends = time.monotonic() + max(seconds if math.isfinite(seconds) else 0.0, least)
+    options = {"workers": info.workers, "seed": info.seed}
+    clash = list(problem.limits()) if clashes is None else None
+    near: dict[str, Nearest] = {}
+
+    def solution() -> Solution:
+        names = list(problem.limits()) if clash is None else clash
+        return Solution(
+            Status.INFEASIBLE,
+            clash_message(problem, names, near),
+            info,
+            race.seconds,
+            limits=unused(problem),
+            clash=None if clash is None else tuple(clash),
+            nearest={name: one.value for name, one in near.items()} or None,
+        )
+
+    try:
+        if clashes is not None:
+            clash = clashes(problem, seconds=CLASH_SHARE * (ends - time.monotonic()), **options)
+        assert clash is not None
+        near.update(nearest_each(problem, clash, seconds=ends - time.monotonic(), **options))
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(solution()) from interrupt
+    return solution()
 
 
 def clash_message(problem: Problem, names: Sequence[str], near: Mapping[str, Nearest]) -> str:

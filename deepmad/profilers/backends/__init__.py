@@ -2,10 +2,11 @@
 
 from deepmad.profilers.backends.onnxruntime_backend import OnnxRuntime
 from deepmad.profilers.backends.openvino_backend import OpenVino
-from deepmad.profilers.backends.role import Backend, Runnable, Settings
+from deepmad.profilers.backends.role import Backend, Runnable
 from deepmad.profilers.backends.tensorrt_onnx import TensorRtOnnx
 from deepmad.profilers.backends.torch_backend import Torch
 from deepmad.profilers.backends.torch_tensorrt import TorchTensorRt
+from deepmad.profilers.settings import Settings
 from deepmad.search_spaces.errors import InputError
 
 __all__ = ["BACKENDS", "Backend", "Runnable", "Settings", "find_backend"]

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from deepmad.profilers.backends.role import package_files
+from deepmad.profilers.backends.telemetry import visible_gpu_name
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.measuring.telemetry import visible_gpu_name
 from deepmad.search_spaces.errors import first_line
 
 if TYPE_CHECKING:

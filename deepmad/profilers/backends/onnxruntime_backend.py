@@ -11,16 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from deepmad.profilers.backends.cuda import gpu_missing, gpu_name, rotations
-from deepmad.profilers.backends.role import (
-    Backend,
-    Runnable,
-    Settings,
-    cpu_name,
-    installed_version,
-    load_library,
-    package_files,
-)
+from deepmad.profilers.backends.role import Backend, Runnable, cpu_name, installed_version, load_library, package_files
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.settings import Settings
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError, first_line
 

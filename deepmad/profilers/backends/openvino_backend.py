@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepmad.profilers.backends.role import Backend, Settings, cpu_name, installed_version, load_library
+from deepmad.profilers.backends.role import Backend, cpu_name, installed_version, load_library
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.settings import Settings
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError, first_line
 

@@ -4,33 +4,17 @@ import platform
 import sys
 from abc import ABC, abstractmethod
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.settings import Settings
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import first_line
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a network is run: images in a batch, precision, threads, and the size of the input."""
-
-    batch: int
-    precision: str
-    threads: int
-    in_channels: int
-    resolution: int
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """The shape of the input: (batch, in_channels, resolution, resolution)."""
-        return (self.batch, self.in_channels, self.resolution, self.resolution)
 
 
 class Runnable(Protocol):

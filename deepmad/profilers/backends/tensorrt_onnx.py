@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepmad.profilers.backends.cuda import CudaRun, gpu_name, new_stream, rotated_inputs, torch_cuda_missing
-from deepmad.profilers.backends.role import Backend, Settings
+from deepmad.profilers.backends.role import Backend
 from deepmad.profilers.backends.tensorrt_engines import (
     build_engine,
     load_engine,
@@ -15,6 +15,7 @@ from deepmad.profilers.backends.tensorrt_engines import (
     timing_cache_path,
 )
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.settings import Settings
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import first_line
 

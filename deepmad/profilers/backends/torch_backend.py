@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from deepmad.profilers.backends.cuda import CudaRun, gpu_name, ieee, new_stream, rotated_inputs, torch_cuda_missing
-from deepmad.profilers.backends.role import Backend, Runnable, Settings, cpu_name, installed_version
+from deepmad.profilers.backends.role import Backend, Runnable, cpu_name, installed_version
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.settings import Settings
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError, first_line
 

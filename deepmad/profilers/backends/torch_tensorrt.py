@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepmad.profilers.backends.cuda import CudaRun, gpu_name, new_stream, rotated_inputs, torch_cuda_missing
-from deepmad.profilers.backends.role import Backend, Runnable, Settings, installed_version, load_library
+from deepmad.profilers.backends.role import Backend, Runnable, installed_version, load_library
 from deepmad.profilers.backends.torch_backend import on_processor
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.settings import Settings
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import first_line
 

@@ -28,8 +28,9 @@ from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.measuring.timing import Timer
 from deepmad.profilers.prediction.accuracy import accuracy
 from deepmad.profilers.prediction.prediction import fit_probes, held_out_errors
+from deepmad.profilers.prediction.rows import Row
 from deepmad.profilers.tables.build_records import BuildRecords, BuildSettings, Planned
-from deepmad.profilers.tables.table_files import Key, Row, Series, TableFile, open_table, text
+from deepmad.profilers.tables.table_files import Key, Series, TableFile, open_table, text
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import Space

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deepmad.profilers.backends import Backend, Settings, find_backend
+from deepmad.profilers.backends.telemetry import GpuWatch
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.measuring.machine import machine_state
-from deepmad.profilers.measuring.telemetry import GpuWatch
-from deepmad.profilers.measuring.timing import Timer, undisturbed
+from deepmad.profilers.measuring.timing import Timer
+from deepmad.profilers.prediction.rows import Row, undisturbed
 from deepmad.profilers.tables.build_records import FailedProbe
-from deepmad.profilers.tables.table_files import Key, Row
+from deepmad.profilers.tables.table_files import Key
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import first_line
 

@@ -12,8 +12,9 @@ import numpy as np
 from deepmad.profilers.building.probes import PARAMS_SLACK, Probes, draw_probes, random_network
 from deepmad.profilers.prediction.features import Basis, terms
 from deepmad.profilers.prediction.prediction import Matrix, Vector, excess, held_out_errors
+from deepmad.profilers.prediction.rows import Row
 from deepmad.profilers.tables.build_records import Planned
-from deepmad.profilers.tables.table_files import Row, text
+from deepmad.profilers.tables.table_files import text
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import Space
 

@@ -16,16 +16,8 @@ from deepmad.profilers.prediction.accuracy import accuracy, conformal_interval, 
 from deepmad.profilers.prediction.convolutions import ConvolutionTimes
 from deepmad.profilers.prediction.layer_rows import LayerRow, fit_rows, networks_accuracy, rows_accuracy
 from deepmad.profilers.prediction.proxies import MIN_NETWORKS, fit_proxy, held_out_proxy_errors
-from deepmad.profilers.tables.table_files import (
-    ANY_SPACE,
-    UNKNOWN,
-    ImportedRow,
-    Key,
-    Origin,
-    Series,
-    TableFile,
-    open_table,
-)
+from deepmad.profilers.prediction.rows import ImportedRow
+from deepmad.profilers.tables.table_files import ANY_SPACE, UNKNOWN, Key, Origin, Series, TableFile, open_table
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_writable

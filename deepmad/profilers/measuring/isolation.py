@@ -2,14 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from deepmad.profilers.measuring.measurements import Failure, Measurement, Request, measure_all
 from deepmad.search_spaces.errors import InputError
 from deepmad.tasks.role import Done
-
-if TYPE_CHECKING:
-    from deepmad.profilers.measuring.timing import Timer
 
 T = TypeVar("T")
 
@@ -19,30 +15,6 @@ class Broken:
     """What was done apart has no result, and why, in a sentence."""
 
     reason: str
-
-
-def measure_apart(
-    request: Request,
-    timer: "Timer",
-    *,
-    reference: bool = False,
-    describe: bool = False,
-    limit_seconds: float | None = None,
-) -> Measurement | Failure:
-    """Prepare and time one network in a new process; return what it found, or why it failed.
-
-    The reference network, where it is asked for, runs before and after in the same process.
-    """
-    found = call_apart(_measure_one, request, timer, reference, describe, limit_seconds=limit_seconds)
-    return Failure(request, found.reason.removeprefix(f"{request.label}: ")) if isinstance(found, Broken) else found
-
-
-def measure_both_apart(
-    request: Request, companion: Request, timer: "Timer", *, limit_seconds: float | None = None
-) -> tuple[Measurement, Measurement] | Failure:
-    """Time two networks in turns in a new process; return what was found about each, or why that failed."""
-    found = call_apart(_measure_both, request, companion, timer, limit_seconds=limit_seconds)
-    return Failure(request, found.reason.removeprefix(f"{request.label}: ")) if isinstance(found, Broken) else found
 
 
 def call_apart(function: Callable[..., T], *arguments: Any, limit_seconds: float | None = None) -> T | Broken:
@@ -60,12 +32,3 @@ def call_apart(function: Callable[..., T], *arguments: Any, limit_seconds: float
         except InputError as error:
             return Broken(str(error))
     return outcome.value if isinstance(outcome, Done) else Broken(outcome.reason)
-
-
-def _measure_one(request: Request, timer: "Timer", reference: bool, describe: bool) -> Measurement:
-    return measure_all([request], timer=timer, reference=reference, describe=describe)[0]
-
-
-def _measure_both(request: Request, companion: Request, timer: "Timer") -> tuple[Measurement, Measurement]:
-    first, second = measure_all([request, companion], timer=timer, reference=False)
-    return first, second

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from deepmad.profilers.backends import Backend, Settings, find_backend
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.measuring.requests import Request
 from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from deepmad.profilers.measuring.measurements import Request
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Prepared:
     network: NetworkLayers | None = None
 
 
-def prepare_all(requests: "Sequence[Request]", stack: ExitStack, *, describe: bool = False) -> list[Prepared]:
+def prepare_all(requests: Sequence[Request], stack: ExitStack, *, describe: bool = False) -> list[Prepared]:
     """Return every request's network ready to run; what that takes is given back when `stack` is closed.
 
     With `describe` modules that no ONNX back end runs are exported too, to learn what they are made of. Raises
@@ -51,11 +50,11 @@ class _Workshop:
 
     stack: ExitStack
     describe: bool
-    sources: dict[Any, "Request"] = field(default_factory=dict)
+    sources: dict[Any, Request] = field(default_factory=dict)
     exports: dict[Any, Path] = field(default_factory=dict)
     networks: dict[Any, NetworkLayers | None] = field(default_factory=dict)
 
-    def loaded(self, request: "Request") -> "Request":
+    def loaded(self, request: Request) -> Request:
         """Return the request with its model at hand, the same one for the same name."""
         if not isinstance(request.model, str):
             with _naming(request):
@@ -69,7 +68,7 @@ class _Workshop:
             request, model=found.model, name=found.name, resolution=found.resolution, in_channels=found.in_channels
         )
 
-    def prepared(self, request: "Request", backend: Backend) -> Prepared:
+    def prepared(self, request: Request, backend: Backend) -> Prepared:
         """Return the network of a loaded request, after its first run."""
         settings, model = request.settings(), request.model
         assert not isinstance(model, str), "loaded"
@@ -122,7 +121,7 @@ class _Workshop:
 
 
 @contextmanager
-def _naming(request: "Request") -> Iterator[None]:
+def _naming(request: Request) -> Iterator[None]:
     """Put the model's name before what went wrong with it, unless it is said already."""
     try:
         yield

@@ -6,9 +6,9 @@ from time import perf_counter
 
 import numpy as np
 
+from deepmad.profilers.prediction.rows import Visit
+
 Clock = Callable[[], float]
-Visit = list[float]
-"""Raw times in seconds of runs that followed each other directly."""
 _DRAWS_AT_ONCE = 1_000_000
 """Times that the bootstrap draws at once: 100,000 of them, a thousand times over, would take gigabytes."""
 
@@ -82,11 +82,6 @@ def _timed(run: Callable[[], object], clock: Clock) -> float:
     found = run()
     after = clock()
     return found if isinstance(found, float) else after - before
-
-
-def undisturbed(visit: Visit) -> float:
-    """Return the seconds of a run that nothing disturbed: the 10 % quantile, since other work only adds time."""
-    return float(np.quantile(visit, 0.1))
 
 
 def bootstrap_interval(times: Sequence[float], *, seed: int = 0, resamples: int = 1000) -> tuple[float, float]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-    from deepmad.profilers.backends.role import Settings
+    from deepmad.profilers.settings import Settings
 
 
 def onnx_model(model: "Architecture | nn.Module | Path", settings: "Settings") -> "onnx.ModelProto":

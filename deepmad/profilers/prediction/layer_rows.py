@@ -16,7 +16,7 @@ from deepmad.profilers.prediction.prediction import (
     feature_matrix,
     solve_costs,
 )
-from deepmad.profilers.tables.table_files import ImportedRow
+from deepmad.profilers.prediction.rows import ImportedRow
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Layer
 

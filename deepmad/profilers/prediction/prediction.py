@@ -13,10 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from deepmad.profilers.measuring.timing import undisturbed
 from deepmad.profilers.prediction.accuracy import conformal_interval
 from deepmad.profilers.prediction.features import Basis, terms
-from deepmad.profilers.tables.table_files import Row
+from deepmad.profilers.prediction.rows import Row, undisturbed
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count, Layer

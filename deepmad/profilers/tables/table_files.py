@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deepmad.profilers.measuring.timing import Visit
 from deepmad.profilers.prediction.convolutions import ConvolutionTimes
+from deepmad.profilers.prediction.rows import ImportedRow, Row
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 
@@ -90,42 +90,12 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One probe: the raw seconds of each visit, and the anchor's undisturbed ones in the same rounds.
-
-    `short` says that it is one stage rather than a whole network.
-    """
-
-    architecture: Architecture
-    short: bool
-    visits: list[Visit]
-    anchor: list[float]
-    date: str
-    load_before: float
-    load_after: float
-    stolen_share: float
-
-
-@dataclass(frozen=True)
 class Origin:
     """Where an imported series comes from: the form and the name of the file, and its rows without a time."""
 
     form: str
     source: str
     unmeasured: int
-
-
-@dataclass(frozen=True)
-class ImportedRow:
-    """A row of an imported series other than a convolution: what was timed, for one batch.
-
-    `source` is the name of the file it comes from, `name` what that calls it, `content` a JSON document on it.
-    """
-
-    source: str
-    name: str
-    nanoseconds: int
-    content: dict[str, Any]
 
 
 class TableFile:

@@ -9,25 +9,27 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deepmad.engine.answers.progress import Progress, Report
+from deepmad.engine.answers.limit_uses import unused
+from deepmad.engine.answers.progress import Interrupted, Progress, Report
 from deepmad.engine.answers.solutions import (
-    LimitUse,
+    BROKEN_OFF,
+    MORE,
     Solution,
     SolverInfo,
     Status,
     found,
     relative_gap,
-    unused_limits,
+    without_network,
 )
 from deepmad.engine.program.limits import without_black_boxes
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.alternatives import with_alternatives
 from deepmad.engine.solvers.blackbox.calls import Calls, Screen, text
 from deepmad.engine.solvers.blackbox.guide import Guess, guess, guided
-from deepmad.engine.solvers.evolution.settings import Evolution
 from deepmad.engine.solvers.evolution.solving import evolve
-from deepmad.engine.solvers.exact import Auto, Interrupted, design_exactly
+from deepmad.engine.solvers.exact import design_exactly
 from deepmad.engine.solvers.search import search
+from deepmad.engine.solvers.settings import Auto, Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.tasks import open_tasks
@@ -263,21 +265,16 @@ class _Run:
 
     def without_network(self, info: SolverInfo, interrupted: bool) -> Solution:
         """Return the solution where no network that keeps all limits was found."""
-        called = {box.name: LimitUse(box.limit, None) for box in self.problem.black_boxes}
-        unused = unused_limits(self.problem) | called
         if self.exact is not None and self.exact.status is Status.INFEASIBLE:
-            return replace(self.exact, limits=unused, seconds=self.seconds)
-        if interrupted:
-            message = "interrupted before a network was found"
-        else:
+            return replace(self.exact, limits=unused(self.problem), seconds=self.seconds)
+        message = BROKEN_OFF
+        if not interrupted:
             names = " and ".join(box.name for box in self.problem.black_boxes)
             message = (
                 f"no network that keeps the limit on {names} was found in {self.seconds:.0f} s among "
-                f"{len(self.screen.seen)} called for, and none is proven impossible; {self.failures()}"
-                "give more time or loosen a limit"
+                f"{len(self.screen.seen)} called for, and none is proven impossible; {self.failures()}{MORE}"
             )
-        bound = self.bound if math.isfinite(self.bound) else None
-        return Solution(Status.UNKNOWN, message, info, self.seconds, bound=bound, limits=unused)
+        return without_network(self.problem, message, info, self.seconds, self.bound)
 
     def failures(self) -> str:
         """Return in words how many calls failed, and one of the reasons, and how many did not end; nothing for none."""

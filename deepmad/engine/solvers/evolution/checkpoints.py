@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from deepmad import __version__
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.islands import Island, Record
 from deepmad.engine.solvers.evolution.judging import Verdicts
-from deepmad.engine.solvers.evolution.settings import Evolution
 from deepmad.engine.solvers.population.evaluation import Evaluator
+from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_format, read_json, write_text
+from deepmad.version import __version__
 
 FORMAT = "evolution"
 COURSE = ("seed", "population", "islands", "migration_every")

@@ -17,7 +17,7 @@ from deepmad.engine.program.problems import Problem
 from deepmad.engine.program.recounts import recounted
 from deepmad.engine.solvers.evolution.nondominated import fronts, hypervolume
 from deepmad.engine.solvers.evolution.running import Run
-from deepmad.engine.solvers.evolution.settings import Evolution
+from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import write_text

@@ -15,8 +15,8 @@ from deepmad.engine.solvers.evolution.checkpoints import Checkpoint, identity
 from deepmad.engine.solvers.evolution.climbing import climb
 from deepmad.engine.solvers.evolution.islands import Epoch, Island, Machine, Record, migrated
 from deepmad.engine.solvers.evolution.judging import Judged, Verdicts
-from deepmad.engine.solvers.evolution.settings import Evolution
 from deepmad.engine.solvers.evolution.spreading import spread
+from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.files import check_writable
 from deepmad.tasks import Done, Tasks, open_tasks

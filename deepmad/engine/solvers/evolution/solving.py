@@ -1,15 +1,13 @@
 """`evolve(problem, solver)`: the best network that an evolution found, recounted; without a bound."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deepmad.engine.answers.progress import Report
-from deepmad.engine.answers.solutions import Solution, Status, found, unused_limits
+from deepmad.engine.answers.progress import Interrupted, Report
+from deepmad.engine.answers.solutions import MORE, Solution, without_network
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.running import Run, Screen
-from deepmad.engine.solvers.evolution.settings import Evolution
-from deepmad.engine.solvers.exact import Interrupted
+from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.tasks import Tasks
 
@@ -42,15 +40,9 @@ def _solution(run: Run) -> Solution:
     """Return the solution around the best network so far."""
     race, info = run.race, run.solver.info
     if race.network is not None:
-        solution = found(race.problem, race.network, math.inf, gap=run.solver.gap, solver=info, seconds=race.seconds)
-        return replace(solution, message="the network keeps every limit; an evolution proves no bound on the optimum")
+        message = "the network keeps every limit; an evolution proves no bound on the optimum"
+        return replace(race.solution(info), message=message)
     spent = f"{run.state.generation:,} generations ({race.seconds:.0f} s)"
-    met = f"none was met in {spent}; give more time or loosen a limit"
+    met = f"none was met in {spent}; {MORE}"
     why = met if run.machine.repair.possible else "the rules of the space leave none; loosen them"
-    return Solution(
-        Status.UNKNOWN,
-        f"no network was found: {why}",
-        info,
-        race.seconds,
-        limits=unused_limits(race.problem),
-    )
+    return without_network(race.problem, f"no network was found: {why}", info, race.seconds)

@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 from deepmad.engine.costs.tables import Floats
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.evolution.settings import Evolution
 from deepmad.engine.solvers.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.solvers.population.genomes import Coding, Genomes
 from deepmad.engine.solvers.search import search
 from deepmad.engine.solvers.search.repair import Repair
 from deepmad.engine.solvers.search.trials import ROUNDING, Best, Trials, joined
 from deepmad.engine.solvers.search.variation import children, random_genomes
+from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 
 POPULATION, FIRST, ELITE = 800, 3200, 400

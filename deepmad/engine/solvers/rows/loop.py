@@ -12,17 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from deepmad.engine.answers.progress import Race, Report
-from deepmad.engine.answers.solutions import RowCounts, Solution, SolverInfo, Status, found, relative_gap, unused_limits
+from deepmad.engine.answers.progress import Interrupted, Race, Report
+from deepmad.engine.answers.solutions import RowCounts, Solution, SolverInfo, relative_gap
 from deepmad.engine.program.limits import require_counted
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.exact import Interrupted
-from deepmad.engine.solvers.nearest import Nearest, clash_message, nearest_each
+from deepmad.engine.solvers.nearest import infeasible
 from deepmad.engine.solvers.rows.exploring import Exploration, explore
 from deepmad.engine.solvers.rows.families import families
 from deepmad.engine.solvers.rows.ledger import Ledger, Node
 from deepmad.engine.solvers.rows.pieces import Effort, Piece, Settled, settle
-from deepmad.engine.solvers.rows.settings import Rows
+from deepmad.engine.solvers.settings import Rows
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.rows import row_of
 from deepmad.tasks import Failed, Outcome, Tasks, open_tasks
@@ -45,8 +44,6 @@ FAMILY_WORK, ROW_WORK, SOLVE_WORK = 15.0, 40.0, 40.0
 MOST_FAILURES = 2
 CLOSING_SECONDS = 0.5
 """Time kept for ending the solve."""
-LEAST_EXPLAINING_SECONDS = 10.0
-"""Seconds to say from which limits on there is a network, even past the time limit (but no longer than that again)."""
 
 
 def design_rows(
@@ -247,18 +244,7 @@ class _Loop:
 
     def solution(self, *, interrupted: bool = False) -> Solution:
         """Return the solution around the best network so far."""
-        race = self.race
-        if race.network is not None:
-            gap, info = self.settings.gap, self.info
-            return self.told(found(self.problem, race.network, race.bound, gap=gap, solver=info, seconds=race.seconds))
-        why = "interrupted before a network was found"
-        if not interrupted:
-            why = f"no network was found in {race.seconds:.0f} s, and none is proven impossible; "
-            why += "give more time or loosen a limit"
-        bound = race.bound if math.isfinite(race.bound) else None
-        return self.told(
-            Solution(Status.UNKNOWN, why, self.info, race.seconds, bound=bound, limits=unused_limits(self.problem))
-        )
+        return self.told(self.race.solution(self.info, interrupted=interrupted))
 
     def told(self, solution: Solution) -> Solution:
         """Return the solution with what is known of the rows; its message counts them."""
@@ -275,31 +261,10 @@ class _Loop:
 
         Raises `Interrupted` with what is known by then.
         """
-        self.race.doing = "explaining"
-        self.race.tell()
-        names, near = list(self.problem.limits()), dict[str, Nearest]()
-        least = min(LEAST_EXPLAINING_SECONDS, self.settings.time_limit)
-        seconds = least if math.isinf(self.left) else max(self.left, least)
-        options = {"workers": self.workers, "seed": self.settings.seed}
         try:
-            near.update(nearest_each(self.problem, names, seconds=seconds, **options))
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted(self.without_network(names, near)) from interrupt
-        return self.without_network(names, near)
-
-    def without_network(self, names: list[str], near: dict[str, Nearest]) -> Solution:
-        """Return the solution of an infeasible problem; `near` are the nearest feasible values known."""
-        return self.told(
-            Solution(
-                Status.INFEASIBLE,
-                clash_message(self.problem, names, near),
-                self.info,
-                self.race.seconds,
-                limits=unused_limits(self.problem),
-                clash=tuple(names),
-                nearest={name: one.value for name, one in near.items()} or None,
-            )
-        )
+            return self.told(infeasible(self.race, self.settings, self.info, seconds=self.left, clashes=None))
+        except Interrupted as interrupt:
+            raise Interrupted(self.told(interrupt.solution)) from interrupt
 
 
 def _sentence(counts: RowCounts) -> str:
