@@ -99,13 +99,17 @@ def test_a_population_knows_what_breaks_the_limit(limit: float | AtLeast) -> Non
 
 
 @pytest.mark.parametrize("limit", [6e4, AtLeast(1.2e5)])  # without it, the best network has 92,672
-@pytest.mark.parametrize("solver", [EXACT, Evolution(generations=40, population=64, islands=1, workers=1)])
-def test_solvers_find_the_best_network_within_it(limit: float | AtLeast, solver: CpSat | Evolution) -> None:
+@pytest.mark.parametrize(
+    ("solver", "error"), [(EXACT, 1e-9), (Evolution(generations=40, population=64, islands=1, workers=1), 0.02)]
+)
+def test_solvers_find_the_best_network_within_it(
+    limit: float | AtLeast, solver: CpSat | Evolution, error: float
+) -> None:
     problem = small(limit, rho=0.3, macs=6e6)
     solution = design(problem, solver)
     assert solution.architecture is not None
     assert problem.broken(solution.architecture) == []
-    assert solution.objective == pytest.approx(counted().best(problem), rel=1e-9)
+    assert solution.objective == pytest.approx(counted().best(problem), rel=error)
     assert counted().best(problem) < counted().best(only(problem, {"rho", "macs"}))  # the limit costs something
 
 
