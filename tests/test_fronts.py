@@ -162,7 +162,7 @@ def test_a_space_of_one_network_has_a_front_of_one() -> None:
 
 def test_misuse_is_told() -> None:
     with pytest.raises(InputError, match="against: 'joules' is unknown; choose from latency_seconds, macs"):
-        pareto_front(problem_of(), "joules", QUICK)  # type: ignore[arg-type]
+        pareto_front(problem_of(), "joules", QUICK)
     with pytest.raises(InputError, match="needs a latency table"):
         pareto_front(replace(problem_of(), table=None), "latency_seconds", QUICK)
 
