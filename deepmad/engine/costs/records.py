@@ -1,5 +1,6 @@
 """The layer records of a space's stages and ends, over whole choices of widths and kernels instead of numbers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ from deepmad.search_spaces.layers import Body, Count
 from deepmad.search_spaces.spaces import Space, StageSpace
 
 Numbers = npt.NDArray[Any]
-C_IN, OUT, INNER, KERNEL = range(4)
+AXES = 4
+C_IN, OUT, INNER, KERNEL = range(AXES)
 """The axes of a stage's grid: input and output channels, the inner choice (of width, or of expansion), the kernel."""
 
 
@@ -58,8 +60,13 @@ def whole_grid(space: Space, index: int, kind: str) -> Grid:
     """Return the grid over all choices of a stage: (c_in, out, inner, kernel)."""
     ins, outs = channels(space)[index : index + 2]
     stage = space.stages[index]
-    widths = inner_widths(stage)[:, :, None]
-    return Grid(kind, ins[:, None, None, None], outs[:, None, None], widths, np.array(stage.kernel))
+    widths = inner_widths(stage)[None, :, :, None]
+    return Grid(kind, along(C_IN, ins), along(OUT, outs), widths, along(KERNEL, stage.kernel))
+
+
+def along(axis: int, values: Sequence[int] | Numbers) -> Numbers:
+    """Return values along one axis of a stage's grid."""
+    return np.asarray(values).reshape([-1 if place == axis else 1 for place in range(AXES)])
 
 
 def option_grid(space: Space, index: int, option: Option) -> Grid:
@@ -70,10 +77,10 @@ def option_grid(space: Space, index: int, option: Option) -> Grid:
     ins, outs = channels(space)[index : index + 2]
     stage = space.stages[index]
     if option.expansion is None:
-        widths = np.array(stage.width)[:, None]
+        widths = along(INNER, stage.width or ())
     else:
-        widths = np.array([stage.expanded(option.expansion, out) for out in stage.out])[:, None, None]
-    return Grid(option.kind, ins[:, None, None, None], outs[:, None, None], widths, option.kernel)
+        widths = along(OUT, [stage.expanded(option.expansion, out) for out in stage.out])
+    return Grid(option.kind, along(C_IN, ins), along(OUT, outs), widths, option.kernel)
 
 
 def sides(space: Space) -> tuple[int, ...]:
@@ -92,11 +99,28 @@ def stage_bodies(space: Space, index: int, grid: Grid) -> tuple[Body, Body]:
     return block.body(opening, first=True), block.body(later, first=False)
 
 
+def told(body: Body, *, residual: bool) -> Body:
+    """Return a body as it is where c_in equals out or where it does not, if that makes a difference to it."""
+    if not np.ndim(body.residual):
+        return body
+    return Body(tuple(layer for layer in body.layers if residual or layer.role != "shortcut"), residual)
+
+
 def end_bodies(space: Space, stem: Count, last: Count) -> tuple[Body, tuple[Body, ...]]:
     """Return the stem's body and those after the last stage (tail, classifier) for the channels on either side."""
     first = Stem(stem, space.stem.kernel, space.stem.stride)
     opening = stem_part(space.in_channels, space.resolution, first).body
     return opening, tuple(part.body for part in closing_parts(last, sides(space)[-1], space.tail, space.classes))
+
+
+def end_grids(space: Space) -> tuple[Body, ...]:
+    """Return the bodies of stem, tail and classifier over the widths they depend on, in that order.
+
+    The stem's channels lie along the axis of c_in, those of the last stage along that of out.
+    """
+    choices = channels(space)
+    opening, closing = end_bodies(space, along(C_IN, choices[0]), along(OUT, choices[-1]))
+    return (opening, *closing)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from ortools.sat.python import cp_model
 
 from deepmad.engine.answers.solutions import DIFFERENT_STAGES
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Expression
+from deepmad.engine.solvers.cpsat.digits import Expression, at_most
+from deepmad.engine.solvers.cpsat.expressions import Axis, Builder
 from deepmad.engine.solvers.cpsat.program import Program, build_program
 from deepmad.engine.solvers.cpsat.solving import Effort, ExactResult, Search, searched
 from deepmad.engine.solvers.cpsat.stages import StageVariables
@@ -27,7 +28,7 @@ def next_best(
     for network in chosen:
         _add_difference(program, network)
     if program.objective is not None:
-        program.builder.model.add(program.objective >= math.floor(floor * program.unit))
+        at_most(program.builder.model, -program.objective, -math.floor(floor * program.unit), "floor")
     search = Search(problem.value, None, program.most, began)
     status = searched(program, search, Effort(seconds, None, workers, seed, 0.0))
     if search.network is None or search.value < floor:

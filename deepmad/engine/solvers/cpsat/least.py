@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from ortools.sat.python import cp_model
 
+from deepmad.engine.costs.records import end_grids
 from deepmad.engine.program.measures import BYTES_PER_ELEMENT
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.cpsat.expressions import Expression
+from deepmad.engine.solvers.cpsat.digits import SAFE, Expression, at_most, bounds
 from deepmad.engine.solvers.cpsat.program import Program, build_program, scale_totals
 from deepmad.engine.solvers.cpsat.solving import Effort, Search, searched
 from deepmad.engine.solvers.cpsat.stages import add_memory_limit, keep_alive_within
-from deepmad.engine.solvers.cpsat.terms import LOG_UNIT, ends
+from deepmad.engine.solvers.cpsat.terms import LOG_UNIT
 from deepmad.search_spaces.architectures import Architecture
 
 _LARGEST_LOG = 64
@@ -71,19 +72,30 @@ def _total(program: Program, name: str) -> Expression:
     totals = [total for key, total in program.totals.items() if key.partition("@")[0] == name]
     if len(totals) == 1:
         return totals[0]
-    slowest = program.builder.model.new_int_var(0, 2**60, f"least {name}")
+    model = program.builder.model
+    slowest = model.new_int_var(0, max(bounds(total)[1] for total in totals), f"least {name}")
     for total in totals:
-        program.builder.model.add(slowest >= total)
+        at_most(model, total - slowest, 0, name)
     return slowest
 
 
 def _peak(program: Program, name: str) -> Expression:
     """Return the peak of the elements alive at once, or more where the solver has no reason to go lower."""
-    peak = program.builder.model.new_int_var(0, program.problem.limit_elements or 2**60, f"least {name}")
+    model, most = program.builder.model, program.problem.limit_elements
+    assert most is not None, "what has a least is limited"
+    peak = model.new_int_var(0, most, f"least {name}")
+    units: dict[int, Expression] = {}
+
+    def in_units(unit: int) -> Expression:
+        if unit not in units:
+            units[unit] = model.new_int_var(0, min(most // unit, SAFE // 2), f"{name} in {unit}")
+            at_most(model, unit * units[unit] - peak, 0, name)
+        return units[unit]
+
     for stage in program.stages:
-        add_memory_limit(program.builder, stage, peak)
-    for part in ends(program.problem.space):
-        keep_alive_within(program.builder, [program.stem, program.stages[-1].out], part.body, peak, [])
+        add_memory_limit(program.builder, stage, in_units)
+    for body in end_grids(program.problem.space):
+        keep_alive_within(program.builder, [program.stem, program.stages[-1].out], body, in_units, [])
     return peak
 
 
@@ -91,14 +103,15 @@ def _log_effectiveness(program: Program, name: str) -> Expression:
     """Return ln rho in units of 1 / LOG_UNIT: E_i >= n_i (ln n_i - ln rho) at every scale i, E_i rounded up."""
     builder, most = program.builder, _LARGEST_LOG * LOG_UNIT
     least = builder.model.new_int_var(-most, most, f"least {name}")
-    for scale in scale_totals(builder, program.stem, program.stages, ends(program.problem.space)):
+    for scale in scale_totals(builder, program.problem.space, program.stem, program.stages):
         low, high = scale.depth.low, scale.depth.high
         needed = [math.floor(LOG_UNIT * count * math.log(count)) - 1 for count in range(low, high + 1)]
         count = builder.axis(range(low, high + 1), "convolutions")
         builder.model.add(count.value == scale.depth.expression)
         product = builder.model.new_int_var(-most * high, most * high, "n ln rho")
         builder.model.add_multiplication_equality(product, [count.value, least])
-        builder.model.add(scale.log_widths.expression >= _looked_up(program, count.index, needed) - product)
+        missing = _looked_up(program, count.index, needed) - product - scale.log_widths.expression
+        at_most(builder.model, missing, 0, name)
     return least
 
 

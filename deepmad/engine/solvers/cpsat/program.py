@@ -3,39 +3,56 @@
 Widths, depths, kernels, expansions and block kinds are decided together. All amounts are whole numbers: MACs,
 parameters, elements and nanoseconds are exact; logarithms and the objective are rounded once, always in the
 direction that overstates the objective and loosens the limit on rho. So a bound on the program is a bound on
-the problem, no feasible network is cut off, and every network found is checked exactly outside. Latency tables
-too large for the solver are replaced by smaller ones that lie below them, with the same consequence.
+the problem, no feasible network is cut off, and every network found is checked exactly outside. Tables of limited
+costs that are too large for the solver are replaced by smaller ones that lie below them (above, where the limit is one
+from below), with the same consequence.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import gcd
 
 import numpy as np
+from ortools.sat.python import cp_model
 
 from deepmad.engine.costs.additive import additive_costs
+from deepmad.engine.costs.records import end_grids, scale_ends
 from deepmad.engine.program.entropy import Scale
 from deepmad.engine.program.objectives import depth_penalty, entropy_factor, penalised_stages
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Expression
+from deepmad.engine.solvers.cpsat.digits import Expression, at_most, selected
+from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Rounding
 from deepmad.engine.solvers.cpsat.stages import (
     StageVariables,
     Total,
     add_memory_limit,
     add_rules,
     keep_alive_within,
+    stage_terms,
     stage_total,
     stage_variables,
 )
-from deepmad.engine.solvers.cpsat.terms import LOG_UNIT, Array, Terms, ends, maximum, minimum, scaled_logs, summed
+from deepmad.engine.solvers.cpsat.terms import (
+    LOG_UNIT,
+    Array,
+    Terms,
+    in_units,
+    maximum,
+    minimum,
+    scaled_logs,
+    summed,
+)
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
-from deepmad.search_spaces.layers import Body, Part, total
+from deepmad.search_spaces.layers import Body, total
+from deepmad.search_spaces.spaces import Space
 
-_OBJECTIVE_BITS = 31
+_OBJECTIVE_BITS = 29
 """Bits of the largest objective in the program's units."""
-_FACTOR_BITS = 26
-"""Bits of either side of a product; beyond 2^59 in all, CP-SAT 9.15 was seen to return wrong answers."""
+_FACTOR_BITS, _SUM_BITS = 26, 58
+"""Bits of either side of a product, and at most of a sum of them: beyond 2^59, CP-SAT 9.15 was seen to return wrong
+answers."""
 _LARGEST_PENALTY = 2.0**10
 """Penalties above so many times the largest entropy are held there."""
 _LARGEST_SPREAD = 2**20
@@ -96,21 +113,22 @@ class Program:
 
     def lets_pass(self, broken: Sequence[str]) -> bool:
         """Whether the program may hold a solution that breaks the limits of these sentences."""
-        loose = ("rho", *(name.partition("@")[0] for name in self.builder.understated))
+        loose = ("rho", *(name.partition("@")[0] for name in self.builder.rounded))
         return all(sentence.split()[0] in loose for sentence in broken)
 
     def check(self, network: Architecture, counted: Mapping[str, int]) -> None:
         """Assert that the program's totals for `network` are exactly those of its layer records.
 
-        A total with a table too large for the solver may be less.
+        A total with a table too large for the solver may be less, or more where its limit is one from below.
         """
         parts = network.parts()
-        found = {cost.name: cost.constant + total(parts, cost.of_layer) for cost in additive_costs(self.problem)}
-        for name, ours in counted.items():
-            exact = found[name]
-            understated = name in self.builder.understated and ours <= exact
-            assert ours == exact or understated, (
-                f"{name}: the program counts {ours}, the layer records {exact}, for {network}"
+        for cost in additive_costs(self.problem):
+            if cost.name not in counted:
+                continue
+            ours, exact = counted[cost.name], cost.constant + total(parts, cost.of_layer)
+            rounded = cost.name in self.builder.rounded and cost.sign * ours <= cost.sign * exact
+            assert ours == exact or rounded, (
+                f"{cost.name}: the program counts {ours}, the layer records {exact}, for {network}"
             )
 
 
@@ -126,29 +144,27 @@ def build_program(problem: Problem, *, objective: bool = True) -> Program:
     Raises `InputError` for a block kind whose layers depend on more than two widths at once.
     """
     space, builder = problem.space, Builder()
-    parts = ends(space)
     # Variables: the stem's width, then for every stage its variant, widths and depth.
     stem = builder.axis(space.stem.out, "stem.out")
     stages: list[StageVariables] = []
-    c_in, side = stem, space.resolution // space.stem.stride
-    for place, stage in enumerate(space.stages):
-        stages.append(stage_variables(builder, f"stages[{place}]", stage, c_in, side))
-        c_in, side = stages[-1].out, side // stage.stride
+    for index in range(len(space.stages)):
+        stages.append(stage_variables(builder, space, index, stages[-1].out if stages else stem))
     # Rules: widths do not shrink along the network, nor grow too fast; inner widths keep their ratio.
     for variables in stages:
         add_rules(builder, variables, space.rules)
-    # Limits: MACs, parameters and latency are sums over the stages; memory holds layer by layer.
-    totals = _add_limits(problem, builder, stem, stages, parts)
+    # Limits: most are on sums over the stages; memory holds layer by layer.
+    ends = end_grids(space)
+    totals = _add_limits(problem, builder, stem, stages, ends)
     if (elements := problem.limit_elements) is not None:
         for variables in stages:
-            add_memory_limit(builder, variables, elements)
-        for part in parts:
-            keep_alive_within(builder, [stem, c_in], part.body, elements, [])
+            add_memory_limit(builder, variables, elements.__floordiv__)
+        for body in ends:
+            keep_alive_within(builder, [stem, stages[-1].out], body, elements.__floordiv__, [])
     program = Program(problem, builder, stem, stages, totals)
     if problem.budget.rho is None and not objective:
         return program
     # Entropy so far and convolutions so far, at every scale; rho ties the two together.
-    found = scale_totals(builder, stem, stages, parts)
+    found = scale_totals(builder, space, stem, stages)
     if problem.budget.rho is not None:
         for scale in found:
             _add_effectiveness(builder, scale, problem.budget.rho)
@@ -156,25 +172,31 @@ def build_program(problem: Problem, *, objective: bool = True) -> Program:
 
 
 def _add_limits(
-    problem: Problem, builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]
+    problem: Problem, builder: Builder, stem: Axis, stages: list[StageVariables], ends: Sequence[Body]
 ) -> dict[str, Expression]:
     """Add the limits on costs that add up; return the totals by name."""
     totals: dict[str, Expression] = {}
     for cost in additive_costs(problem):
         if cost.limit is None:
             continue
-        most = math.floor(cost.limit.value) if cost.limit.sense == "at most" else None
         read = partial(summed, cost=cost.of_layer)
-        total = Total(cost.constant, cost.constant, cost.constant)
-        for part in parts:
-            total += _end_total(builder, stem, stages[-1].out, read(part.body), cost.name)
-        for stage in stages:
-            total += stage_total(builder, stage, read, cost.name, most)
-        if most is None:
-            builder.model.add(total.expression >= math.ceil(cost.limit.value))
-        else:
-            builder.model.add(total.expression <= most)
-        totals[cost.name] = total.expression
+        outside = [read(body) for body in ends]
+        inside = [stage_terms(stage, read) for stage in stages]
+        # In the largest unit that all numbers are multiples of, most totals are small.
+        arrays = [array for terms in outside for array in terms.values()] + [
+            a for terms in inside for a in terms.arrays
+        ]
+        unit = max(1, gcd(*(int(np.gcd.reduce(array, axis=None)) for array in arrays)))
+        most = (math.floor(cost.sign * cost.limit.value) - cost.sign * cost.constant) // unit
+        rounding: Rounding = "down" if cost.sign > 0 else "up"
+        highest = most if cost.sign > 0 else None
+        amount = Total(0, 0, 0)
+        for terms in outside:
+            amount += _end_total(builder, stem, stages[-1].out, in_units(terms, unit), cost.name)
+        for stage, costs in zip(stages, inside, strict=True):
+            amount += stage_total(builder, stage, costs.in_units(unit), cost.name, rounding, highest)
+        at_most(builder.model, cost.sign * amount.expression, most, cost.name)
+        totals[cost.name] = unit * amount.expression + cost.constant
     return totals
 
 
@@ -209,28 +231,23 @@ def _log_widths(body: Body) -> Terms:
     return scaled_logs(summed(Body(body.main), lambda layer: np.log(layer.fan_in)))
 
 
-def scale_totals(
-    builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]
-) -> list[ScaleTotals]:
+def scale_totals(builder: Builder, space: Space, stem: Axis, stages: list[StageVariables]) -> list[ScaleTotals]:
     """Return the scales, first to last, summed as `deepmad.engine.program.entropy.scales` sums them."""
     last = stages[-1].out
-    depth, logs = Total(0, 0, 0), Total(0, 0, 0)
-    for part in (part for part in parts if part.name == "stem"):
-        depth += _end_total(builder, stem, last, _convolutions(part.body), "depth")
-        logs += _end_total(builder, stem, last, _log_widths(part.body), "entropy")
+    opening, *closing = end_grids(space)
+    depth = _end_total(builder, stem, last, _convolutions(opening), "depth")
+    logs = _end_total(builder, stem, last, _log_widths(opening), "entropy")
+    *inner, end = scale_ends(space)
     found = []
-    for stage in stages:
-        if stage.space.stride == 2:
-            found.append(ScaleTotals(depth, logs, stage.c_in, stage.side))
-        depth += stage_total(builder, stage, _convolutions, "convolutions")
-        logs += stage_total(builder, stage, _log_widths, "entropy")
-    channels: Axis | int = last
-    side = stages[-1].side // stages[-1].space.stride
-    for part in (part for part in parts if part.name == "tail"):
-        depth += _end_total(builder, stem, last, _convolutions(part.body), "depth")
-        logs += _end_total(builder, stem, last, _log_widths(part.body), "entropy")
-        channels, side = int(part.body.main[-1].outputs.item()), part.body.main[-1].out_side
-    return [_held(builder, scale) for scale in (*found, ScaleTotals(depth, logs, channels, side))]
+    for index, stage in enumerate(stages):
+        found += [ScaleTotals(depth, logs, stage.c_in, scale.side) for scale in inner if scale.stages == index]
+        depth += stage_total(builder, stage, stage_terms(stage, _convolutions), "convolutions")
+        logs += stage_total(builder, stage, stage_terms(stage, _log_widths), "entropy")
+    for body in closing:
+        depth += _end_total(builder, stem, last, _convolutions(body), "depth")
+        logs += _end_total(builder, stem, last, _log_widths(body), "entropy")
+    channels = last if end.channels is None else end.channels
+    return [_held(builder, scale) for scale in (*found, ScaleTotals(depth, logs, channels, end.side))]
 
 
 def _held(builder: Builder, scale: ScaleTotals) -> ScaleTotals:
@@ -254,7 +271,7 @@ def _add_effectiveness(builder: Builder, scale: ScaleTotals, limit: float) -> No
         least: Expression = int(needed[0])
     else:
         least = builder.element(scale.depth.expression - int(counts[0]), needed, "needed entropy")
-    builder.model.add(scale.log_widths.expression >= least)
+    at_most(builder.model, least - scale.log_widths.expression, 0, "effectiveness")
 
 
 def _with_objective(program: Program, found: list[ScaleTotals]) -> Program:
@@ -278,33 +295,57 @@ def _with_objective(program: Program, found: list[ScaleTotals]) -> Program:
     most = (sum(entropy.high for entropy in entropies) - penalty.low) / unit
     # Rounding, relative to the largest entropy: three units for each logarithm, which is at least that of
     # fan-in 2; one for either side of each product; and whole units of the objective.
-    relative = 5 / LOG_UNIT + 4 / 2**_FACTOR_BITS
-    return replace(program, objective=total, unit=unit, most=most, rounding=relative * largest + 10 / unit)
+    relative = 5 / LOG_UNIT + 2 / 2**_FACTOR_BITS + 2 / 2 ** min(map(_slope_bits, factors))
+    rounding = relative * largest + 10 / unit
+    return replace(program, objective=total, unit=unit, most=most, rounding=rounding)
+
+
+def _slope_bits(factors: Array) -> int:
+    """Return the bits of the factors of a product, of which the chosen one counts."""
+    return min(_FACTOR_BITS, _SUM_BITS - _FACTOR_BITS - len(factors).bit_length())
 
 
 def _weighted_entropy(builder: Builder, scale: ScaleTotals, factors: Array, unit: float) -> Total:
     """Return factor * E of a scale in whole units of 1 / `unit`, rounded up; the factor hangs on the channels.
 
-    Once the channels are fixed the product is linear: one enforced constraint for each of their values.
+    Once the channels are fixed the product is linear: E is one of several copies, zero but for that of the channels,
+    in a row without literals, whose numbers are large.
     """
-    logs = scale.log_widths
+    model, logs = builder.model, scale.log_widths
     shift = max(0, logs.high.bit_length() - _FACTOR_BITS)
+    least, most = logs.low >> shift, (logs.high >> shift) + (shift > 0)
     coarse: Expression = logs.expression
-    if shift:
-        coarse = builder.variable(logs.low >> shift, (logs.high >> shift) + 1, "coarse entropy")
-        builder.model.add(coarse * 2**shift >= logs.expression)
-        builder.model.add(coarse * 2**shift <= logs.expression + (2**shift - 1))
-    scaling = 2.0 ** (_FACTOR_BITS - math.ceil(math.log2(factors.max())))
+    if shift and most - least > 2:
+        coarse = builder.variable(least, most, "coarse entropy")
+        model.add_linear_constraint(coarse * 2**shift - logs.expression, 0, 2**shift - 1)
+    elif shift:
+        coarse = most
+    scaling = 2.0 ** (_slope_bits(factors) - math.ceil(math.log2(factors.max())))
     slopes = [math.ceil(factor * scaling * (1 + 1e-15)) for factor in factors.tolist()]
     divisor = round(scaling * LOG_UNIT / 2**shift / unit)
-    high = -(-max(slopes) * ((logs.high >> shift) + 1) // divisor)
-    product = builder.variable(0, high, "weighted entropy")
-    literals = builder.indicators(scale.channels) if isinstance(scale.channels, Axis) else [None]
-    for slope, literal in zip(slopes, literals, strict=True):
-        constraint = builder.model.add(divisor * product <= slope * coarse + (divisor - 1))
-        if literal is not None:
-            constraint.only_enforce_if(literal)
-    return Total(product, 0, high)
+    low, high = (-(-slope * end // divisor) for slope, end in ((min(slopes), least), (max(slopes), most)))
+    if high - low <= 2:
+        return Total(high, high, high)
+    axes = [scale.channels] if isinstance(scale.channels, Axis) else []
+    if isinstance(coarse, int):
+        values = np.array([-(-slope * coarse // divisor) for slope in slopes])
+        return Total(builder.lookup(axes, values, "weighted entropy"), low, high)
+    copies = [coarse]
+    if len(slopes) > 1:
+        copies = [_copy(model, coarse, most, literal) for axis in axes for literal in builder.indicators(axis)]
+        model.add(sum(copies) == coarse)
+    product = builder.variable(low, high, "weighted entropy")
+    total = sum(slope * copy for slope, copy in zip(slopes, copies, strict=True))
+    model.add_linear_constraint(divisor * product - total, 0, divisor - 1)
+    return Total(product, low, high)
+
+
+def _copy(model: cp_model.CpModel, expression: Expression, most: int, literal: Expression) -> Expression:
+    """Return what an expression of at most `most` is where the literal holds, else zero."""
+    copy = model.new_int_var(0, most, "copy")
+    model.add(copy == expression).only_enforce_if(literal)
+    model.add(copy == 0).only_enforce_if(~literal)
+    return copy
 
 
 def _penalty(problem: Problem, builder: Builder, stages: list[StageVariables], unit: float, largest: float) -> Total:
@@ -317,15 +358,12 @@ def _penalty(problem: Problem, builder: Builder, stages: list[StageVariables], u
     for variant, literal in zip(stages[0].variants, stages[0].choice.literals, strict=True):
         part = penalised_stages(problem.objective, variant.kind, len(stages))
         cases.setdefault((part.start, part.stop), []).append(literal)
-    options = {bounds: _spread_penalty(problem, builder, stages[slice(*bounds)], unit, largest) for bounds in cases}
+    options = {part: _spread_penalty(problem, builder, stages[slice(*part)], unit, largest) for part in cases}
     if len(options) == 1:
         return next(iter(options.values()))
     low, high = min(option.low for option in options.values()), max(option.high for option in options.values())
-    chosen = builder.variable(low, high, "penalty")
-    for bounds, option in options.items():
-        for literal in cases[bounds]:
-            builder.model.add(chosen == option.expression).only_enforce_if(literal)
-    return Total(chosen, low, high)
+    chosen = [(literal, option.expression) for part, option in options.items() for literal in cases[part]]
+    return Total(selected(builder.model, chosen, low, high, "penalty"), low, high)
 
 
 def _spread_penalty(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ortools.sat.python import cp_model
 
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.cpsat.expressions import Expression
+from deepmad.engine.solvers.cpsat.digits import Expression, at_most, require_safe_rows
 from deepmad.engine.solvers.cpsat.program import Program, build_program
 from deepmad.search_spaces.architectures import Architecture
 
@@ -155,7 +155,7 @@ def solve(
     search.bound = min(search.bound, program.most)
     if bound is not None and program.objective is not None:
         largest = math.ceil((bound + program.rounding) * program.unit)
-        program.builder.model.add(program.objective <= largest)
+        at_most(program.builder.model, program.objective, largest, "bound")
     effort = Effort(seconds, deterministic_limit, workers, seed, max(gap - CLOSED, _SOLVER_GAP))
     status = searched(program, search, effort)
     if search.network is None:
@@ -174,8 +174,9 @@ def find_feasible(problem: Problem, *, seconds: float, workers: int, seed: int) 
     return ExactResult("infeasible" if status == cp_model.INFEASIBLE else "unknown", None, None)
 
 
-def searched(program: Program, search: Search, effort: Effort) -> cp_model.CpSolverStatus:
+def searched(program: Program, search: Search, effort: Effort) -> "cp_model.CpSolverStatus":
     """Run the search to its end: again, without them, where it met solutions that only rounding let pass."""
+    require_safe_rows(program.builder.model)
     deterministic_used = 0.0
     while True:
         solver = _solver(effort.workers, effort.seed)
@@ -189,7 +190,7 @@ def searched(program: Program, search: Search, effort: Effort) -> cp_model.CpSol
         if effort.deterministic_limit is not None:
             solver.parameters.max_deterministic_time = max(0.0, effort.deterministic_limit - deterministic_used)
         status, rejected = _run(program, solver, search)
-        deterministic_used += solver.deterministic_time
+        deterministic_used += solver.response_proto.deterministic_time
         if not rejected:
             return status
         # Their networks break the limit on rho by less than the rounding, or one whose tables are understated.
@@ -208,7 +209,7 @@ def _solver(workers: int, seed: int) -> cp_model.CpSolver:
 
 def _run(
     program: Program, solver: cp_model.CpSolver, search: Search
-) -> tuple[cp_model.CpSolverStatus, list[list[int]]]:
+) -> "tuple[cp_model.CpSolverStatus, list[list[int]]]":
     """Run one solve in a thread of its own, so that this one can be interrupted.
 
     Returns the solver's status and the solutions that only rounding let pass.
