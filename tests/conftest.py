@@ -1,17 +1,24 @@
-"""Fixtures that several test files use."""
+"""Fixtures that several test files use, and the machine that the tests run on."""
 
 from pathlib import Path
 
 import pytest
 
-from deepmad.search_spaces.torchvision_operators import import_torchvision
+from deepmad.search_spaces.torchvision_operators import import_library
+from tests.fresh_machine import move_in
 from tests.zoo_parts import build_small
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the tests a machine on which nothing ever ran; pytest-xdist's workers share it."""
+    if not hasattr(config, "workerinput"):
+        move_in()
 
 
 @pytest.fixture(scope="session")
 def torchvision_operators() -> None:
     """Let torchvision's CUDA build, the only one on the registry, be imported beside a CPU build of PyTorch."""
-    import_torchvision()
+    import_library("torchvision")
 
 
 @pytest.fixture(scope="session")

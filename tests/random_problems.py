@@ -14,7 +14,8 @@ from deepmad.engine.program.measures import BYTES_PER_ELEMENT
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Stride, Tail
 from deepmad.search_spaces.blocks import BLOCKS
-from deepmad.search_spaces.spaces import Rules, Space, StageSpace, StemSpace, WidthRatio
+from deepmad.search_spaces.choices import Rules, StageSpace, StemSpace, WidthRatio
+from deepmad.search_spaces.spaces import Space
 from deepmad.search_spaces.units import AtLeast
 from tests.brute_force import Counted, count
 from tests.catalogue import StairTable

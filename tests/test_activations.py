@@ -57,18 +57,18 @@ def test_output_elements_of_the_main_path_are_counted() -> None:
 
 @pytest.mark.parametrize(("text", "told"), [("3M", 3e6), ("<=3M", 3e6), (" <= 3M", 3e6), (3e6, 3e6)])
 def test_a_limit_without_a_sign_is_one_from_above(text: object, told: float) -> None:
-    assert bound(text, "count", "activations") == told
+    assert bound(text, "activations") == told
 
 
 @pytest.mark.parametrize("text", [">=6M", " >= 6M ", AtLeast(6e6)])
 def test_a_limit_from_below_says_so(text: object) -> None:
-    assert bound(text, "count", "activations") == AtLeast(6e6)
+    assert bound(text, "activations") == AtLeast(6e6)
 
 
 @pytest.mark.parametrize("text", [">=", ">6M", "=>6M", ">=6 apples", ">=-1", "<=0"])
 def test_other_limits_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="activations"):
-        bound(text, "count", "activations")
+        bound(text, "activations")
 
 
 def test_only_sums_of_counts_may_be_limited_from_below() -> None:

@@ -19,8 +19,9 @@ from deepmad.engine.solvers.bounds.pricing import Choice, Prices, price, through
 from deepmad.engine.solvers.bounds.relaxation import full_box, penalty_at, penalty_cut, tied, within
 from deepmad.engine.solvers.bounds.tables import SpaceTables, families, read_tables
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
+from deepmad.search_spaces.choices import Rules, StageSpace, StemSpace, WidthRatio, expanded
 from deepmad.search_spaces.layers import total_macs, total_params
-from deepmad.search_spaces.spaces import Rules, Space, StageSpace, StemSpace, WidthRatio, expanded, load_space
+from deepmad.search_spaces.spaces import Space, load_space
 from tests.brute_force import members
 from tests.catalogue import StairTable, small_space
 

@@ -120,9 +120,9 @@ def test_an_interrupt_brings_the_best_so_far() -> None:
 
 
 def course(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint holds but for the seconds."""
+    """Return what a checkpoint holds but for the seconds, and the digest of all."""
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    del document["seconds"]
+    del document["seconds"], document["digest"]
     return document
 
 
@@ -204,7 +204,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
     document["identity"]["version"] = "0.0.1"
     path.write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(InputError, match=r"another version \(0\.0\.1"):
+    with pytest.raises(InputError, match=r"another version \('0\.0\.1'"):
         evolve(problem, settings)
 
 
@@ -304,12 +304,12 @@ def test_a_judge_agrees_with_the_recount_and_heeds_verdicts() -> None:
     [
         ({"time_limit": 0.0}, "time_limit: 0.0"),
         ({"time_limit": None}, "generations"),
-        ({"generations": 0}, "generations: 0 is below 1"),
-        ({"population": 7}, "population: 7 is below 8"),
-        ({"islands": 0}, "islands: 0 is below 1"),
-        ({"migration_every": 0}, "migration_every: 0 is below 1"),
-        ({"workers": 0}, "workers: 0 is below 1"),
-        ({"seed": -1}, "seed: -1 is negative"),
+        ({"generations": 0}, "generations: 0 is out of range"),
+        ({"population": 7}, "population: 7 is out of range"),
+        ({"islands": 0}, "islands: 0 is out of range"),
+        ({"migration_every": 0}, "migration_every: 0 is out of range"),
+        ({"workers": 0}, "workers: 0 is out of range"),
+        ({"seed": -1}, "seed: -1 is out of range"),
         ({"on": "moon"}, "on: 'moon' is no place to run; choose local, ray"),
     ],
 )

@@ -8,8 +8,9 @@ import yaml
 
 from deepmad.cli.schema import schema_of
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
+from deepmad.search_spaces.choices import expanded
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.spaces import expanded, load_space, parse_space, presets
+from deepmad.search_spaces.spaces import load_space, parse_space, presets
 from tests.catalogue import EXAMPLES, ROOT, small_space
 
 SMALL = (EXAMPLES / "small.yaml").read_text(encoding="utf-8")

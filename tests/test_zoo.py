@@ -5,7 +5,6 @@ import io
 import json
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -368,18 +367,3 @@ def test_a_zoo_designed_on_ray_is_the_same(table: Path, tmp_path: Path, monkeypa
     here, there = (make_zoo(spec, tmp_path / on, on=on) for on in ("local", "ray"))
     assert timeless(there) == timeless(here)
     assert content(tmp_path / "ray") == content(tmp_path / "local")
-
-
-def test_an_interrupted_command_exits_with_130(table: Path, tmp_path: Path) -> None:
-    spec = written(tmp_path, spec_of(table, targets={"relative": {"from": 1.05, "to": 2, "count": 16}}))
-    # a shell's background job ignores SIGINT and hands that down: listen to it again, as at a prompt
-    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    command = [sys.executable, "-c", f"{listen}; from deepmad.cli import main; main()", "zoo", str(spec)]
-    command += ["-o", str(tmp_path / "zoo")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT) as process:
-        assert process.stderr is not None
-        assert any(": solved" in line for line in process.stderr)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert not json.loads((tmp_path / "zoo" / "zoo.json").read_text(encoding="utf-8"))["finished"]

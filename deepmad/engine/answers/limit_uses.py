@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deepmad.engine.answers.fields import Number, Whole
 from deepmad.engine.program.measures import Sense, used_up
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture
@@ -16,8 +17,8 @@ class LimitUse:
     A file tells the sense where it is `at least`; where it says nothing, it is `at most`.
     """
 
-    limit: float
-    used: int | float | None  # a count stays one where a file is read again
+    limit: Number
+    used: Whole | Number | None  # a count stays one where a file is read again
     sense: Sense = "at most"
 
     @property

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deepmad.engine.answers.solutions import (
-    BROKEN_OFF,
-    MORE,
+    NOTHING_YET,
+    WAY_OUT,
     Solution,
     SolverInfo,
     found,
@@ -20,13 +20,17 @@ from deepmad.search_spaces.architectures import Architecture
 
 @dataclass(frozen=True)
 class Progress:
-    """One line of progress: best objective, upper bound, relative gap, seconds so far, and what is running."""
+    """One line of progress: best objective, upper bound, relative gap, seconds so far, and what is running.
+
+    `warning` is something to be told that the solve goes on in spite of.
+    """
 
     best: float | None
     bound: float | None
     gap: float | None
     seconds: float
     doing: str
+    warning: str | None = None
 
 
 Report = Callable[[Progress], None]
@@ -84,12 +88,12 @@ class Race:
         self.offer(network)
         self.lower(bound)
 
-    def tell(self) -> None:
+    def tell(self, warning: str | None = None) -> None:
         """Report the state to whoever listens."""
         if self.report is not None:
             bound = self.bound if math.isfinite(self.bound) else None
             gap = self.gap if math.isfinite(self.gap) else None
-            self.report(Progress(self.best, bound, gap, self.seconds, self.doing))
+            self.report(Progress(self.best, bound, gap, self.seconds, self.doing, warning))
 
     def solution(self, solver: SolverInfo, *, interrupted: bool = False) -> Solution:
         """Return the solution around the best network so far."""
@@ -97,8 +101,8 @@ class Race:
             return found(
                 self.problem, self.network, self.bound, gap=self.gap_asked, solver=solver, seconds=self.seconds
             )
-        why = f"no network was found in {self.seconds:.0f} s, and none is proven impossible; {MORE}"
-        return without_network(self.problem, BROKEN_OFF if interrupted else why, solver, self.seconds, self.bound)
+        why = f"no network was found in {self.seconds:.0f} s, and none is proven impossible; {WAY_OUT}"
+        return without_network(self.problem, NOTHING_YET if interrupted else why, solver, self.seconds, self.bound)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -107,3 +111,16 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, solution: Solution) -> None:
         super().__init__("interrupted")
         self.solution = solution
+
+
+class OutOfMemoryError(MemoryError):
+    """Memory that was not to be had during a solve; `solution` is the best so far."""
+
+    def __init__(self, solution: Solution) -> None:
+        super().__init__("not enough memory")
+        self.solution = solution
+
+
+def stopped(stop: BaseException, solution: Solution) -> Interrupted | OutOfMemoryError:
+    """Return what one of `STOPS` is raised as once there is a solution."""
+    return OutOfMemoryError(solution) if isinstance(stop, MemoryError) else Interrupted(solution)

@@ -10,9 +10,11 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
+from deepmad.engine.answers.checks import check_objective, check_used
+from deepmad.engine.answers.fields import Flag, Number, Positive, Whole
 from deepmad.engine.answers.limit_uses import LimitUse, limits_document, unused, uses
 from deepmad.engine.program.problems import Problem
-from deepmad.search_spaces.architectures import Architecture, Stride, numbered, split_rank
+from deepmad.search_spaces.architectures import Architecture, GivenStride, numbered, split_rank
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.units import human
@@ -20,7 +22,7 @@ from deepmad.search_spaces.units import human
 GAP_IS_ZERO = 1e-6
 """Relative gap below which objective and bound count as equal."""
 
-BROKEN_OFF, MORE = "interrupted before a network was found", "give more time or loosen a limit"
+NOTHING_YET, WAY_OUT = "interrupted before a network was found", "give more time or loosen a limit"
 """What a solution without a network says of an interrupt, and of the way out."""
 DIFFERENT_STAGES = 2
 """Stages in which a network and its alternatives have to differ, in any of their fields."""
@@ -41,16 +43,16 @@ class SolverInfo:
 
     name: str
     version: str
-    seed: int
-    workers: int
+    seed: Whole
+    workers: Whole
 
 
 @dataclass(frozen=True)
 class Predicted:
     """The latency table's prediction: seconds for one batch, images a second."""
 
-    latency_seconds: float
-    throughput: float
+    latency_seconds: Positive
+    throughput: Positive
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,19 @@ class Measured:
     the median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's.
     """
 
-    latency_seconds: float
-    low: float
-    high: float
-    throughput: float
-    violated: bool | None
+    latency_seconds: Positive
+    low: Positive
+    high: Positive
+    throughput: Positive
+    violated: Flag | None
     device: str
     backend: str
     version: str
     precision: str
-    batch: int
-    threads: int
+    batch: Whole
+    threads: Whole
     date: str
-    clock_seconds: float | None = None
+    clock_seconds: Number | None = None
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,14 @@ class Round:
     measured nothing.
     """
 
-    number: int
-    limit: float
-    predicted: float | None = None
-    measured: float | None = None
-    low: float | None = None
-    high: float | None = None
-    objective: float | None = None
-    violated: bool | None = None
+    number: Whole
+    limit: Number
+    predicted: Number | None = None
+    measured: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    objective: Number | None = None
+    violated: Flag | None = None
     architecture: Architecture | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,13 +112,13 @@ class Sensitivity:
     what its bound allows (None where there is no bound).
     """
 
-    used: float
-    limit: float
-    share: float
-    loosened: float
-    objective: float
-    bound: float | None
-    gain: tuple[float, float | None]
+    used: Number
+    limit: Number
+    share: Number
+    loosened: Number
+    objective: Number
+    bound: Number | None
+    gain: tuple[Number, Number | None]
 
 
 @dataclass(frozen=True)
@@ -127,18 +129,18 @@ class CallRecord:
     once. `seconds` is the time of all calls.
     """
 
-    calls: int
-    cached: int
-    failed: int
+    calls: Whole
+    cached: Whole
+    failed: Whole
     reasons: tuple[str, ...]
-    seconds: float
+    seconds: Number
 
 
 @dataclass(frozen=True)
 class Alternative:
     """Another network within the gap asked for, with the figures of a solution."""
 
-    objective: float
+    objective: Number
     architecture: Architecture
     limits: dict[str, LimitUse]
     predicted: Predicted | None = None
@@ -153,18 +155,18 @@ class RowRecord:
     """What is known of a row: one block kind and one stride a stage.
 
     `objective` is that of the best network met there, `found_by` what met it: "evolution", "cpsat", or "start" where it
-    was given; None where none was met. No network of the row is better than `bound` (None: not known; a network
-    already known, of another row, may be what it says). `dropped`: the bound left nothing above the network delivered
-    but the gap asked for. `seconds` were spent on the row alone.
+    was given; both are None where none was met. No network of the row is better than `bound` (None: not known), which
+    may just be the objective of a network of another row, below which nothing was looked at. `dropped`: the bound
+    leaves nothing above the network delivered but the gap asked for. `seconds` were spent on the row alone.
     """
 
     blocks: tuple[str, ...]
-    strides: tuple[Stride, ...]
+    strides: tuple[GivenStride, ...]
     found_by: str | None
-    objective: float | None
-    bound: float | None
-    dropped: bool
-    seconds: float
+    objective: Number | None
+    bound: Number | None
+    dropped: Flag
+    seconds: Number
 
 
 @dataclass(frozen=True)
@@ -174,10 +176,10 @@ class RowCounts:
     A row that was not looked at still has the bound of all rows together.
     """
 
-    total: int
-    dropped: int
-    open: int
-    not_looked_at: int
+    total: Whole
+    dropped: Whole
+    open: Whole
+    not_looked_at: Whole
 
 
 @dataclass(frozen=True)
@@ -188,8 +190,8 @@ class Solution:
     (bound - objective) / |objective|, and 0 below 1e-6. `clash` names limits that cannot be met together.
     `nearest` holds, for each of them, the nearest value that would make the problem feasible, the other limits
     kept. `predicted` is that of the slowest device, `predicted_by_device` all of them where there are several.
-    `rounds` are those of the measured loop: with several, bound and gap are those of the program of the round that
-    found the network, whose latency limit was the target corrected by the measurement before.
+    `rounds` are those of the measured loop. Bound and gap then belong to the program of the round that found the
+    network; from the second round on its latency limit is the target, corrected by the measurement before.
     `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs;
     `black_boxes` how the functions behind limits were called. `rows` tells of rows of block kinds and strides, best
     first, where the solver decided between them, `row_counts` of all. What does not apply is None.
@@ -198,14 +200,14 @@ class Solution:
     status: Status
     message: str
     solver: SolverInfo
-    seconds: float
+    seconds: Positive
     architecture: Architecture | None = None
-    objective: float | None = None
-    bound: float | None = None
-    gap: float | None = None
+    objective: Number | None = None
+    bound: Number | None = None
+    gap: Positive | None = None
     limits: dict[str, LimitUse] = field(default_factory=dict)
     clash: tuple[str, ...] | None = None
-    nearest: dict[str, float] | None = None
+    nearest: dict[str, Number] | None = None
     predicted: Predicted | None = None
     measured: Measured | None = None
     predicted_by_device: dict[str, Predicted] | None = None
@@ -235,17 +237,24 @@ class Solution:
         """Return the solution in a file; FILE#3 is that of its third network. Raises `InputError` naming the key."""
         file, rank = split_rank(path)
         document = read_json(file)
-        check_format(document, "solution", str(file))
-        fields = {key: value for key, value in document.items() if key not in ("format", "architecture")}
+        solution = Solution.from_dict(document, str(file))
+        numbered(document, rank, str(path))
+        return solution.ranked(rank)
+
+    @staticmethod
+    def from_dict(document: Any, source: str = "solution") -> "Solution":
+        """Return the solution of a document; raises `InputError` naming `source` and the key."""
+        check_format(document, "solution", source)
+        fields = {key: value for key, value in document.items() if key != "format"}
         for name in ("alternatives", "rounds"):
             if isinstance(parts := document.get(name), list):
-                fields[name] = [_with_network(part, str(file)) for part in parts]
-        network = document.get("architecture")
-        solution = validated(ADAPTER, fields, str(file))
-        solution = replace(solution, architecture=Architecture.from_dict(network, str(file)) if network else None)
-        if rank != 1:
-            numbered(document, rank, str(path))
-        return solution.ranked(rank)
+                fields[name] = [_with_network(part, source) for part in parts]
+        solution = validated(ADAPTER, _with_network(fields, source), source)
+        check_objective(solution.objective, solution.bound, network=solution.architecture is not None, source=source)
+        for one in (solution, *(solution.alternatives or ())):
+            if one.architecture is not None:
+                check_used(one.architecture, {name: use.used for name, use in one.limits.items()}, source)
+        return solution
 
     def ranked(self, rank: int) -> "Solution":
         """Return the solution around its network number `rank`, 1 for the best one."""

@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from deepmad.search_spaces.architectures import Stem, closing_parts, stem_part
 from deepmad.search_spaces.blocks import BLOCKS, Shape
+from deepmad.search_spaces.choices import StageSpace
 from deepmad.search_spaces.layers import Body, Count
-from deepmad.search_spaces.spaces import Space, StageSpace
+from deepmad.search_spaces.spaces import Space
 
 Numbers = npt.NDArray[Any]
 AXES = 4

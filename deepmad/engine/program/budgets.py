@@ -9,6 +9,7 @@ from deepmad.engine.program.latency import LatencyModel
 from deepmad.engine.program.measures import ADDITIVE, MEASURES, Limit, Sense, amount
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count, Part
+from deepmad.search_spaces.ranges import check
 from deepmad.search_spaces.spaces import Space
 from deepmad.search_spaces.units import AtLeast
 
@@ -21,8 +22,8 @@ class Budget:
     or, as `AtLeast`, from below. `rho` is max n_i / w_i, `latency` is seconds for one batch, `throughput` images a
     second (a lower limit), `memory` bytes of peak activations for one batch. `extra` holds limits that only
     a function knows: each a `BlackBox`, or a function of the network that returns True (kept), False, or a number
-    that must not be above 0. Raises `InputError` for a limit that is not positive, or from below where none may be,
-    and where two limits of `extra` have one name.
+    that must not be above 0. Raises `InputError` for a limit that is no positive finite number, or from below where
+    none may be, and where two limits of `extra` have one name.
     """
 
     macs: float | AtLeast | None = None
@@ -35,14 +36,15 @@ class Budget:
     extra: Any = ()  # a Sequence[BlackBox | Callable]; declared so, a budget could not be made from a dict of numbers
 
     def __post_init__(self) -> None:
-        either = [measure.name for measure in ADDITIVE]
+        sums = ", ".join(measure.name for measure in ADDITIVE)
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, AtLeast) and field.name not in either:
-                raise InputError(f"{field.name}: {value} is a limit from below, as only {', '.join(either)} may have")
-            value = value.value if isinstance(value, AtLeast) else value
-            if field.name != "extra" and value is not None and not 0 < value < float("inf"):
-                raise InputError(f"{field.name}: the limit {value} must be positive and finite; None lifts it")
+            if isinstance(value, AtLeast):
+                if field.name not in sums.split(", "):
+                    raise InputError(f"{field.name}: {value} is a limit from below, as only {sums} may have")
+                object.__setattr__(self, field.name, AtLeast(check("limit", value.value, field.name)))
+            elif field.name != "extra" and value is not None:
+                object.__setattr__(self, field.name, check("limit", value, field.name))
         object.__setattr__(self, "extra", black_boxes(self.extra, taken=MEASURES))
 
     @property

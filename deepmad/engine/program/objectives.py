@@ -1,13 +1,14 @@
 """The two objectives: the paper's, and the one of the authors' published code."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from deepmad.search_spaces.layers import Count
 
 ObjectiveName = Literal["paper", "reference"]
+OBJECTIVES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 REFERENCE_BETA = 10.0
 """Weight of the depth penalty in the published code, which it does not let anybody change."""
 RESIDUAL_BLOCKS = ("bottleneck", "basic")

@@ -11,10 +11,11 @@ from deepmad.engine.program.budgets import Budget, Usage, limits_used
 from deepmad.engine.program.entropy import entropy, scales
 from deepmad.engine.program.latency import LatencyModel, slowest_seconds
 from deepmad.engine.program.measures import BYTES_PER_ELEMENT, Limit
-from deepmad.engine.program.objectives import ObjectiveName, objective_value
+from deepmad.engine.program.objectives import OBJECTIVES, ObjectiveName, objective_value
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, shown, unknown
 from deepmad.search_spaces.layers import Count, Part
+from deepmad.search_spaces.ranges import check
 from deepmad.search_spaces.spaces import Space
 
 SMALL_SPACE = 1e9
@@ -42,23 +43,31 @@ class Problem:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.objective not in ("paper", "reference"):
-            raise InputError(f"objective: {self.objective!r} is unknown; choose paper or reference")
-        if self.classes is not None and self.classes < 0:
-            raise InputError(f"classes: {self.classes} is negative; 0 is a backbone without classifier")
+        self._check_kinds()
         space = replace(
             self.space,
             classes=self.space.classes if self.classes is None else self.classes,
-            resolution=self.resolution or self.space.resolution,
+            resolution=self.space.resolution if self.resolution is None else self.resolution,
         )
+        space.check_size()
         object.__setattr__(self, "space", space)
         for precision in [table.precision for table in self.tables] or [self.precision]:
-            if precision not in BYTES_PER_ELEMENT:
-                raise InputError(f"precision: {precision!r} is unknown; choose from {', '.join(BYTES_PER_ELEMENT)}")
+            if precision not in tuple(BYTES_PER_ELEMENT):
+                raise InputError(f"precision: {unknown(precision, BYTES_PER_ELEMENT)}")
         if self.tables:
             self._take_conditions()
         elif self.budget.latency_seconds(self.batch) is not None:
             raise InputError("latency: a limit on latency or throughput needs a latency table")
+
+    def _check_kinds(self) -> None:
+        """Raise `InputError` for what is no space, budget, objective or batch."""
+        if not isinstance(self.space, Space):
+            raise InputError(f"space: {shown(self.space)} is no Space; deepmad.space(NAME_OR_FILE) reads one")
+        if not isinstance(self.budget, Budget):
+            raise InputError(f"budget: {shown(self.budget)} is no Budget; Budget.of(space) gives the space's own")
+        if self.objective not in OBJECTIVES:
+            raise InputError(f"objective: {unknown(self.objective, OBJECTIVES)}")
+        object.__setattr__(self, "batch", check("batch", self.batch))
 
     def _take_conditions(self) -> None:
         """Take batch and precision from the tables."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepmad.engine.answers.progress import Interrupted
+from deepmad.engine.answers.progress import stopped
 from deepmad.engine.answers.solutions import DIFFERENT_STAGES, Solution, alternative, found
 from deepmad.engine.costs.tables import Floats
 from deepmad.engine.program.limits import require_counted
@@ -16,6 +16,7 @@ from deepmad.engine.solvers.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.solvers.population.genomes import Genomes
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import STOPS
 from deepmad.search_spaces.rows import row_of, with_strides
 
 ARCHIVE = 20_000
@@ -53,8 +54,8 @@ def with_alternatives(problem: Problem, solution: Solution, count: int, solver: 
         problem = replace(problem, space=with_strides(problem.space, strides))
     try:
         more = _alternatives(problem, solution.architecture, count, solver, seconds)
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(solution) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, solution) from stop
     ranked = sorted([solution.architecture, *more.networks], key=problem.value, reverse=True)
     if solution.measured is not None:  # the network that was measured is the one delivered
         ranked = ranked[ranked.index(solution.architecture) :]

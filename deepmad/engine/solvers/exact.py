@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from deepmad.engine.answers.progress import Interrupted, Race, Report
+from deepmad.engine.answers.progress import Race, Report, stopped
 from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.nearest import infeasible
 from deepmad.engine.solvers.searchers import Searchers, searching
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import STOPS, InputError
 
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
@@ -58,8 +58,8 @@ def design_exactly(
         with _imports_interrupted():
             if not run.go(starts):
                 return run.race.solution(solver.info)
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(run.race.solution(solver.info, interrupted=True)) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, run.race.solution(solver.info, interrupted=True)) from stop
     return run.infeasible()
 
 

@@ -6,26 +6,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deepmad.engine.answers.limit_uses import unused
-from deepmad.engine.answers.progress import Interrupted, Race
+from deepmad.engine.answers.progress import Race, stopped
 from deepmad.engine.answers.solutions import Solution, SolverInfo, Status
 from deepmad.engine.program.limits import KINDS, with_limit
 from deepmad.engine.program.measures import Sense
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.settings import CpSat, Rows
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import STOPS
 from deepmad.search_spaces.rows import layouts, with_strides
 from deepmad.search_spaces.units import human
 
 LOOSE = 1e15
-"""A limit that every network keeps, in MACs, parameters or bytes, and for rho,"""
+"""A limit that every network keeps, on MACs, parameters, bytes or rho."""
 LOOSE_SECONDS = 1e6
-"""one in seconds, small enough for its nanoseconds to be added up in 64 bits,"""
+"""A latency limit that every network keeps; its nanoseconds can still be added up in 64 bits."""
 LOOSE_FROM_BELOW = 1.0
-"""and one from below."""
+"""A limit from below that every network keeps."""
 SEARCH_SHARE, LONGEST_SEARCH = 0.5, 5.0
-"""The quick search's share of the time, and its seconds at most,"""
+"""The quick search's share of the time, and the most seconds that it gets in a large space."""
 SHORTEST_SEARCH = 0.3
-"""but few seconds in a small space: CP-SAT is soon through with it."""
+"""The most seconds that it gets in a small space, which CP-SAT is soon through with."""
 LEAST_EXPLAINING_SECONDS, CLASH_SHARE = 10.0, 0.5
 """Seconds to say why there is no network, even past the time limit (but no longer than that again), and the share in
 which the clash is looked for."""
@@ -177,8 +178,8 @@ def infeasible(
             clash = clashes(problem, seconds=CLASH_SHARE * (ends - time.monotonic()), **options)
         assert clash is not None
         near.update(nearest_each(problem, clash, seconds=ends - time.monotonic(), **options))
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(solution()) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, solution()) from stop
     return solution()
 
 

@@ -11,7 +11,8 @@ from deepmad.engine.costs.records import end_grids
 from deepmad.engine.program.measures import BYTES_PER_ELEMENT
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.cpsat.digits import SAFE, Expression, at_most, bounds
-from deepmad.engine.solvers.cpsat.program import Program, build_program, scale_totals
+from deepmad.engine.solvers.cpsat.program import Program, build_program
+from deepmad.engine.solvers.cpsat.scales import scale_totals
 from deepmad.engine.solvers.cpsat.solving import Effort, Search, searched
 from deepmad.engine.solvers.cpsat.stages import add_memory_limit, keep_alive_within
 from deepmad.engine.solvers.cpsat.terms import LOG_UNIT

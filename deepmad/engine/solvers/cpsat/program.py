@@ -18,17 +18,18 @@ import numpy as np
 from ortools.sat.python import cp_model
 
 from deepmad.engine.costs.additive import additive_costs
-from deepmad.engine.costs.records import end_grids, scale_ends
-from deepmad.engine.program.entropy import Scale
+from deepmad.engine.costs.records import end_grids
 from deepmad.engine.program.objectives import depth_penalty, entropy_factor, penalised_stages
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.cpsat.digits import Expression, at_most, selected
 from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Rounding
+from deepmad.engine.solvers.cpsat.scales import ScaleTotals, scale_totals
 from deepmad.engine.solvers.cpsat.stages import (
     StageVariables,
     Total,
     add_memory_limit,
     add_rules,
+    end_total,
     keep_alive_within,
     stage_terms,
     stage_total,
@@ -37,16 +38,11 @@ from deepmad.engine.solvers.cpsat.stages import (
 from deepmad.engine.solvers.cpsat.terms import (
     LOG_UNIT,
     Array,
-    Terms,
     in_units,
-    maximum,
-    minimum,
-    scaled_logs,
     summed,
 )
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.layers import Body, total
-from deepmad.search_spaces.spaces import Space
 
 _OBJECTIVE_BITS = 29
 """Bits of the largest objective in the program's units."""
@@ -192,75 +188,12 @@ def _add_limits(
         highest = most if cost.sign > 0 else None
         amount = Total(0, 0, 0)
         for terms in outside:
-            amount += _end_total(builder, stem, stages[-1].out, in_units(terms, unit), cost.name)
+            amount += end_total(builder, stem, stages[-1].out, in_units(terms, unit), cost.name)
         for stage, costs in zip(stages, inside, strict=True):
             amount += stage_total(builder, stage, costs.in_units(unit), cost.name, rounding, highest)
         at_most(builder.model, cost.sign * amount.expression, most, cost.name)
         totals[cost.name] = unit * amount.expression + cost.constant
     return totals
-
-
-def _end_total(builder: Builder, stem: Axis, out: Axis, terms: Terms, name: str) -> Total:
-    """Return a cost of a part outside the stages."""
-    axes = [stem, out]
-    values = (builder.lookup([axes[axis] for axis in over], array, f"ends.{name}") for over, array in terms.items())
-    return Total(sum(values), minimum(terms), maximum(terms))
-
-
-@dataclass(frozen=True)
-class ScaleTotals:
-    """One scale in the program: main-path convolutions so far, their log-widths, and the channels there."""
-
-    depth: Total
-    log_widths: Total
-    channels: Axis | int
-    side: int
-
-    @property
-    def factors(self) -> Array:
-        """ln(r^2 c), the entropy of one nat of log-width, for every value of the channels."""
-        values = self.channels.values if isinstance(self.channels, Axis) else np.array([self.channels])
-        return np.asarray(Scale(1, 1.0, values, self.side).entropy)
-
-
-def _convolutions(body: Body) -> Terms:
-    return {(): np.int64(len(body.main))}  # type: ignore[dict-item]
-
-
-def _log_widths(body: Body) -> Terms:
-    return scaled_logs(summed(Body(body.main), lambda layer: np.log(layer.fan_in)))
-
-
-def scale_totals(builder: Builder, space: Space, stem: Axis, stages: list[StageVariables]) -> list[ScaleTotals]:
-    """Return the scales, first to last, summed as `deepmad.engine.program.entropy.scales` sums them."""
-    last = stages[-1].out
-    opening, *closing = end_grids(space)
-    depth = _end_total(builder, stem, last, _convolutions(opening), "depth")
-    logs = _end_total(builder, stem, last, _log_widths(opening), "entropy")
-    *inner, end = scale_ends(space)
-    found = []
-    for index, stage in enumerate(stages):
-        found += [ScaleTotals(depth, logs, stage.c_in, scale.side) for scale in inner if scale.stages == index]
-        depth += stage_total(builder, stage, stage_terms(stage, _convolutions), "convolutions")
-        logs += stage_total(builder, stage, stage_terms(stage, _log_widths), "entropy")
-    for body in closing:
-        depth += _end_total(builder, stem, last, _convolutions(body), "depth")
-        logs += _end_total(builder, stem, last, _log_widths(body), "entropy")
-    channels = last if end.channels is None else end.channels
-    return [_held(builder, scale) for scale in (*found, ScaleTotals(depth, logs, channels, end.side))]
-
-
-def _held(builder: Builder, scale: ScaleTotals) -> ScaleTotals:
-    """Return the scale with its sums held by variables of their own."""
-
-    def held(total: Total, name: str) -> Total:
-        if total.low == total.high:
-            return Total(total.low, total.low, total.high)
-        variable = builder.variable(total.low, total.high, name)
-        builder.model.add(variable == total.expression)
-        return Total(variable, total.low, total.high)
-
-    return replace(scale, depth=held(scale.depth, "convolutions"), log_widths=held(scale.log_widths, "entropy"))
 
 
 def _add_effectiveness(builder: Builder, scale: ScaleTotals, limit: float) -> None:

@@ -9,8 +9,9 @@ from deepmad.engine.costs.records import Option, option_grid, options, stage_bod
 from deepmad.engine.solvers.cpsat.digits import ROOM, Expression, reduced, selected, split
 from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Choice, Rounding
 from deepmad.engine.solvers.cpsat.terms import Array, Terms, difference, in_units, maximum, minimum, on_grid
+from deepmad.search_spaces.choices import Rules, StageSpace
 from deepmad.search_spaces.layers import Body, Count
-from deepmad.search_spaces.spaces import Rules, Space, StageSpace
+from deepmad.search_spaces.spaces import Space
 
 ReadTerms = Callable[[Body], Terms]
 """How one cost is read from a body: a whole-numbered function of its widths."""
@@ -159,6 +160,13 @@ def stage_total(
         largest = min(repeats * digit.high, capped // digit.weight)
         total += digit.weight * selected(builder.model, cases, fewest * digit.low, largest, name)
     return first + Total(total, low, capped)
+
+
+def end_total(builder: Builder, stem: Axis, out: Axis, terms: Terms, name: str) -> Total:
+    """Return a cost of a part outside the stages."""
+    axes = [stem, out]
+    values = (builder.lookup([axes[axis] for axis in over], array, f"ends.{name}") for over, array in terms.items())
+    return Total(sum(values), minimum(terms), maximum(terms))
 
 
 def _opening_total(

@@ -12,9 +12,9 @@ from deepmad.search_spaces.architectures import Architecture
 STEPS_A_UNIT = 10
 """Steps of branch and price that count as a unit of deterministic work."""
 SEARCH_SHARE, EXACT_SHARE = 0.25, 0.5
-"""The search's share of the time of a piece that solves, and CP-SAT's share of what is then left in a small space."""
+"""In a piece that solves: the search's share of the time, and in a small space CP-SAT's share of what is then left."""
 BOUND_SHARE, LAST_SHARE = 0.8, 0.3
-"""The bound's share of the time of a piece that only bounds, and a search's of what is left where it closes nothing."""
+"""In a piece that only bounds: the bound's share of the time, and, if that did not close it, a search's of the rest."""
 
 
 @dataclass(frozen=True)
