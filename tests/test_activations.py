@@ -40,7 +40,7 @@ def counted() -> Counted:
 
 
 def small(limit: float | AtLeast, **others: float) -> Problem:
-    return Problem(small_space(), Budget(activations=limit, **others))  # type: ignore[arg-type]
+    return Problem(small_space(), Budget(activations=limit, **others))
 
 
 def quantile(share: float) -> float:
