@@ -25,3 +25,9 @@ def torchvision_operators() -> None:
 def small_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return latency tables for the small space, for batches of 1 and 2."""
     return build_small(tmp_path_factory.mktemp("tables") / "small.sqlite", 1, 2)
+
+
+@pytest.fixture
+def solves_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a zoo's solves run one by one in this process, where new ones have nothing to show but what they cost."""
+    monkeypatch.setattr("deepmad.zoo.solving.cpu_count", lambda: 1)

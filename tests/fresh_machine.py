@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from deepmad.tasks.ray import temp_folder
 
@@ -38,6 +39,7 @@ def move_in() -> None:
     They compute with one thread unless told otherwise: threads that wait for each other while others want the same
     cores, as other tests do, make the training of a network ten times as long.
     """
+    threadpool_limits(1)
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.setdefault("PYTHONUSERBASE", site.getuserbase())  # where packages may be, which hangs on the home

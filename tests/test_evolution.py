@@ -28,6 +28,7 @@ from deepmad.engine.solvers.search.variation import random_genomes
 from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.seals import read_sealed, write_sealed
 from deepmad.search_spaces.spaces import load_space
 from tests.brute_force import count
 from tests.catalogue import StairTable, small_space
@@ -180,8 +181,8 @@ def test_a_killed_run_goes_on_to_the_same_end(epochs: int, tmp_path: Path) -> No
 def test_seconds_used_before_a_kill_count(tmp_path: Path) -> None:
     path = tmp_path / "late.json"
     first = evolve(small(), replace(TINY, checkpoint=path))
-    document = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(document | {"seconds": 1e6}), encoding="utf-8")
+    document = read_sealed(path, "delete it")
+    write_sealed(path, document | {"seconds": 1e6})
     again = evolve(small(), Evolution(time_limit=1e5, population=100, workers=1, checkpoint=path))
     assert again.architecture == first.architecture
     assert again.seconds >= 1e6
@@ -208,19 +209,31 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
         evolve(problem, settings)
 
 
-@pytest.mark.parametrize("damage", ["islands", "log", "verdicts"])
-def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "some.json"
     settings = Evolution(generations=2, population=20, workers=1, checkpoint=path)
     evolve(small(), settings)
-    document = json.loads(path.read_text(encoding="utf-8"))
-    del document[damage]
-    path.write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(InputError, match="damaged"):
-        evolve(small(), settings)
-    path.write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match="not JSON"):
-        evolve(small(), settings)
+    text = path.read_text(encoding="utf-8")
+    whole = json.loads(text)
+    values: list[Any] = [None, True, "text", -1, 0.5, [], {}, [None]]
+    for key in whole:
+        others = [{name: value for name, value in whole.items() if name != key}]
+        others += [whole | {key: value} for value in values]
+        for document in others:
+            path.write_text(json.dumps(document), encoding="utf-8")
+            with pytest.raises(InputError, match=f"{path}: (damaged|format is|a checkpoint of another)"):
+                evolve(small(), settings)
+    island = whole["islands"][0]
+    far = [[10**6] * len(island["population"][0])]
+    changes: list[dict[str, Any]] = [{"generation": 10**9}, {"generator": {}}, {"population": far}]
+    for change in changes:
+        path.write_text(json.dumps(whole | {"islands": [island | change, *whole["islands"][1:]]}), encoding="utf-8")
+        with pytest.raises(InputError, match=r"damaged: .*; delete it to begin anew"):
+            evolve(small(), settings)
+    for cut in ("", "{", text[: len(text) // 2], "[" * 100_000):
+        path.write_text(cut, encoding="utf-8")
+        with pytest.raises(InputError, match=r"not JSON|deep"):
+            evolve(small(), settings)
 
 
 class Screening:

@@ -101,12 +101,12 @@ def changed_line(random_: random.Random) -> Line:
         bad = replace(bad, wanted="any")
     if parameter.param_type_name == "argument":
         changed = (*line[:words], bad.value, *line[words + 1 :])
-        names: tuple[str, ...] = (parameter.name, str(parameter.metavar or ""), bad.value[:20])
+        names: tuple[str, ...] = (parameter.name, str(parameter.metavar or ""), bad.value[:20] or "''")
     else:
         names = (*parameter.opts, *parameter.secondary_opts, parameter.name)
         changed = _with_option(line, parameter, bad)
         names += ("latency table",) if parameter.name in ("latency", "throughput") else ()
-        names += (parameter.name.replace("_", " "), bad.value[:20])
+        names += (parameter.name.replace("_", " "), bad.value[:20] or "''")
     place = f"{' '.join(line[:words])} {'/'.join(parameter.opts)}"
     return Line(changed, bad.name, place, bad.wanted, tuple(name for name in names if name))
 

@@ -14,11 +14,12 @@ from deepmad.cli.doctor import doctor
 from deepmad.cli.endings import ending
 from deepmad.cli.export import export
 from deepmad.cli.measure import measure
-from deepmad.cli.output import DEVICE_FAILED, DONE, MISUSE, NO_MEMORY, PIPE_CLOSED, err, one_line, say
+from deepmad.cli.output import CONTRADICTED, DEVICE_FAILED, DONE, MISUSE, NO_MEMORY, PIPE_CLOSED, err, one_line, say
 from deepmad.cli.schema import schema
 from deepmad.cli.show import compare, show
 from deepmad.cli.table import table
 from deepmad.cli.zoo import zoo
+from deepmad.engine.answers.claims import ContradictionError
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.errors import InputError, first_line, near
 from deepmad.version import __version__
@@ -69,6 +70,8 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(str(error), MISUSE)
     except DeviceError as error:
         return _fail(str(error), DEVICE_FAILED)
+    except ContradictionError as error:
+        return _fail(str(error), CONTRADICTED)
     except KeyboardInterrupt as interrupt:
         line, code = ending(interrupt)
         say(line)

@@ -148,9 +148,9 @@ def design(
         check_writable(output, read=[space, *(table or []), *([checkpoint] if checkpoint else [])])
     chosen = load_space(space).reweighted(alpha=numbers(alpha, "alpha"), beta=beta)
     chosen = chosen if multiple is None else coarsened(chosen, multiple)
-    _warn_about_bare_numbers(latency, macs, params)
     extra = function_limits(limits or [], limit_seconds)
     budget = replace(_budget(chosen, macs, params, rho, latency, throughput, memory, activations), extra=extra)
+    _warn_about_bare_numbers(latency, macs, params)
     asked = Asked(backend, precision, batch, threads)
     if backend is not None:
         known_backend(backend)

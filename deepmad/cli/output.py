@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.status import Status
 from rich.text import Text
 
-DONE, MISSED, MISUSE, DEVICE_FAILED, NO_MEMORY, PIPE_CLOSED = 0, 1, 2, 3, 5, 141
+DONE, MISSED, MISUSE, DEVICE_FAILED, CONTRADICTED, NO_MEMORY, PIPE_CLOSED = 0, 1, 2, 3, 4, 5, 141
 
 LONGEST = 600
 """Letters of an error's line."""

@@ -10,6 +10,9 @@ from deepmad.search_spaces.layers import Count, Part, total_macs, total_params
 from deepmad.search_spaces.ranges import MOST_COUNTED, RANGES
 from deepmad.search_spaces.units import human
 
+MOST_PAIRS = 1_000_000
+"""Pairs of an out and an inner width in one stage; solvers look at each."""
+
 
 def check_rules(rules: Rules, stem: StemSpace, stages: Sequence[StageSpace]) -> None:
     """Raise `InputError`, naming the stage, where the rules of a space leave no network, whatever the limits."""
@@ -55,6 +58,10 @@ def check_size(
     """Raise `InputError` where a space's largest network is beyond what a file holds, or numbers count exactly."""
     most = RANGES["channels"].most
     for index, stage in enumerate(stages):
+        if (pairs := len(stage.out) * len(stage.width or stage.expansion or ())) > MOST_PAIRS:
+            raise InputError(
+                f"stages[{index}]: out and width make {pairs:,} pairs, above {MOST_PAIRS:,}; give a larger step"
+            )
         if (widest := max(stage.widths(stage.out[-1]))) > most:
             raise InputError(
                 f"stages[{index}].expansion: it gives an inner width of {widest}, above {most}; lower expansion or out"

@@ -152,8 +152,8 @@ def read_yaml(path: Path) -> Any:
 def check_format(document: Any, name: str, source: str) -> None:
     """Raise `InputError` unless `document` says that it is `deepmad/NAME@1`."""
     if not isinstance(document, dict):
-        found = "nothing" if document is None else type(document).__name__
-        raise InputError(f"{source}: expected a mapping with format: deepmad/{name}@1, got {found}")
+        kind = "nothing" if document is None else type(document).__name__
+        raise InputError(f"{source}: expected a mapping with format: deepmad/{name}@1, got {kind}")
     found = document.get("format")
     if found != f"deepmad/{name}@1":
         raise InputError(f"{source}: format is {shown(found)}; this version of deepmad reads 'deepmad/{name}@1'")

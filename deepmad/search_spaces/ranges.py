@@ -76,7 +76,9 @@ RANGES = {
 def field(quantity: str) -> Any:
     """Return pydantic's field of a quantity: no text and no boolean is taken for a number."""
     known = RANGES[quantity]
-    return Field(strict=True, **{"gt" if known.above else "ge": known.least}, le=known.most)
+    if known.above:
+        return Field(strict=True, gt=known.least, le=known.most)
+    return Field(strict=True, ge=known.least, le=known.most)
 
 
 def check(quantity: str, value: object, name: str | None = None) -> Any:

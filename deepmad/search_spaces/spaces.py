@@ -23,9 +23,10 @@ from deepmad.search_spaces.architectures import (
 from deepmad.search_spaces.choices import Rules, StageSpace, StemSpace
 from deepmad.search_spaces.consistency import check_rules, check_size
 from deepmad.search_spaces.errors import InputError, near, shown
-from deepmad.search_spaces.files import check_format, parsed_yaml, read_yaml, validated
+from deepmad.search_spaces.files import check_format, read_yaml, validated
 from deepmad.search_spaces.ranges import check, field
 from deepmad.search_spaces.units import AtLeast, bound, quantity
+from deepmad.search_spaces.yaml_documents import parsed_yaml
 
 _CLOSED = ConfigDict(extra="forbid")
 LEAST_WEIGHT = 1e-6

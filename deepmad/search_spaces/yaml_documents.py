@@ -102,11 +102,11 @@ class _Builder:
     def built(self, events: Iterator[yaml.Event]) -> Any:
         """Return the document that all events make; None where there is none."""
         for event in events:
-            self.line = event.start_mark.line + 1
+            self.line = 1 if event.start_mark is None else event.start_mark.line + 1
             if isinstance(event, yaml.DocumentStartEvent) and self.whole:
                 raise self.error("a second document begins; give each a file of its own")
-            if getattr(event, "tag", None):
-                raise self.error(f"the tag {event.tag} is not read; leave it out, and put text in quotes")
+            if (tag := getattr(event, "tag", None)) is not None:
+                raise self.error(f"the tag {tag} is not read; leave it out, and put text in quotes")
             if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
                 self.open({} if isinstance(event, yaml.MappingStartEvent) else [], event.anchor)
             elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
@@ -115,7 +115,7 @@ class _Builder:
             elif isinstance(event, yaml.ScalarEvent):
                 self.put(_Value(self.scalar(event)), event.anchor)
             elif isinstance(event, yaml.AliasEvent):
-                self.put(self.known(event.anchor), None)
+                self.put(self.known(str(event.anchor)), None)
         return self.whole[0] if self.whole else None
 
     def error(self, message: str) -> InputError:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from deepmad.engine.answers.claims import require_bound
 from deepmad.engine.answers.solutions import (
     NOTHING_YET,
     WAY_OUT,
@@ -35,11 +36,15 @@ class Progress:
 
 Report = Callable[[Progress], None]
 
+CP_SAT, BRANCH_AND_PRICE = "CP-SAT", "branch and price"
+"""Who may claim a bound, or that there is no network."""
+
 
 class Race:
     """The best network and the least upper bound so far; every network offered is checked anew.
 
-    `start` is the clock's reading when the solve began, from which the time limit counts.
+    `start` is the clock's reading when the solve began, from which the time limit counts. A network above the bound
+    raises `ContradictionError`, whichever comes first.
     """
 
     def __init__(self, problem: Problem, gap: float, report: Report | None, start: float) -> None:
@@ -50,6 +55,7 @@ class Race:
         self.network: Architecture | None = None
         self.best: float | None = None
         self.bound = math.inf
+        self.bounded_by = ""
         self.doing = "starting"
 
     @property
@@ -72,21 +78,25 @@ class Race:
         if network is None or self.problem.broken(network):
             return
         value = self.problem.value(network)
+        require_bound(self.problem, self.bounded_by, self.bound, network, value)
         if self.best is None or value > self.best:
             self.network, self.best = network, value
             self.tell()
 
-    def lower(self, bound: float | None) -> None:
-        """Take `bound` if it is below the bound so far; a bound never falls below a network found."""
+    def lower(self, bound: float | None, who: str) -> None:
+        """Take the `bound` that `who` claims if it is the least so far; rounding may not take it below a network."""
         if bound is None or bound >= self.bound:
             return
-        self.bound = bound if self.best is None else max(bound, self.best)
+        if self.network is not None and self.best is not None:
+            require_bound(self.problem, who, bound, self.network, self.best)
+            bound = max(bound, self.best)
+        self.bound, self.bounded_by = bound, who
         self.tell()
 
     def update(self, network: Architecture | None, bound: float | None, _seconds: float) -> None:
         """Take a network and a bound at once, as the exact program reports them."""
         self.offer(network)
-        self.lower(bound)
+        self.lower(bound, CP_SAT)
 
     def tell(self, warning: str | None = None) -> None:
         """Report the state to whoever listens."""

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from deepmad.engine.answers.checks import check_objective, check_used
+from deepmad.engine.answers.claims import require_bound
 from deepmad.engine.answers.fields import Flag, Number, Positive, Whole
 from deepmad.engine.answers.limit_uses import LimitUse, limits_document, unused, uses
 from deepmad.engine.program.problems import Problem
@@ -251,9 +252,11 @@ class Solution:
                 fields[name] = [_with_network(part, source) for part in parts]
         solution = validated(ADAPTER, _with_network(fields, source), source)
         check_objective(solution.objective, solution.bound, network=solution.architecture is not None, source=source)
-        for one in (solution, *(solution.alternatives or ())):
-            if one.architecture is not None:
-                check_used(one.architecture, {name: use.used for name, use in one.limits.items()}, source)
+        networks = [(solution.architecture, solution.limits)]
+        networks += [(other.architecture, other.limits) for other in solution.alternatives or ()]
+        for network, limits in networks:
+            if network is not None:
+                check_used(network, {name: use.used for name, use in limits.items()}, source)
         return solution
 
     def ranked(self, rank: int) -> "Solution":
@@ -305,11 +308,13 @@ def found(
     """Return the solution around a network, every figure recomputed from its layer records.
 
     `gap` is the relative gap asked for, `called` what the functions of black-box limits returned for the network. A
-    network that breaks a limit is a bug of the solver: it is refused by an assertion, not delivered.
+    network that breaks a limit is a bug of the solver: it is refused by an assertion, not delivered. Raises
+    `ContradictionError` for one above the bound.
     """
     broken = problem.broken(network, called)
     assert not broken, f"the solver returned a network that is not feasible: {broken}"
     objective = problem.value(network)
+    require_bound(problem, solver.name, bound, network, objective)
     reached = relative_gap(objective, bound)
     network = replace(network, name=network.name or _name(problem, network))
     if reached <= gap:

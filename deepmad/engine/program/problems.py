@@ -11,7 +11,7 @@ from deepmad.engine.program.budgets import Budget, Usage, limits_used
 from deepmad.engine.program.entropy import entropy, scales
 from deepmad.engine.program.latency import LatencyModel, slowest_seconds
 from deepmad.engine.program.measures import BYTES_PER_ELEMENT, Limit
-from deepmad.engine.program.objectives import OBJECTIVES, ObjectiveName, objective_value
+from deepmad.engine.program.objectives import MOST_PENALTY, OBJECTIVES, ObjectiveName, least_penalty, objective_value
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError, shown, unknown
 from deepmad.search_spaces.layers import Count, Part
@@ -50,6 +50,7 @@ class Problem:
             resolution=self.space.resolution if self.resolution is None else self.resolution,
         )
         space.check_size()
+        self._check_penalty(space)
         object.__setattr__(self, "space", space)
         for precision in [table.precision for table in self.tables] or [self.precision]:
             if precision not in tuple(BYTES_PER_ELEMENT):
@@ -68,6 +69,16 @@ class Problem:
         if self.objective not in OBJECTIVES:
             raise InputError(f"objective: {unknown(self.objective, OBJECTIVES)}")
         object.__setattr__(self, "batch", check("batch", self.batch))
+
+    def _check_penalty(self, space: Space) -> None:
+        """Raise `InputError` where the depths of every network are too uneven for its entropy to count."""
+        depths = [stage.depth for stage in space.stages]
+        penalty = least_penalty(self.objective, depths, space.stages[0].block[0], space.beta)
+        if penalty > MOST_PENALTY:
+            raise InputError(
+                f"beta: the penalty on uneven depths is {penalty:.3g} at least, above {MOST_PENALTY:.0e}, and leaves "
+                "nothing of the entropy; offer depths nearer to each other, lower beta, or take objective reference"
+            )
 
     def _take_conditions(self) -> None:
         """Take batch and precision from the tables."""

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from deepmad.engine.answers.claims import PROOF, require_least, require_none
 from deepmad.engine.answers.limit_uses import unused
-from deepmad.engine.answers.progress import Race, stopped
+from deepmad.engine.answers.progress import BRANCH_AND_PRICE, CP_SAT, Race, stopped
 from deepmad.engine.answers.solutions import Solution, SolverInfo, Status
-from deepmad.engine.program.limits import KINDS, with_limit
+from deepmad.engine.program.limits import KINDS, only, with_limit
 from deepmad.engine.program.measures import Sense
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.settings import CpSat, Rows
@@ -70,7 +71,11 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
         free = with_limit(free, name, free.usages(witness)[name].used)
     least = least_use(free, name, hint=witness, seconds=ends - time.monotonic(), workers=workers, seed=seed)
     if least.network is None:
+        if least.proven:
+            require_none(free, CP_SAT, witness)
         return None
+    if least.proven and witness is not None:
+        require_least(free, CP_SAT, name, free.usages(least.network)[name].used, witness)
     return Nearest(free.usages(least.network)[name].used, least.network, least.proven)
 
 
@@ -122,6 +127,7 @@ def least_priced(problem: Problem, name: str, witness: Architecture, ends: float
             if part.done or time.monotonic() > ends:
                 return Nearest(used, witness, proven=False)
         if found is not None:
+            require_least(problem, BRANCH_AND_PRICE, name, none_below, found)
             witness, used, step = found, problem.usages(found)[name].used, 4 * step
         if time.monotonic() > ends:
             break
@@ -136,12 +142,17 @@ def _shifted(used: float, share: float, sign: int) -> float:
 def nearest_each(
     problem: Problem, names: Sequence[str], *, seconds: float, workers: int, seed: int
 ) -> Iterator[tuple[str, Nearest]]:
-    """Yield the nearest value of each of the limits `names`, as it is found; one that has none is left out."""
+    """Yield the nearest value of each of the limits `names`, as it is found; one that has none is left out.
+
+    The names are of limits that no network keeps together: raises `ContradictionError` where one does.
+    """
     ends = time.monotonic() + seconds
     for place, name in enumerate(names):
         share = max(0.0, ends - time.monotonic()) / (len(names) - place)
         found = nearest(problem, name, seconds=share, workers=workers, seed=seed)
         if found is not None:
+            if not only(problem, names).broken(found.network):
+                require_none(problem, PROOF, found.network)
             yield name, found
 
 

@@ -3,7 +3,7 @@
 OR-Tools 9.15 adds up the coefficients of a row's Booleans in 32 bits where a literal enforces the row, and may then
 drop the literal: a wrong proof. Its presolve also makes such rows of inequalities, and Booleans of variables of two
 values. So every row with a literal and every inequality holds numbers up to `SAFE`. A larger number is written as
-digits, variables that an equality without a literal ties to it.
+digits, variables that an equality without a literal ties to it; a row whose two bounds both bind never gets one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -155,14 +155,16 @@ def unsafe_rows(model: cp_model.CpModel) -> Iterator[Any]:
         pairs = zip(row.linear.vars, row.linear.coeffs, strict=True)
         terms = [(coefficient * domains[place][0], coefficient * domains[place][1]) for place, coefficient in pairs]
         ends = [end for end in row.linear.domain if abs(end) < _UNBOUNDED]
-        total = sum(max(map(abs, both)) for both in terms)
-        if max(total, *map(abs, ends), 0) > SAFE and not (
-            len(ends) > 1
-            and not row.enforcement_literal
-            and sum(map(min, terms)) < min(ends)
-            and max(ends) < sum(map(max, terms))
-        ):
+        largest = max(sum(max(map(abs, both)) for both in terms), *map(abs, ends), 0)
+        if largest > SAFE and (row.enforcement_literal or not _both_bind(terms, ends)):
             yield row
+
+
+def _both_bind(terms: list[tuple[int, int]], ends: list[int]) -> bool:
+    """Return whether a row is an equality, or has two bounds neither of which its terms keep anyway."""
+    if len(ends) < 2:
+        return False
+    return ends[0] == ends[-1] or (sum(map(min, terms)) < ends[0] and ends[-1] < sum(map(max, terms)))
 
 
 def _is_linear(row: Any) -> bool:

@@ -130,7 +130,8 @@ class Builder:
         if fit is None:
             return None
         constant, *linear, mixed = fit
-        total: Expression = constant + sum(slope * axis.unit for slope, axis in zip(linear, axes, strict=True))
+        terms = (slope * axis.unit for slope, axis in zip(linear, axes, strict=True) if slope)
+        total: Expression = constant + sum(terms)
         return total + mixed * self.product(axes[0], axes[-1]) if mixed else total
 
     def stacked(
@@ -182,7 +183,8 @@ class Builder:
             offsets = [int(array.flat[0] - arrays[0].flat[0]) for array in arrays]
             if all(np.array_equal(array, arrays[0] + offset) for array, offset in zip(arrays, offsets, strict=True)):
                 shared += self.lookup(over, arrays[0], name, rounding)
-                shared += sum(offset * literal for offset, literal in zip(offsets, choice.literals, strict=True))
+                literals = zip(offsets, choice.literals, strict=True)
+                shared += sum(offset * literal for offset, literal in literals if offset)
                 continue
             polynomials = [self.polynomial(over, array) for array in arrays]
             if any(polynomial is None for polynomial in polynomials):

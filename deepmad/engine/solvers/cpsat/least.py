@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from ortools.sat.python import cp_model
 
+from deepmad.engine.answers.claims import require_least
+from deepmad.engine.answers.progress import CP_SAT
 from deepmad.engine.costs.records import end_grids
 from deepmad.engine.program.measures import BYTES_PER_ELEMENT
 from deepmad.engine.program.problems import Problem
@@ -43,10 +45,18 @@ def least_use(
     Of a limit from below it is the one that uses most.
 
     The limit itself is where the search starts, so it should be loose, or what `hint` uses, a network that keeps
-    all limits. Raises `InputError` for a block kind whose layers the program cannot tabulate.
+    all limits. Raises `InputError` for a block kind whose layers the program cannot tabulate, and `ContradictionError`
+    where a network uses less than what is claimed to be the least.
     """
     sign = problem.limits()[name].sign
-    search = Search(lambda network: -sign * _amount(problem, name, network), None, math.inf, time.perf_counter())
+
+    def worth(network: Architecture) -> float:
+        return -sign * _amount(problem, name, network)
+
+    def refuted(network: Architecture, bound: float) -> None:
+        require_least(problem, CP_SAT, name, _used(problem, name, -sign * bound), network)
+
+    search = Search(worth, refuted, None, math.inf, time.perf_counter())
     if hint is not None:
         search.take(hint)
     program = build_program(problem, objective=False)
@@ -59,13 +69,22 @@ def least_use(
 
 
 def _amount(problem: Problem, name: str, network: Architecture) -> float:
-    """Return what `network` uses of a limit, in the program's units."""
+    """Return what `network` uses of a limit, in the program's units; of rho in whole ones, rounded up as there."""
     used = problem.usages(network)[name].used
     if name == "rho":
-        return math.log(used) * LOG_UNIT
+        return math.ceil(math.log(used) * LOG_UNIT)
     if name == "latency_seconds":
         return round(used * 1e9)
     return used / (problem.batch * BYTES_PER_ELEMENT[problem.precision]) if name == "memory_bytes" else used
+
+
+def _used(problem: Problem, name: str, amount: float) -> float:
+    """Return an amount in the program's units in the unit of `usages`."""
+    if name == "rho":
+        return math.exp(amount / LOG_UNIT)
+    if name == "latency_seconds":
+        return amount / 1e9
+    return amount * problem.batch * BYTES_PER_ELEMENT[problem.precision] if name == "memory_bytes" else amount
 
 
 def _total(program: Program, name: str) -> Expression:

@@ -19,10 +19,11 @@ from ortools.sat.python import cp_model
 
 from deepmad.engine.costs.additive import additive_costs
 from deepmad.engine.costs.records import end_grids
-from deepmad.engine.program.objectives import depth_penalty, entropy_factor, penalised_stages
+from deepmad.engine.program.objectives import entropy_factor
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.cpsat.digits import Expression, at_most, selected
+from deepmad.engine.solvers.cpsat.digits import Expression, at_most
 from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Rounding
+from deepmad.engine.solvers.cpsat.penalty import LARGEST_PENALTY, depth_penalty_total
 from deepmad.engine.solvers.cpsat.scales import ScaleTotals, scale_totals
 from deepmad.engine.solvers.cpsat.stages import (
     StageVariables,
@@ -49,9 +50,6 @@ _OBJECTIVE_BITS = 29
 _FACTOR_BITS, _SUM_BITS = 26, 58
 """Bits of either side of a product, and at most of a sum of them: beyond 2^59, CP-SAT 9.15 was seen to return wrong
 answers."""
-_LARGEST_PENALTY = 2.0**10
-"""Penalties above so many times the largest entropy are held there."""
-_LARGEST_SPREAD = 2**20
 
 
 @dataclass(frozen=True)
@@ -222,7 +220,7 @@ def _with_objective(program: Program, found: list[ScaleTotals]) -> Program:
         for scale, factor in zip(found, factors, strict=True)
         if factor.max() > 0
     ]
-    penalty = _penalty(problem, builder, program.stages, unit, _LARGEST_PENALTY * largest)
+    penalty = depth_penalty_total(problem, builder, program.stages, unit, LARGEST_PENALTY * largest)
     total = sum(entropy.expression for entropy in entropies) - penalty.expression
     builder.model.maximize(total)
     most = (sum(entropy.high for entropy in entropies) - penalty.low) / unit
@@ -279,62 +277,3 @@ def _copy(model: cp_model.CpModel, expression: Expression, most: int, literal: E
     model.add(copy == expression).only_enforce_if(literal)
     model.add(copy == 0).only_enforce_if(~literal)
     return copy
-
-
-def _penalty(problem: Problem, builder: Builder, stages: list[StageVariables], unit: float, largest: float) -> Total:
-    """Return the depth penalty in whole units of 1 / `unit`, rounded down, and held at `largest` (in real units).
-
-    Holding it overstates the objective: still a valid bound. Which stages it looks at may hang on the first one's
-    block kind.
-    """
-    cases: dict[tuple[int, int], list[Expression]] = {}
-    for variant, literal in zip(stages[0].variants, stages[0].choice.literals, strict=True):
-        part = penalised_stages(problem.objective, variant.kind, len(stages))
-        cases.setdefault((part.start, part.stop), []).append(literal)
-    options = {part: _spread_penalty(problem, builder, stages[slice(*part)], unit, largest) for part in cases}
-    if len(options) == 1:
-        return next(iter(options.values()))
-    low, high = min(option.low for option in options.values()), max(option.high for option in options.values())
-    chosen = [(literal, option.expression) for part, option in options.items() for literal in cases[part]]
-    return Total(selected(builder.model, chosen, low, high, "penalty"), low, high)
-
-
-def _spread_penalty(
-    problem: Problem, builder: Builder, stages: list[StageVariables], unit: float, largest: float
-) -> Total:
-    """Return the penalty on the spread of these stages' depths: a table over V = m^2 Var(L), a whole number."""
-    count, depths = len(stages), [stage.space.depth for stage in stages]
-    span = max(map(max, depths)) - min(map(min, depths)) if count > 1 else 0
-    widest = (count * span) ** 2 // 4  # no variance is above span^2 / 4
-    spreads = np.arange(min(widest, _LARGEST_SPREAD) + 1)
-    # Two depths 2 sqrt(Var) apart have that variance, so the one formula for the penalty fills the table too.
-    pair = [np.zeros(len(spreads)), 2 * np.sqrt(spreads) / max(count, 1)]
-    penalties = np.asarray(depth_penalty(problem.objective, pair, problem.space.beta))
-    kept = int(np.searchsorted(penalties, largest)) + 1
-    table = np.floor(np.minimum(penalties[:kept], largest) * unit * (1 - 1e-12)).astype(np.int64)
-    if table[0] == table[-1]:
-        return Total(int(table[0]), int(table[0]), int(table[0]))
-    spread = builder.variable(0, widest, "spread of depths")
-    builder.model.add(spread == count * _sum_of_squares(stages) - _squared_sum(builder, stages))
-    if len(table) <= widest:
-        held = builder.variable(0, len(table) - 1, "spread held")
-        builder.model.add_min_equality(held, [spread, len(table) - 1])
-        spread = held
-    return Total(builder.element(spread, table, "penalty"), int(table[0]), int(table[-1]))
-
-
-def _sum_of_squares(stages: list[StageVariables]) -> Expression:
-    """Return the sum of the squared depths."""
-    return sum(
-        depth**2 * literal
-        for stage in stages
-        for depth, literal in zip(stage.space.depth, stage.depths.literals, strict=True)
-    )
-
-
-def _squared_sum(builder: Builder, stages: list[StageVariables]) -> Expression:
-    """Return the square of the summed depths."""
-    low, high = (sum(end(stage.space.depth) for stage in stages) for end in (min, max))
-    total = builder.variable(low, high, "sum of depths")
-    builder.model.add(total == sum(stage.depth for stage in stages))
-    return builder.element(total - low, np.arange(low, high + 1) ** 2, "square of the sum of depths")

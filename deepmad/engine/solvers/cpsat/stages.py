@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepmad.engine.costs.records import Option, option_grid, options, stage_bodies, told
-from deepmad.engine.solvers.cpsat.digits import ROOM, Expression, reduced, selected, split
+from deepmad.engine.solvers.cpsat.digits import ROOM, Expression, bounds, reduced, selected, split
 from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Choice, Rounding
 from deepmad.engine.solvers.cpsat.terms import Array, Terms, difference, in_units, maximum, minimum, on_grid
 from deepmad.search_spaces.choices import Rules, StageSpace
@@ -219,4 +219,6 @@ def keep_alive_within(
     main = [replace(layer, inputs=expression(layer.inputs), outputs=expression(layer.outputs)) for layer in body.main]
     for alive in Body(tuple(main), int(body.residual)).live_elements() if main else ():
         amount, unit = reduced(alive)
-        builder.model.add(amount <= limit(unit)).only_enforce_if(*literals)
+        most = limit(unit)
+        if not isinstance(most, int) or most < bounds(amount)[1]:
+            builder.model.add(amount <= most).only_enforce_if(*literals)

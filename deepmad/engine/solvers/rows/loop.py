@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from deepmad.engine.answers.claims import ContradictionError, require_bound
 from deepmad.engine.answers.progress import Interrupted, OutOfMemoryError, Race, Report, stopped
 from deepmad.engine.answers.solutions import RowCounts, Solution, SolverInfo, relative_gap
 from deepmad.engine.program.limits import require_counted
@@ -43,6 +44,8 @@ FAMILY_SECONDS, ROW_SECONDS, SOLVE_SECONDS = 10.0, 6.0, 6.0
 FAMILY_WORK, ROW_WORK, SOLVE_WORK = 15.0, 40.0, 40.0
 """The same in units of work. A bound takes no more of these even where it has seconds left: it soon stalls."""
 MOST_FAILURES = 2
+ROW_BOUNDS = "the bounds of the rows"
+"""Who claims what is proven of rows, CP-SAT or branch and price."""
 CLOSING_SECONDS = 0.5
 """Time kept for ending the solve."""
 
@@ -114,7 +117,14 @@ class _Loop:
             self.settle(tasks, batch)
 
     def take(self, network: Architecture | None, found_by: str) -> None:
-        """Take a network that was met."""
+        """Take a network that was met. Raises `ContradictionError` where it refutes the bound of its row."""
+        if network is not None and not self.problem.broken(network):
+            row = row_of(network)
+            for node in self.nodes:
+                if node.family.holds(row):
+                    # A bound leaves out what is no better than the best network, one that says "none" does not.
+                    best = -math.inf if self.race.best is None or node.bound == -math.inf else self.race.best
+                    require_bound(self.problem, ROW_BOUNDS, max(node.bound, best), network)
         self.ledger.offer(network, found_by)
         self.race.offer(network)
 
@@ -169,7 +179,7 @@ class _Loop:
         for node in [node for node in self.waiting if self.closed(node)]:
             self.waiting.remove(node)
             self.dropped.append(node)
-        self.race.lower(max(node.bound for node in self.nodes))
+        self.race.lower(max(node.bound for node in self.nodes), ROW_BOUNDS)
         if self.left <= 0:
             return []
         self.waiting.sort(key=self.order)
@@ -230,6 +240,8 @@ class _Loop:
                 self.waiting.remove(node)
                 self.given_up.append(node)
             return
+        if outcome.value.contradiction:
+            raise ContradictionError(outcome.value.contradiction)
         node.looks += 1
         node.bound = min(node.bound, outcome.value.bound)
         self.take(outcome.value.network, "cpsat")
