@@ -197,8 +197,8 @@ def infeasible(
 def clash_message(problem: Problem, names: Sequence[str], near: Mapping[str, Nearest]) -> str:
     """Return the sentence on why there is no network, and from which limits on there is one.
 
-    `names` are the limits that clash, `near` the nearest values known. Values are rounded up where they are
-    rounded, so that a limit typed from the sentence is feasible.
+    `names` are the limits that clash, `near` the nearest values known. Values are rounded up, those of
+    limits from below down, so that a limit typed from the sentence is feasible.
     """
     limits = problem.limits()
     below = {name: ">= " if limits[name].sense == "at least" else "" for name in names}
