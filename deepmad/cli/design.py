@@ -15,6 +15,7 @@ from deepmad.cli.options import (
     TableBatch,
     TablePrecision,
     TableThreads,
+    either_limit,
     limit,
     numbers,
     ranged,
@@ -36,12 +37,17 @@ _Text = str | None
 
 def design(
     space: Annotated[str, typer.Argument(metavar="PRESET_OR_SPACE", help="A preset's name or a space's YAML file.")],
-    macs: Annotated[_Text, typer.Option(help="Multiply-accumulates an image, e.g. 4.13G; none lifts it.")] = None,
-    params: Annotated[_Text, typer.Option(help="Parameters, e.g. 25.55M; none lifts it.")] = None,
+    macs: Annotated[
+        _Text, typer.Option(help="Multiply-accumulates an image, e.g. 4.13G or '>=3G'; none lifts it.")
+    ] = None,
+    params: Annotated[_Text, typer.Option(help="Parameters, e.g. 25.55M or '>=20M'; none lifts it.")] = None,
     rho: Annotated[_Text, typer.Option(help="Depth over width, e.g. 0.3; none lifts it.")] = None,
     latency: Annotated[_Text, typer.Option(help="Time of one batch, e.g. 5ms; a bare number is seconds.")] = None,
     throughput: Annotated[_Text, typer.Option(help="Images a second at least, e.g. 200/s.")] = None,
     memory: Annotated[_Text, typer.Option(help="Peak activations of one batch, e.g. 64MB.")] = None,
+    activations: Annotated[
+        _Text, typer.Option(help="Output elements of main-path layers an image, e.g. '<=3M' or '>=6M'; none lifts it.")
+    ] = None,
     limits: Annotated[
         list[str] | None,
         typer.Option(
@@ -112,7 +118,7 @@ def design(
         written("Evolution: file to go on from, and to keep for going on after a kill.", "--checkpoint"),
     ] = None,
     front: Annotated[
-        Literal["latency", "macs", "params", "memory"] | None,
+        Literal["latency", "macs", "params", "memory", "activations"] | None,
         typer.Option(help="The networks that trade the objective for this cost, by evolution; -o takes a .csv."),
     ] = None,
     top: Annotated[int, ranged("top", "Networks in all, within the gap of the best, that differ in two stages.")] = 1,
@@ -147,7 +153,7 @@ def design(
     chosen = load_space(space).reweighted(alpha=numbers(alpha, "alpha"), beta=beta)
     chosen = chosen if multiple is None else coarsened(chosen, multiple)
     extra = function_limits(limits or [], limit_seconds)
-    budget = replace(_budget(chosen, macs, params, rho, latency, throughput, memory), extra=extra)
+    budget = replace(_budget(chosen, macs, params, rho, latency, throughput, memory, activations), extra=extra)
     _warn_about_bare_numbers(latency, macs, params)
     asked = Asked(backend, precision, batch, threads)
     if backend is not None:
@@ -240,17 +246,19 @@ def _budget(
     latency: _Text,
     throughput: _Text,
     memory: _Text,
+    activations: _Text,
 ) -> "Budget":
     """Return the budget of the options, the space's own limits where one is left out."""
     from deepmad.engine.program.budgets import Budget
 
     return Budget(
-        macs=limit(macs, "count", "macs", space.limits.macs),
-        params=limit(params, "count", "params", space.limits.params),
+        macs=either_limit(macs, "macs", space.limits.macs),
+        params=either_limit(params, "params", space.limits.params),
         rho=limit(rho, "number", "rho", space.limits.rho),
         latency=limit(latency, "seconds", "latency"),
         throughput=limit(throughput, "per second", "throughput"),
         memory=limit(memory, "bytes", "memory"),
+        activations=either_limit(activations, "activations", space.limits.activations),
     )
 
 

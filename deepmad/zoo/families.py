@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from deepmad.profilers.building.building import Progress
 
 
+T = TypeVar("T")
 LONGEST_NAME = 160
 """Letters of a family's name: those of its networks' files, of 255 bytes at most, tell more than that."""
 
@@ -96,13 +97,14 @@ class Family:
             macs=_limit(limits.macs, own.macs),
             params=_limit(limits.params, own.params),
             rho=_limit(limits.rho, own.rho),
+            activations=_limit(limits.activations, own.activations),
             latency=seconds,
             memory=limits.memory,
         )
         return Problem(self.space, budget, self.table, spec.solver.objective)
 
 
-def _limit(asked: float | str | None, own: float | None) -> float | None:
+def _limit(asked: T | str, own: T) -> T:
     """Return a limit as the spec asks for it; `space` stands for the space's own."""
     return own if isinstance(asked, str) else asked
 
