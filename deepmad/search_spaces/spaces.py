@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from deepmad.search_spaces.architectures import (
+    MOST_NAME,
     MOST_STAGES,
     Architecture,
     Channels,
     Classes,
-    Name,
     Resolution,
     Stage,
     Tail,
@@ -64,7 +64,7 @@ class Space:
     """
 
     __pydantic_config__ = _CLOSED
-    name: Annotated[Name, Field(min_length=1, pattern=r"^[^/\\]+$")]
+    name: Annotated[str, Field(min_length=1, max_length=MOST_NAME, pattern=r"^[^/\\\x00-\x1f\x7f]+$")]
     resolution: Resolution
     stem: StemSpace
     stages: Annotated[tuple[StageSpace, ...], Field(min_length=1, max_length=MOST_STAGES)]
