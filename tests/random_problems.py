@@ -24,6 +24,8 @@ RHO_MARGIN = 1e-12
 """Relative room on a limit on rho: networks with the same layers in another order differ in the last bits."""
 JUST_BELOW = 1 - 1e-6
 STRIDES: tuple[Stride, ...] = (1, 2)
+SIDES = ((1, 49), (128, 2_033))
+"""Sides of small and of large pictures, about: those of large ones bring counts far above 2^31."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def random_space(random: Random) -> Space:
     alpha = tuple(random.choice((0, 0.25, 1, 3, 8)) for _ in range(1 + strides.count(2)))
     return Space(
         name="random",
-        resolution=shrinks * random.randint(1, 64 // shrinks),
+        resolution=shrinks * random.randint(*(-(-side // shrinks) for side in random.choice(SIDES))),
         stem=stem,
         stages=tuple(_stage(random, stride, depths) for stride in strides),
         in_channels=random.choice((1, 3)),

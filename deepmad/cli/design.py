@@ -138,6 +138,8 @@ def design(
     from deepmad.search_spaces.spaces import load_space
     from deepmad.search_spaces.units import quantity
 
+    if output is not None:
+        check_writable(output, read=[space, *(table or []), *([checkpoint] if checkpoint else [])])
     chosen = load_space(space).reweighted(alpha=numbers(alpha, "alpha"), beta=beta)
     chosen = chosen if multiple is None else coarsened(chosen, multiple)
     extra = function_limits(limits or [], limit_seconds)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepmad.cli.options import Batch, Json, Threads, ranged, written
-from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, err, out, warn
+from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, out, warn, working
 from deepmad.cli.render import plain_table
 from deepmad.search_spaces.errors import InputError, unknown
 from deepmad.search_spaces.files import check_writable, write_text
@@ -86,7 +86,7 @@ def measure(
             )
         check_plot(plot)
     if output is not None:
-        check_writable(output)
+        check_writable(output, read=[*models, *(table or [])])
     requests = [Request(model, name, batch, kind, threads, resolution) for model in models for name, kind in ways]
     describe = bool(table or output)
     names = [model for model in models for _ in ways]
@@ -96,7 +96,7 @@ def measure(
             with suppress(InputError):  # told at the end
                 write_text(output, csv_text(make_rows(names[: len(found)], found, tables)))
 
-    with err().status(f"timing {len(requests)} network(s) on {', '.join(dict.fromkeys(name for name, _ in ways))}"):
+    with working(f"timing {len(requests)} network(s) on {', '.join(dict.fromkeys(name for name, _ in ways))}"):
         if isolated:
             found = _one_by_one(requests, timer, reference, describe, keep)
         else:
@@ -222,4 +222,4 @@ def _print(rows: "Sequence[Row]") -> None:
             )
             told[f"{line}, its visits within {one.reference.drift - 1:.1%}"] = None
     for line in sorted(told, key=lambda line: line.startswith("the reference")):
-        out().print(line, markup=False)
+        out().print(line)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from deepmad.cli.endings import keeping
 from deepmad.cli.options import Backend, Json, Threads, ranged, written
 from deepmad.cli.output import Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import plain_table
 from deepmad.profilers.tables.own_tables import default_table
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import check_writable
 
 if TYPE_CHECKING:
     from deepmad.profilers.building.building import Progress
@@ -76,6 +78,8 @@ def build(
 
     if output is not None and len(spaces) > 1:
         raise InputError(f"-o: one file cannot hold {len(spaces)} spaces under the same conditions; leave -o out")
+    if output is not None:
+        check_writable(output, read=spaces)
     for one_precision in precision:
         find_backend(backend, one_precision)  # before the first of them is measured for minutes
     members = [load_space(name) for name in spaces]
@@ -84,7 +88,8 @@ def build(
     for space, one_precision, one_batch in product(members, dict.fromkeys(precision), dict.fromkeys(batch)):
         conditions = {"backend": backend, "precision": one_precision, "batch": one_batch, "threads": threads}
         path = output or default_table(space.name, **conditions)
-        with bar(f"measuring for {space.name}, {one_precision}, batch {one_batch}", 1.0) as shown:
+        what = f"measuring for {space.name}, {one_precision}, batch {one_batch}"
+        with keeping(partial(_kept, path)), bar(what, 1.0) as shown:
             build_table(
                 space,
                 path,
@@ -98,6 +103,11 @@ def build(
         say(f"written to {path}")
         paths[path] = None
     _tell(paths, json=json)
+
+
+def _kept(path: Path) -> str:
+    """Return what a build that ended before its time leaves behind."""
+    return f"what was measured is stored in {path}; the same command goes on" if path.exists() else ""
 
 
 def _show(shown: Bar, progress: "Progress") -> None:
@@ -173,6 +183,7 @@ def export(
     """
     from deepmad.profilers.tables.tables import export_table
 
+    check_writable(output, read=[file])
     export_table(file, to, output)
     say(f"written to {output}")
 

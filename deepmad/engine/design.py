@@ -26,7 +26,7 @@ def design(
     where it found no network. `starts` are networks to begin from; `report` is told of progress. Never raises for
     limits that cannot be met: the solution's status says so. Raises `InputError` where the solver cannot take a limit
     and where nothing can run at the place it names (`on`), and `Interrupted` (a `KeyboardInterrupt`) with the best so
-    far on an interrupt.
+    far on an interrupt. Raises `ContradictionError` where a network known refutes what a solver claims to have proven.
     """
     solver = Auto() if solver is None else solver
     if not isinstance(problem, Problem):

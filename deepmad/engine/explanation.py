@@ -3,13 +3,14 @@
 import time
 from dataclasses import replace
 
-from deepmad.engine.answers.progress import Interrupted, Progress, Report
+from deepmad.engine.answers.progress import Progress, Report, stopped
 from deepmad.engine.answers.solutions import Sensitivity, Solution
 from deepmad.engine.design import design
 from deepmad.engine.program.limits import require_counted, with_limit
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import STOPS
 
 LOOSER = 0.1
 """How much looser a limit is made."""
@@ -39,9 +40,9 @@ def explain(
                 solver, time_limit=share, gap=0.0, deterministic_limit=None if work is None else work / len(names)
             )
             known[name] = _sensitivity(problem, name, network, settings, _renamed(report, name))
-    except KeyboardInterrupt as interrupt:
+    except STOPS as stop:
         # What the loosened problem had found is no solution of this one.
-        raise Interrupted(replace(solution, explanation=known)) from interrupt
+        raise stopped(stop, replace(solution, explanation=known)) from stop
     return replace(solution, explanation=known)
 
 

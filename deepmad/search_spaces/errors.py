@@ -1,5 +1,6 @@
 """The one error a user can cause, bad input, told in one line; and what such lines are made of."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -9,14 +10,21 @@ SHOWN_CHARACTERS = 80
 ALIKE = 0.5
 """How alike two names are, from 0 to 1, of which one may be a misspelling of the other."""
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+"""What sets a terminal's colours in the messages of other libraries."""
+
 
 class InputError(ValueError):
     """A value that cannot be used; the message names the value, the limit and the way out."""
 
 
+STOPS = (KeyboardInterrupt, MemoryError)
+"""What ends long work before its time; what is known by then is kept."""
+
+
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, or its class where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Return the first line of what an error says without a terminal's colours, or its class where it says nothing."""
+    return (_COLOURS.sub("", str(error)).strip().splitlines() or [type(error).__name__])[0]
 
 
 def shown(value: object) -> str:

@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +19,13 @@ from deepmad.search_spaces.yaml_documents import parsed_yaml
 T = TypeVar("T")
 MOST_BYTES, MOST_YAML_BYTES = 256_000_000, 16_000_000
 """The largest file of JSON or other text that is read, and of YAML, which takes ten times as long."""
+PART = ".deepmad-"
+"""How the name of a file begins that is not whole yet."""
+LEAST_BYTES = 4096
+"""Room that the smallest files need."""
+_KEPT = "the old content is untouched"
+_FREE = f"free some space, or choose another place with -o; {_KEPT}"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -27,13 +36,20 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` as `write_text` writes text."""
-    if path.is_dir():
-        raise InputError(f"{path}: cannot write there, it is a folder; name a file in it with -o")
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write `content` as `write_text` writes text.
+
+    What is not whole yet has a hidden name of its own, and is gone if this fails; what a killed process left there of
+    its own is removed. A link stays one, and what is no file (a pipe, a terminal) gets the content as it comes.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if _is_stream(path):
+            path.write_bytes(content)
+            return
+        place = Path(os.path.realpath(path))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _remove_parts(place.parent)
+        descriptor, part = _new_part(place.parent)
     except OSError as error:
         raise InputError(f"{path}: cannot write there ({error.strerror}); choose another place with -o") from error
     try:
@@ -41,25 +57,64 @@ def write_bytes(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
+            os.chmod(part, 0o644)
+            os.replace(part, place)
+    except BaseException as error:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise InputError(f"{path}: cannot write there ({error.strerror}); the old content is untouched") from error
+            os.unlink(part)
+        if not isinstance(error, OSError):
+            raise
+        way_out = _FREE if error.errno in _FULL else _KEPT
+        raise InputError(f"{path}: cannot write there ({error.strerror}); {way_out}") from error
 
 
-def check_writable(path: Path, option: str = "-o") -> None:
+def _new_part(folder: Path) -> tuple[int, str]:
+    """Return an open file with a hidden name, locked so that nobody takes it for one that was left behind."""
+    while True:
+        descriptor, part = tempfile.mkstemp(dir=folder, prefix=PART)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.path.exists(part):  # noqa: PTH110 - else another process was faster, and has removed it
+            return descriptor, part
+        os.close(descriptor)
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove what killed processes were writing in a folder: parts that nobody holds a lock on."""
+    for part in folder.glob(f"{PART}*"):
+        with contextlib.suppress(OSError):  # it is being written, or another user's
+            descriptor = os.open(part, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _is_stream(path: Path) -> bool:
+    """Return whether a path is there and is neither a file nor a folder."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def check_writable(path: Path, option: str = "-o", read: Iterable[str | Path] = ()) -> None:
     """Raise `InputError` where `write_text` could not write, so that no long work is done in vain.
 
-    `option` is how the user names another place.
+    Nor may it write over a file that is `read` for this. `option` is how the user names another place.
     """
+    for source in read:
+        with contextlib.suppress(OSError, ValueError):  # there is none
+            if path.samefile(source):
+                raise InputError(f"{path}: it is read here, and would be lost; choose another place with {option}")
     try:
-        if path.is_dir():
+        if path.is_dir():  # it raises where the name is too long
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        if _is_stream(path):
+            return
+        folder = Path(os.path.realpath(path)).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(bytes(LEAST_BYTES))
+            stream.flush()
     except OSError as error:
         raise InputError(
             f"{path}: cannot write there ({error.strerror}); choose another place with {option}"

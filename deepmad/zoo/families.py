@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from deepmad.profilers.building.building import Progress
 
 
+LONGEST_NAME = 160
+"""Letters of a family's name: those of its networks' files, of 255 bytes at most, tell more than that."""
+
+
 @dataclass(frozen=True)
 class Member:
     """A space: its `name` in the spec, the `argument` that is loaded, and as its networks are designed.
@@ -133,6 +137,11 @@ def needs(file: SpecFile) -> list[Need]:
     found = [_need(file, member, device) for member in spaces for device in file.spec.devices]
     names = [need.name for need in found]
     for name in names:
+        if len(name) > LONGEST_NAME:
+            raise InputError(
+                f"{file.path}: the name of space and device, {name[:40]}..., has {len(name)} letters, and files are "
+                f"named after it; {LONGEST_NAME} at most: rename one in its file"
+            )
         if names.count(name) > 1:
             raise InputError(f"{file.path}: devices: two of them, each with a space, are called {name}; rename one")
     for need in found:

@@ -30,9 +30,8 @@ class Journal:
         except OSError as error:
             os.close(self._lock)
             raise InputError(f"{folder}: another process is at it; wait for it, or choose another -o") from error
-        written = (".deepmad_*", ".zoo.json.*", ".zoo.csv.*", ".report.html.*")
-        for unfinished in [*self.folder.glob(".*"), *(path for name in written for path in folder.glob(name))]:
-            unfinished.unlink()  # what a killed run was writing
+        for unfinished in self.folder.glob(".*"):
+            unfinished.unlink()  # what a killed run was writing; those in the zoo's own folder go with the next file
 
     def close(self) -> None:
         """Let another process have the zoo."""

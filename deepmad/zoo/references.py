@@ -95,7 +95,7 @@ def reference_record(
 
     Where neither can be had the note says why.
     """
-    batch, device, notes = family.table.batch, family.device.name, [reference.note]
+    batch, device, notes = family.table.batch, family.device.name, [reference.note, found.layers.counts_note]
     seconds, source, interval = None, PREDICTED, None
     try:
         if family.measured:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from deepmad.engine.answers.checks import check_objective, check_used
+from deepmad.engine.answers.claims import require_bound
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, GivenStride, numbered, split_rank
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
@@ -20,7 +21,7 @@ from deepmad.search_spaces.units import human
 GAP_IS_ZERO = 1e-6
 """Relative gap below which objective and bound count as equal."""
 
-BROKEN_OFF, MORE = "interrupted before a network was found", "give more time or loosen a limit"
+NOTHING_YET, WAY_OUT = "interrupted before a network was found", "give more time or loosen a limit"
 """What a solution without a network says of an interrupt, and of the way out."""
 DIFFERENT_STAGES = 2
 """Stages in which a network and its alternatives have to differ, in any of their fields."""
@@ -168,9 +169,9 @@ class RowRecord:
     """What is known of a row: one block kind and one stride a stage.
 
     `objective` is that of the best network met there, `found_by` what met it: "evolution", "cpsat", or "start" where it
-    was given; None where none was met. No network of the row is better than `bound` (None: not known; a network
-    already known, of another row, may be what it says). `dropped`: the bound left nothing above the network delivered
-    but the gap asked for. `seconds` were spent on the row alone.
+    was given; both are None where none was met. No network of the row is better than `bound` (None: not known), which
+    may just be the objective of a network of another row, below which nothing was looked at. `dropped`: the bound
+    leaves nothing above the network delivered but the gap asked for. `seconds` were spent on the row alone.
     """
 
     blocks: tuple[str, ...]
@@ -203,8 +204,8 @@ class Solution:
     (bound - objective) / |objective|, and 0 below 1e-6. `clash` names limits that cannot be met together.
     `nearest` holds, for each of them, the nearest value that would make the problem feasible, the other limits
     kept. `predicted` is that of the slowest device, `predicted_by_device` all of them where there are several.
-    `rounds` are those of the measured loop: with several, bound and gap are those of the program of the round that
-    found the network, whose latency limit was the target corrected by the measurement before.
+    `rounds` are those of the measured loop. Bound and gap then belong to the program of the round that found the
+    network; from the second round on its latency limit is the target, corrected by the measurement before.
     `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs;
     `black_boxes` how the functions behind limits were called. `rows` tells of rows of block kinds and strides, best
     first, where the solver decided between them, `row_counts` of all. What does not apply is None.
@@ -320,11 +321,13 @@ def found(
     """Return the solution around a network, every figure recomputed from its layer records.
 
     `gap` is the relative gap asked for, `called` what the functions of black-box limits returned for the network. A
-    network that breaks a limit is a bug of the solver: it is refused by an assertion, not delivered.
+    network that breaks a limit is a bug of the solver: it is refused by an assertion, not delivered. Raises
+    `ContradictionError` for one above the bound.
     """
     broken = problem.broken(network, called)
     assert not broken, f"the solver returned a network that is not feasible: {broken}"
     objective = problem.value(network)
+    require_bound(problem, solver.name, bound, network, objective)
     reached = relative_gap(objective, bound)
     network = replace(network, name=network.name or _name(problem, network))
     if reached <= gap:

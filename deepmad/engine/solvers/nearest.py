@@ -5,23 +5,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from deepmad.engine.answers.progress import Interrupted, Race
+from deepmad.engine.answers.claims import PROOF, require_least, require_none
+from deepmad.engine.answers.progress import BRANCH_AND_PRICE, CP_SAT, Race, stopped
 from deepmad.engine.answers.solutions import Solution, SolverInfo, Status, unused
-from deepmad.engine.program.limits import KINDS, with_limit
+from deepmad.engine.program.limits import KINDS, only, with_limit
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.settings import CpSat, Rows
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import STOPS
 from deepmad.search_spaces.rows import layouts, with_strides
 from deepmad.search_spaces.units import human
 
 LOOSE = 1e15
-"""A limit that every network keeps, in MACs, parameters or bytes, and for rho,"""
+"""A limit that every network keeps, on MACs, parameters, bytes or rho."""
 LOOSE_SECONDS = 1e6
-"""and one in seconds, small enough for its nanoseconds to be added up in 64 bits."""
+"""A latency limit that every network keeps; its nanoseconds can still be added up in 64 bits."""
 SEARCH_SHARE, LONGEST_SEARCH = 0.5, 5.0
-"""The quick search's share of the time, and its seconds at most,"""
+"""The quick search's share of the time, and the most seconds that it gets in a large space."""
 SHORTEST_SEARCH = 0.3
-"""but few seconds in a small space: CP-SAT is soon through with it."""
+"""The most seconds that it gets in a small space, which CP-SAT is soon through with."""
 LEAST_EXPLAINING_SECONDS, CLASH_SHARE = 10.0, 0.5
 """Seconds to say why there is no network, even past the time limit (but no longer than that again), and the share in
 which the clash is looked for."""
@@ -64,7 +66,11 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
         free = with_limit(free, name, free.usages(witness)[name].used)
     least = least_use(free, name, hint=witness, seconds=ends - time.monotonic(), workers=workers, seed=seed)
     if least.network is None:
+        if least.proven:
+            require_none(free, CP_SAT, witness)
         return None
+    if least.proven and witness is not None:
+        require_least(free, CP_SAT, name, free.usages(least.network)[name].used, witness)
     return Nearest(free.usages(least.network)[name].used, least.network, least.proven)
 
 
@@ -106,6 +112,7 @@ def least_priced(problem: Problem, name: str, witness: Architecture, ends: float
             if part.done or time.monotonic() > ends:
                 return Nearest(used, witness, proven=False)
         if found is not None:
+            require_least(problem, BRANCH_AND_PRICE, name, none_below, found)
             witness, used, step = found, problem.usages(found)[name].used, 4 * step
         if time.monotonic() > ends:
             break
@@ -115,12 +122,17 @@ def least_priced(problem: Problem, name: str, witness: Architecture, ends: float
 def nearest_each(
     problem: Problem, names: Sequence[str], *, seconds: float, workers: int, seed: int
 ) -> Iterator[tuple[str, Nearest]]:
-    """Yield the nearest value of each of the limits `names`, as it is found; one that has none is left out."""
+    """Yield the nearest value of each of the limits `names`, as it is found; one that has none is left out.
+
+    The names are of limits that no network keeps together: raises `ContradictionError` where one does.
+    """
     ends = time.monotonic() + seconds
     for place, name in enumerate(names):
         share = max(0.0, ends - time.monotonic()) / (len(names) - place)
         found = nearest(problem, name, seconds=share, workers=workers, seed=seed)
         if found is not None:
+            if not only(problem, names).broken(found.network):
+                require_none(problem, PROOF, found.network)
             yield name, found
 
 
@@ -157,8 +169,8 @@ def infeasible(
             clash = clashes(problem, seconds=CLASH_SHARE * (ends - time.monotonic()), **options)
         assert clash is not None
         near.update(nearest_each(problem, clash, seconds=ends - time.monotonic(), **options))
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(solution()) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, solution()) from stop
     return solution()
 
 

@@ -1,4 +1,4 @@
-"""The back ends: one file each, one line a way of running in the registry."""
+"""The back ends: one file each, one line a way of running in the registry. What times networks comes in."""
 
 from deepmad.profilers.backends.onnxruntime_backend import OnnxRuntime
 from deepmad.profilers.backends.openvino_backend import OpenVino

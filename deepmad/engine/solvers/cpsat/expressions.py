@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from ortools.sat.python import cp_model
 
+from deepmad.engine.solvers.cpsat.digits import Expression, selected, variable
 from deepmad.engine.solvers.cpsat.terms import Array, Terms, maximum, minimum
 
 LARGEST_TABLE = 2**12
 """Entries of the largest table that may not be replaced by a smaller one: CP-SAT expands each into literals, and
 a table of 2^16 keeps it from looking at its time limit for many seconds."""
-Expression = Any
-"""A linear expression of OR-Tools, a variable or an int."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Builder:
 
     def variable(self, low: int, high: int, name: str) -> Expression:
         """Return a new integer variable, or the number itself where there is nothing to choose."""
-        return low if low == high else self.model.new_int_var(low, high, name)
+        return variable(self.model, low, high, name)
 
     def choice(self, count: int, name: str) -> Choice:
         """Return a choice among `count` options."""
@@ -128,7 +127,8 @@ class Builder:
         if fit is None:
             return None
         constant, *linear, mixed = fit
-        total: Expression = constant + sum(slope * axis.unit for slope, axis in zip(linear, axes, strict=True))
+        terms = (slope * axis.unit for slope, axis in zip(linear, axes, strict=True) if slope)
+        total: Expression = constant + sum(terms)
         return total + mixed * self.product(axes[0], axes[-1]) if mixed else total
 
     def stacked(
@@ -174,7 +174,8 @@ class Builder:
             offsets = [int(array.flat[0] - arrays[0].flat[0]) for array in arrays]
             if all(np.array_equal(array, arrays[0] + offset) for array, offset in zip(arrays, offsets, strict=True)):
                 shared += self.lookup(over, arrays[0], name, understate=understate)
-                shared += sum(offset * literal for offset, literal in zip(offsets, choice.literals, strict=True))
+                literals = zip(offsets, choice.literals, strict=True)
+                shared += sum(offset * literal for offset, literal in literals if offset)
                 continue
             polynomials = [self.polynomial(over, array) for array in arrays]
             if any(polynomial is None for polynomial in polynomials):
@@ -183,10 +184,8 @@ class Builder:
             own = [total + polynomial for total, polynomial in zip(own, polynomials, strict=True)]
         if all(isinstance(terms, int) and terms == 0 for terms in own):
             return shared
-        target = self.variable(min(map(minimum, options)), max(map(maximum, options)), name)
-        for literal, terms in zip(choice.literals, own, strict=True):
-            self.model.add(target == shared + terms).only_enforce_if(literal)
-        return target
+        cases = [(literal, shared + terms) for literal, terms in zip(choice.literals, own, strict=True)]
+        return selected(self.model, cases, min(map(minimum, options)), max(map(maximum, options)), name)
 
 
 def _quadratic(array: Array, units: Array) -> tuple[int, int, int] | None:

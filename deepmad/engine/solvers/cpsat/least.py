@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 from ortools.sat.python import cp_model
 
+from deepmad.engine.answers.claims import require_least
+from deepmad.engine.answers.progress import CP_SAT
 from deepmad.engine.program.budgets import BYTES_PER_ELEMENT
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.cpsat.expressions import Expression
+from deepmad.engine.solvers.cpsat.digits import SAFE, Expression, at_most, bounds
 from deepmad.engine.solvers.cpsat.program import Program, build_program, scale_totals
 from deepmad.engine.solvers.cpsat.solving import Effort, Search, searched
 from deepmad.engine.solvers.cpsat.stages import add_memory_limit, keep_alive_within
@@ -39,9 +41,14 @@ def least_use(
     """Return the network that uses least of the limit `name` of `problem` among those that keep all its limits.
 
     The limit itself is where the search starts, so it should be loose, or what `hint` uses, a network that keeps
-    all limits. Raises `InputError` for a block kind whose layers the program cannot tabulate.
+    all limits. Raises `InputError` for a block kind whose layers the program cannot tabulate, and `ContradictionError`
+    where a network uses less than what is claimed to be the least.
     """
-    search = Search(lambda network: -_amount(problem, name, network), None, math.inf, time.perf_counter())
+
+    def refuted(network: Architecture, bound: float) -> None:
+        require_least(problem, CP_SAT, name, _used(problem, name, -bound), network)
+
+    search = Search(lambda network: -_amount(problem, name, network), refuted, None, math.inf, time.perf_counter())
     if hint is not None:
         search.take(hint)
     program = build_program(problem, objective=False)
@@ -54,13 +61,22 @@ def least_use(
 
 
 def _amount(problem: Problem, name: str, network: Architecture) -> float:
-    """Return what `network` uses of a limit, in the program's units."""
+    """Return what `network` uses of a limit, in the program's units; of rho in whole ones, rounded up as there."""
     used = problem.usages(network)[name].used
     if name == "rho":
-        return math.log(used) * LOG_UNIT
+        return math.ceil(math.log(used) * LOG_UNIT)
     if name == "latency_seconds":
         return round(used * 1e9)
     return used / (problem.batch * BYTES_PER_ELEMENT[problem.precision]) if name == "memory_bytes" else used
+
+
+def _used(problem: Problem, name: str, amount: float) -> float:
+    """Return an amount in the program's units in the unit of `usages`."""
+    if name == "rho":
+        return math.exp(amount / LOG_UNIT)
+    if name == "latency_seconds":
+        return amount / 1e9
+    return amount * problem.batch * BYTES_PER_ELEMENT[problem.precision] if name == "memory_bytes" else amount
 
 
 def _total(program: Program, name: str) -> Expression:
@@ -68,19 +84,30 @@ def _total(program: Program, name: str) -> Expression:
     totals = [total for key, total in program.totals.items() if key.partition("@")[0] == name]
     if len(totals) == 1:
         return totals[0]
-    slowest = program.builder.model.new_int_var(0, 2**60, f"least {name}")
+    model = program.builder.model
+    slowest = model.new_int_var(0, max(bounds(total)[1] for total in totals), f"least {name}")
     for total in totals:
-        program.builder.model.add(slowest >= total)
+        at_most(model, total - slowest, 0, name)
     return slowest
 
 
 def _peak(program: Program, name: str) -> Expression:
     """Return the peak of the elements alive at once, or more where the solver has no reason to go lower."""
-    peak = program.builder.model.new_int_var(0, program.problem.limit_elements or 2**60, f"least {name}")
+    model, most = program.builder.model, program.problem.limit_elements
+    assert most is not None, "what has a least is limited"
+    peak = model.new_int_var(0, most, f"least {name}")
+    units: dict[int, Expression] = {}
+
+    def in_units(unit: int) -> Expression:
+        if unit not in units:
+            units[unit] = model.new_int_var(0, min(most // unit, SAFE // 2), f"{name} in {unit}")
+            at_most(model, unit * units[unit] - peak, 0, name)
+        return units[unit]
+
     for stage in program.stages:
-        add_memory_limit(program.builder, stage, peak)
+        add_memory_limit(program.builder, stage, in_units)
     for part in ends(program.problem.space):
-        keep_alive_within(program.builder, [program.stem, program.stages[-1].out], part.body, peak, [])
+        keep_alive_within(program.builder, [program.stem, program.stages[-1].out], part.body, in_units, [])
     return peak
 
 
@@ -95,7 +122,8 @@ def _log_effectiveness(program: Program, name: str) -> Expression:
         builder.model.add(count.value == scale.depth.expression)
         product = builder.model.new_int_var(-most * high, most * high, "n ln rho")
         builder.model.add_multiplication_equality(product, [count.value, least])
-        builder.model.add(scale.log_widths.expression >= _looked_up(program, count.index, needed) - product)
+        missing = _looked_up(program, count.index, needed) - product - scale.log_widths.expression
+        at_most(builder.model, missing, 0, name)
     return least
 
 

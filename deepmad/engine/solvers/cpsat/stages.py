@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Choice, Expression
+from deepmad.engine.solvers.cpsat.digits import ROOM, Expression, bounds, reduced, selected, split
+from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Choice
 from deepmad.engine.solvers.cpsat.terms import (
     Array,
     Terms,
     Variant,
     difference,
     following,
+    in_units,
     maximum,
     minimum,
     opening,
@@ -100,50 +102,89 @@ def add_rules(builder: Builder, stage: StageVariables, rules: Rules) -> None:
         model.add(stage.width.value <= builder.lookup([out], most, f"{stage.name}.widest"))
 
 
-def stage_total(builder: Builder, stage: StageVariables, read: ReadTerms, name: str, limit: int | None = None) -> Total:
+@dataclass(frozen=True)
+class StageTerms:
+    """A cost of the blocks of a stage, one `Terms` for each of its variants.
+
+    `opening` is the block that opens the stage, `surplus` what it costs more where c_in equals out (nothing where
+    that is known, or makes no difference), `following` each later block (nothing where there is none).
+    """
+
+    opening: list[Terms]
+    surplus: list[Terms]
+    following: list[Terms]
+
+    @property
+    def arrays(self) -> list[Array]:
+        """All numbers of the cost."""
+        return [array for terms in (*self.opening, *self.surplus, *self.following) for array in terms.values()]
+
+    def in_units(self, unit: int) -> "StageTerms":
+        """Return the cost in whole units that all its numbers are multiples of."""
+        parts = (self.opening, self.surplus, self.following)
+        return StageTerms(*([in_units(terms, unit) for terms in part] for part in parts))
+
+
+def stage_terms(stage: StageVariables, read: ReadTerms) -> StageTerms:
+    """Return a cost of the stage's blocks as functions of its widths."""
+    options = [read(stage.opening(variant, agree=stage.agrees is True)) for variant in stage.variants]
+    surplus: list[Terms] = []
+    if not isinstance(stage.agrees, bool):
+        agreeing = [read(stage.opening(variant, agree=True)) for variant in stage.variants]
+        surplus = [difference(terms, other) for terms, other in zip(agreeing, options, strict=True)]
+    alone = stage.space.depth[-1] == 1
+    following = [] if alone else [read(stage.following(variant)) for variant in stage.variants]
+    return StageTerms(options, surplus if any(surplus) else [], following)
+
+
+def stage_total(
+    builder: Builder, stage: StageVariables, terms: StageTerms, name: str, limit: int | None = None
+) -> Total:
     """Return a cost of the stage: its opening block, and depth - 1 times a later block.
 
-    `limit`, where given, caps the variable that holds it; a cost with a limit may be understated where its
+    `limit`, where given, caps the variables that hold it; a cost with a limit may be understated where its
     tables are too large (`Builder.understated` then holds `name`).
     """
     understate = limit is not None
-    first = _opening_total(builder, stage, read, name, understate=understate)
-    options = [read(stage.following(variant)) for variant in stage.variants]
-    repeats = (stage.space.depth[0] - 1, stage.space.depth[-1] - 1)
-    if repeats == (0, 0):
+    first = _opening_total(builder, stage, terms, name, understate=understate)
+    if not terms.following:
         return first
-    later = builder.chosen(stage.choice, stage.axes, options, name, understate=understate)
-    low = first.low + repeats[0] * min(map(minimum, options))
-    high = first.high + repeats[1] * max(map(maximum, options))
+    later = builder.chosen(stage.choice, stage.axes, terms.following, name, understate=understate)
+    least, most = min(map(minimum, terms.following)), max(map(maximum, terms.following))
+    fewest, repeats = stage.space.depth[0] - 1, stage.space.depth[-1] - 1
+    low, high = fewest * least, repeats * most
     if isinstance(later, int):
-        return Total(first.expression + later * (stage.depth - 1), low, high)
-    capped = high if limit is None else max(low, min(high, limit))
-    total = builder.variable(low, capped, name)
-    for depth, literal in zip(stage.space.depth, stage.depths.literals, strict=True):
-        builder.model.add(total == first.expression + (depth - 1) * later).only_enforce_if(literal)
-    return Total(total, low, capped)
+        return first + Total(later * (stage.depth - 1), low, high)
+    capped = high if limit is None else max(low, min(high, limit - first.low))
+    total: Expression = 0
+    for digit in split(builder.model, later, least, most, name, ROOM - repeats.bit_length()):
+        cases = [
+            (literal, (depth - 1) * digit.value)
+            for depth, literal in zip(stage.space.depth, stage.depths.literals, strict=True)
+        ]
+        largest = min(repeats * digit.high, capped // digit.weight)
+        total += digit.weight * selected(builder.model, cases, fewest * digit.low, largest, name)
+    return first + Total(total, low, capped)
 
 
-def _opening_total(builder: Builder, stage: StageVariables, read: ReadTerms, name: str, *, understate: bool) -> Total:
+def _opening_total(builder: Builder, stage: StageVariables, terms: StageTerms, name: str, *, understate: bool) -> Total:
     """Return a cost of the block that opens the stage, whose layers may depend on whether c_in equals out."""
-    options = [read(stage.opening(variant, agree=stage.agrees is True)) for variant in stage.variants]
+    options = terms.opening
     first = builder.chosen(stage.choice, stage.axes, options, name, understate=understate)
-    low, high = min(map(minimum, options)), max(map(maximum, options))
-    if isinstance(stage.agrees, bool):
-        return Total(first, low, high)
-    agreeing = [read(stage.opening(variant, agree=True)) for variant in stage.variants]
-    more = [difference(terms, other) for terms, other in zip(agreeing, options, strict=True)]
-    if not any(more):
-        return Total(first, low, high)
-    extra = builder.chosen(stage.choice, stage.axes, more, name, understate=understate)
-    least, most = min(0, *map(minimum, more)), max(0, *map(maximum, more))
-    added = builder.variable(least, most, name)
-    builder.model.add(added == extra).only_enforce_if(stage.agrees)
-    builder.model.add(added == 0).only_enforce_if(~stage.agrees)
-    return Total(first + added, low + least, high + most)
+    total = Total(first, min(map(minimum, options)), max(map(maximum, options)))
+    if not terms.surplus:
+        return total
+    extra = builder.chosen(stage.choice, stage.axes, terms.surplus, name, understate=understate)
+    least, most = min(0, *map(minimum, terms.surplus)), max(0, *map(maximum, terms.surplus))
+    cases = [(stage.agrees, extra), (~stage.agrees, 0)]
+    return total + Total(selected(builder.model, cases, least, most, name), least, most)
 
 
-def add_memory_limit(builder: Builder, stage: StageVariables, limit: Expression) -> None:
+Limit = Callable[[int], Expression]
+"""A limit in whole units of the given size, rounded down."""
+
+
+def add_memory_limit(builder: Builder, stage: StageVariables, limit: Limit) -> None:
     """Keep the elements alive at every main-path layer of the stage's blocks, where present, within `limit`."""
     depths, shallow = stage.space.depth, stage.depths.literals[0]
     later: list[Expression] | None = [] if depths[0] > 1 else None if depths[-1] == 1 else [~shallow]
@@ -158,11 +199,12 @@ def add_memory_limit(builder: Builder, stage: StageVariables, limit: Expression)
 
 
 def keep_alive_within(
-    builder: Builder, axes: Sequence[Axis], body: Body, limit: Expression, literals: Sequence[Expression]
+    builder: Builder, axes: Sequence[Axis], body: Body, limit: Limit, literals: Sequence[Expression]
 ) -> None:
     """Keep the elements alive at every main-path layer of `body` within `limit` where all `literals` hold.
 
-    The body's own count does the sum, with expressions of the program in the place of numbers.
+    The body's own count does the sum, with expressions of the program in the place of numbers. What is alive are
+    whole maps, so that in units of a map's size all numbers are small.
     """
 
     def expression(array: Array) -> Expression:
@@ -171,4 +213,7 @@ def keep_alive_within(
 
     main = [replace(layer, inputs=expression(layer.inputs), outputs=expression(layer.outputs)) for layer in body.main]
     for alive in Body(tuple(main), int(body.residual)).live_elements() if main else ():
-        builder.model.add(alive <= limit).only_enforce_if(*literals)
+        amount, unit = reduced(alive)
+        most = limit(unit)
+        if not isinstance(most, int) or most < bounds(amount)[1]:
+            builder.model.add(amount <= most).only_enforce_if(*literals)

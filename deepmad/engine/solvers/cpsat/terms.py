@@ -116,6 +116,11 @@ def difference(first: Terms, second: Terms) -> Terms:
     return {axes: array for axes, array in found.items() if np.any(array)}
 
 
+def in_units(terms: Terms, unit: int) -> Terms:
+    """Return a sum of terms in whole units that all its numbers are multiples of."""
+    return {axes: np.asarray(array // unit) for axes, array in terms.items()}
+
+
 def minimum(terms: Terms) -> int:
     """Return a lower bound on a sum of terms, term by term."""
     return sum(int(array.min()) for array in terms.values())

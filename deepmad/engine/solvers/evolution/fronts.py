@@ -1,6 +1,5 @@
 """Fronts: the networks that no other one beats in both the objective and one cost, found with NSGA-II."""
 
-import csv
 import io
 import json
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +17,7 @@ from deepmad.engine.solvers.evolution.nondominated import fronts, hypervolume
 from deepmad.engine.solvers.evolution.running import Run
 from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.csv_files import csv_text
 from deepmad.search_spaces.errors import InputError, unknown
 from deepmad.search_spaces.files import write_text
 from deepmad.search_spaces.units import human
@@ -68,13 +68,12 @@ class Front:
 
     def to_csv(self, path: Path) -> None:
         """Write a line for each network, its architecture file's document in the last column. Raises `InputError`."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["name", "objective", self.against, "architecture"])
-        for point in self.points:
-            network = json.dumps(point.architecture.to_dict())
-            writer.writerow([point.architecture.name, point.objective, point.used, network])
-        write_text(path, text.getvalue())
+        columns = ("name", "objective", self.against, "architecture")
+        rows = [
+            (point.architecture.name, point.objective, point.used, json.dumps(point.architecture.to_dict()))
+            for point in self.points
+        ]
+        write_text(path, csv_text(columns, (dict(zip(columns, row, strict=True)) for row in rows)))
 
     def plot(self, path: Path) -> None:
         """Draw the objective against the cost as SVG. Raises `InputError` where matplotlib is missing."""
@@ -102,6 +101,14 @@ class FrontInterrupted(KeyboardInterrupt):
         self.front = front
 
 
+class FrontOutOfMemoryError(MemoryError):
+    """Memory that was not to be had while a front is looked for; `front` is the one so far."""
+
+    def __init__(self, front: Front) -> None:
+        super().__init__("not enough memory")
+        self.front = front
+
+
 def pareto_front(
     problem: Problem, against: Cost, solver: Evolution | None = None, *, report: Report | None = None
 ) -> Front:
@@ -110,7 +117,7 @@ def pareto_front(
     The front is the best that was found: nothing is proven of it. It has at most `population` networks an island, and
     none where no feasible network was found. `report` is told of progress. Raises `InputError` for an unknown cost,
     for predicted latency without a latency table, and for a checkpoint that cannot be used; on an interrupt
-    `FrontInterrupted` with the front so far.
+    `FrontInterrupted` with the front so far, where memory runs out `FrontOutOfMemoryError`.
     """
     if against not in COSTS:
         raise InputError(f"against: {unknown(against, COSTS)}")
@@ -120,6 +127,8 @@ def pareto_front(
         run.go()
     except KeyboardInterrupt as interrupt:
         raise FrontInterrupted(_front(run, against)) from interrupt
+    except MemoryError as error:
+        raise FrontOutOfMemoryError(_front(run, against)) from error
     return _front(run, against)
 
 

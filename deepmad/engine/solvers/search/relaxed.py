@@ -21,17 +21,17 @@ from deepmad.engine.solvers.population.tables import Floats
 WIDTHS, INNERS = 12, 10
 """Choices of an output width and of an inner width in a grid over the whole space."""
 OFFSETS, INNER_OFFSETS = np.array([-9, -6, -4, -2, -1, 0, 1, 2, 4, 6, 9]), np.arange(-4, 5)
-"""The same in a grid around a network, as steps from where its width stands."""
+"""Choices of both in a grid around a network, as steps from its own width."""
 ROUNDS, SETTLED = 10, 3
 """Rounds of pricing, and after how many of them the tangents are close enough for a value to count."""
 FORBIDDEN = -1e18
 FIRST_PRICE, ROOM, STEP, HIGHEST = 0.07, 0.02, 1.5, 1.0
-"""Multipliers of the limits, in units of the entropy's part of the objective: at first, what is added before one is
-scaled so that it can leave 0, how fast it follows a relative excess, and at most."""
+"""Multipliers of the limits, in units of the entropy's part of the objective: the first value; what is added before a
+multiplier is scaled, so that it can leave 0; how fast it follows a relative excess; the highest value."""
 FIRST_RHO_PRICE, RHO_ROOM, RHO_STEP, HIGHEST_RHO = 0.01, 0.002, 40.0, 0.3
 """The same for the effectiveness, where a small lack of entropy means much."""
 LACK, EXCESS = 5.0, 0.5
-"""What a lack of entropy and an excess over a limit that stay cost, in units of the value."""
+"""What remains of a lack of entropy, and of an excess over a limit, costs so much in units of the value."""
 SWING = 0.03
 """Mean logarithm of what is used over a limit that is still no excess that stays."""
 
