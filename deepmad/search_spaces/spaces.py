@@ -224,7 +224,7 @@ def load_space(name_or_path: str | Path) -> Space:
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         question = near(text, presets())
         raise InputError(
-            f"{shown(text)} is no preset and no file{question}; presets: {', '.join(presets())}; or give a .yaml file"
+            f"{text!r} is no preset and no file{question}; presets: {', '.join(presets())}; or give a .yaml file"
         )
     return _space(read_yaml(path), text)
 
