@@ -64,6 +64,7 @@ def test_presets_load_and_fit_the_schema(name: str) -> None:
         ("non_decreasing: true", "non_decreasing: 1", "rules.non_decreasing"),
         ("non_decreasing: true", "non_decreasing: yes", "line 12: 'yes'"),
         ("macs: 20M", "macs: true", "limits.macs"),
+        ("expansion: [3, 6]", "expansion: {min: 3, max: 6}", "is a range, and only a value or a list"),
         ("name: small", "name: 2024", "valid string"),
         ("classes: 10", "classes: 10\nclasses: 11", "line 12: the key 'classes' is given twice, first at line 11"),
         # what is larger than anything

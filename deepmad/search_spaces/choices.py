@@ -14,10 +14,12 @@ _CLOSED = ConfigDict(extra="forbid")
 _MOST_CHOICES = 100_000
 
 
-def _choices(step: int) -> BeforeValidator:
-    """Read a list as a choice, `{min, max, step}` as a range, a bare value as fixed."""
+def _choices(step: int | None) -> BeforeValidator:
+    """Read a list as a choice, `{min, max, step}` as a range, a bare value as fixed; None as the step: no range."""
 
     def read(value: Any) -> Any:
+        if isinstance(value, dict) and step is None:
+            raise InputError(f"{shown(value)} is a range, and only a value or a list is taken here; list the values")
         if isinstance(value, dict):
             if set(value) - {"min", "max", "step"} or not {"min", "max"} <= set(value):
                 raise InputError(f"a range has min, max and perhaps step, not {', '.join(map(str, value)) or 'no key'}")
@@ -58,11 +60,11 @@ def _listed(item: dict[str, object], *others: dict[str, object]) -> WithJsonSche
 Widths = Annotated[tuple[Channels, ...], _choices(8), _schema("channels")]
 Depths = Annotated[tuple[Depth, ...], _choices(1), _schema("depth")]
 Kernels = Annotated[tuple[Kernel, ...], _choices(2), _schema("kernel")]
-Strides = Annotated[tuple[GivenStride, ...], Field(alias="stride"), _choices(1), _listed({"enum": [1, 2]})]
-Kinds = Annotated[tuple[str, ...], _choices(1), _listed({"enum": list(BLOCKS)})]
+Strides = Annotated[tuple[GivenStride, ...], Field(alias="stride"), _choices(None), _listed({"enum": [1, 2]})]
+Kinds = Annotated[tuple[str, ...], _choices(None), _listed({"enum": list(BLOCKS)})]
 Expansions = Annotated[
     tuple[Annotated[float, field("expansion")], ...],
-    _choices(1),
+    _choices(None),
     _listed({"type": "number", "exclusiveMinimum": 0, "maximum": RANGES["expansion"].most}),
 ]
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from deepmad.search_spaces.architectures import (
+    MOST_NAME,
     MOST_STAGES,
     Architecture,
     Channels,
     Classes,
-    Name,
     Resolution,
     Stage,
     Tail,
@@ -66,7 +66,7 @@ class Space:
     """
 
     __pydantic_config__ = _CLOSED
-    name: Annotated[Name, Field(min_length=1, pattern=r"^[^/\\]+$")]
+    name: Annotated[str, Field(min_length=1, max_length=MOST_NAME, pattern=r"^[^/\\\x00-\x1f\x7f]+$")]
     resolution: Resolution
     stem: StemSpace
     stages: Annotated[tuple[StageSpace, ...], Field(min_length=1, max_length=MOST_STAGES)]
@@ -226,7 +226,7 @@ def load_space(name_or_path: str | Path) -> Space:
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         question = near(text, presets())
         raise InputError(
-            f"{shown(text)} is no preset and no file{question}; presets: {', '.join(presets())}; or give a .yaml file"
+            f"{text!r} is no preset and no file{question}; presets: {', '.join(presets())}; or give a .yaml file"
         )
     return _space(read_yaml(path), text)
 
