@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from deepmad.search_spaces.spaces import Space, presets
     from deepmad.search_spaces.spaces import load_space as space
     from deepmad.search_spaces.torch_builder import build
+    from deepmad.search_spaces.units import AtLeast
     from deepmad.version import __version__ as __version__
     from deepmad.zoo.making import make_zoo
 
 _HOMES = {
     "Architecture": "deepmad.search_spaces.architectures",
+    "AtLeast": "deepmad.search_spaces.units",
     "Auto": "deepmad.engine.solvers.settings",
     "BlackBox": "deepmad.engine.program.black_boxes",
     "Budget": "deepmad.engine.program.budgets",
@@ -78,6 +80,7 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "Tail",
     "build",
     "Budget",
+    "AtLeast",
     "BlackBox",
     "Problem",
     "Auto",

@@ -89,7 +89,7 @@ def _wrong_answer(case: Case, who: str, network: Architecture | None, bound: flo
     if broken := problem.broken(network):
         yield f"{who} gives a network that is not feasible: {broken}"
     if not alone.feasible(problem).all():
-        yield f"{who} gives a network that uses {alone.used}, above {problem.limits()}"
+        yield f"{who} gives a network that uses {alone.used}, against {problem.limits()}"
     for value in (problem.value(network), float(alone.objectives[problem.objective][0])):
         if abs(value - optimum) > AGREES * abs(optimum):
             yield f"{who} gives a network of objective {value!r}, the optimum is {optimum!r}"
@@ -179,13 +179,13 @@ def _wrong_nearest(case: Case) -> Iterator[str]:
 
 def smallest_clashes(case: Case) -> list[frozenset[str]]:
     """Return the smallest sets of limits that no network keeps together; none where all can be kept."""
-    limits, used = case.problem.limits(), case.counted.used
+    limits = case.problem.limits()
     for size in range(len(limits) + 1):
         found = []
         for names in itertools.combinations(limits, size):
             kept = np.ones(len(case.counted), dtype=bool)
             for name in names:
-                kept &= used[name] <= limits[name]
+                kept &= case.counted.keeps(name, limits[name].value, limits[name].sense)
             if not kept.any():
                 found.append(frozenset(names))
         if found:

@@ -39,7 +39,12 @@ class Counted:
         """Return which networks keep the problem's limits."""
         kept = np.ones(len(self), dtype=bool)
         for name, limit in problem.limits().items():
-            kept &= self.used[name] <= limit
+            kept &= self.keeps(name, limit.value, limit.sense)
+        return kept
+
+    def keeps(self, name: str, limit: float, sense: str) -> Array:
+        """Return which networks keep one limit, from above or from below, inclusive."""
+        kept: Array = self.used[name] <= limit if sense == "at most" else self.used[name] >= limit
         return kept
 
     def best(self, problem: Problem) -> float | None:
@@ -128,13 +133,16 @@ def _counted(problem: Problem, stem: Stem, stages: list[Stage]) -> Counted:
     space = problem.space
     parts = network_parts(space.in_channels, space.resolution, stem, stages, space.tail, space.classes)
     nothing: Array = np.zeros(np.shape(stem.out), dtype=np.int64)
-    used: dict[str, Array] = {"macs": nothing, "params": nothing}
+    used: dict[str, Array] = {"macs": nothing, "params": nothing, "activations": nothing}
     devices = [nothing + table.overhead_nanoseconds for table in problem.tables]
     for part in parts:
         for layer in part.body.layers:
             runs = part.repeats * (part.body.residual if layer.role == "shortcut" else 1)
             used["macs"] = used["macs"] + runs * layer.macs
             used["params"] = used["params"] + runs * layer.params
+            if layer.role == "main":
+                written = layer.outputs * (layer.side // layer.stride) ** 2
+                used["activations"] = used["activations"] + part.repeats * written
             devices = [
                 total + runs * table.nanoseconds(layer) for total, table in zip(devices, problem.tables, strict=True)
             ]

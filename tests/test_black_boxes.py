@@ -17,8 +17,9 @@ import pytest
 from torch import nn
 
 from deepmad.cli.schema import schema_of
+from deepmad.engine.answers.limit_uses import LimitUse
 from deepmad.engine.answers.progress import Interrupted, Progress
-from deepmad.engine.answers.solutions import LimitUse, Solution, Status
+from deepmad.engine.answers.solutions import Solution, Status
 from deepmad.engine.design import design
 from deepmad.engine.explanation import explain
 from deepmad.engine.program.black_boxes import BlackBox

@@ -154,7 +154,7 @@ def test_limits_are_the_space_s_unless_the_spec_says_so(table: Path, tmp_path: P
     def budget(**limits: Any) -> dict[str, float]:
         file = load_spec(written(tmp_path, spec_of(table, limits=limits)))
         (family,) = open_families(file.path)
-        return family.problem(file.spec).limits()
+        return {name: limit.value for name, limit in family.problem(file.spec).limits().items()}
 
     assert budget() == {"macs": 20e6, "params": 300e3, "rho": 0.3}
     asked = budget(macs="10M", params="none", rho="space", memory="64kB")

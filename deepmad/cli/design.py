@@ -15,6 +15,7 @@ from deepmad.cli.options import (
     TableBatch,
     TablePrecision,
     TableThreads,
+    either_limit,
     limit,
     numbers,
     ranged,
@@ -28,6 +29,7 @@ from deepmad.search_spaces.files import check_writable
 if TYPE_CHECKING:
     from deepmad.engine.program.budgets import Budget
     from deepmad.engine.solvers.settings import Auto, Solver
+    from deepmad.profilers.tables.tables import LatencyTable
     from deepmad.search_spaces.spaces import Space
 
 _Text = str | None
@@ -35,12 +37,17 @@ _Text = str | None
 
 def design(
     space: Annotated[str, typer.Argument(metavar="PRESET_OR_SPACE", help="A preset's name or a space's YAML file.")],
-    macs: Annotated[_Text, typer.Option(help="Multiply-accumulates an image, e.g. 4.13G; none lifts it.")] = None,
-    params: Annotated[_Text, typer.Option(help="Parameters, e.g. 25.55M; none lifts it.")] = None,
+    macs: Annotated[
+        _Text, typer.Option(help="Multiply-accumulates an image, e.g. 4.13G or '>=3G'; none lifts it.")
+    ] = None,
+    params: Annotated[_Text, typer.Option(help="Parameters, e.g. 25.55M or '>=20M'; none lifts it.")] = None,
     rho: Annotated[_Text, typer.Option(help="Depth over width, e.g. 0.3; none lifts it.")] = None,
     latency: Annotated[_Text, typer.Option(help="Time of one batch, e.g. 5ms; a bare number is seconds.")] = None,
     throughput: Annotated[_Text, typer.Option(help="Images a second at least, e.g. 200/s.")] = None,
     memory: Annotated[_Text, typer.Option(help="Peak activations of one batch, e.g. 64MB.")] = None,
+    activations: Annotated[
+        _Text, typer.Option(help="Output elements of main-path layers an image, e.g. '<=3M' or '>=6M'; none lifts it.")
+    ] = None,
     limits: Annotated[
         list[str] | None,
         typer.Option(
@@ -111,7 +118,7 @@ def design(
         written("Evolution: file to go on from, and to keep for going on after a kill.", "--checkpoint"),
     ] = None,
     front: Annotated[
-        Literal["latency", "macs", "params", "memory"] | None,
+        Literal["latency", "macs", "params", "memory", "activations"] | None,
         typer.Option(help="The networks that trade the objective for this cost, by evolution; -o takes a .csv."),
     ] = None,
     top: Annotated[int, ranged("top", "Networks in all, within the gap of the best, that differ in two stages.")] = 1,
@@ -122,6 +129,9 @@ def design(
             help="Say what every limit costs: design again with each alone 10 % looser. The main solve then takes "
             "half of the time limit, these share what is left.",
         ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take a table that holds hardly any of the network's layers.")
     ] = False,
     output: Annotated[Path | None, written("Solution file to write.")] = None,
     json: Json = False,
@@ -143,7 +153,7 @@ def design(
     chosen = load_space(space).reweighted(alpha=numbers(alpha, "alpha"), beta=beta)
     chosen = chosen if multiple is None else coarsened(chosen, multiple)
     extra = function_limits(limits or [], limit_seconds)
-    budget = replace(_budget(chosen, macs, params, rho, latency, throughput, memory), extra=extra)
+    budget = replace(_budget(chosen, macs, params, rho, latency, throughput, memory, activations), extra=extra)
     _warn_about_bare_numbers(latency, macs, params)
     asked = Asked(backend, precision, batch, threads)
     if backend is not None:
@@ -151,7 +161,9 @@ def design(
     if measure and backend is not None:
         find_backend(backend, precision or "fp32")
     needs_tables = table or front == "latency" or budget.latency_seconds(1) is not None
-    tables = load_tables(table or [], space, chosen.name, asked) if needs_tables else ()
+    sized = replace(chosen, resolution=resolution or chosen.resolution)
+    found = load_tables(table or [], space, sized, asked) if needs_tables else {}
+    tables, doubts = tuple(found.values()), _doubts(found, sized, measuring=measure, force=force)
     conditions = asked.completed(tables)
     problem = Problem(
         chosen, budget, tables or None, objective, classes, resolution, conditions.batch, conditions.precision
@@ -167,8 +179,25 @@ def design(
     if front is not None:
         return deliver_front(problem, settings, front, output, json)
     measuring = measurer(conditions, len(tables)) if measure else None
-    wishes = Wishes(measuring, rounds, top, explain)
+    wishes = Wishes(measuring, rounds, top, explain, tuple(doubts), force)
     return deliver(problem, settings, wishes, tables=tables, output=output, json=json)
+
+
+def _doubts(tables: "dict[Path, LatencyTable]", space: "Space", *, measuring: bool, force: bool) -> list[str]:
+    """Return what is doubtful about the tables for a space, and warn of it.
+
+    Raises `InputError` where one does not hold the space's layers, unless forced to take it.
+    """
+    from deepmad.cli.table_doubts import check_space, doubts_here, doubts_of
+
+    found = []
+    for path, table in tables.items():
+        if not force:
+            check_space(path, table, space)
+        found += [*doubts_of(path, table, space), *doubts_here(table, measuring=measuring)]
+    for doubt in found:
+        warn(doubt)
+    return found
 
 
 def _solver(name: str, auto: "Auto", evolving: dict[str, Any], front: _Text) -> "Solver":
@@ -217,17 +246,19 @@ def _budget(
     latency: _Text,
     throughput: _Text,
     memory: _Text,
+    activations: _Text,
 ) -> "Budget":
     """Return the budget of the options, the space's own limits where one is left out."""
     from deepmad.engine.program.budgets import Budget
 
     return Budget(
-        macs=limit(macs, "count", "macs", space.limits.macs),
-        params=limit(params, "count", "params", space.limits.params),
+        macs=either_limit(macs, "macs", space.limits.macs),
+        params=either_limit(params, "params", space.limits.params),
         rho=limit(rho, "number", "rho", space.limits.rho),
         latency=limit(latency, "seconds", "latency"),
         throughput=limit(throughput, "per second", "throughput"),
         memory=limit(memory, "bytes", "memory"),
+        activations=either_limit(activations, "activations", space.limits.activations),
     )
 
 

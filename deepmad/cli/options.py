@@ -10,7 +10,7 @@ import typer
 from deepmad.search_spaces.errors import InputError, shown
 from deepmad.search_spaces.json_documents import MOST_DIGITS
 from deepmad.search_spaces.ranges import RANGES, check, fault_of
-from deepmad.search_spaces.units import Kind, number, quantity
+from deepmad.search_spaces.units import AtLeast, Kind, bound, number, quantity
 
 
 def ranged(of: str, help: str, *names: str) -> Any:
@@ -75,6 +75,13 @@ def limit(text: str | None, kind: Kind, name: str, default: float | None = None)
     value = quantity(text, kind, f"--{name}")
     check(name, value, f"--{name}")
     return value
+
+
+def either_limit(text: str | None, name: str, default: float | AtLeast | None) -> float | AtLeast | None:
+    """Return a limit on a count as `limit` does; `>=6M` is one from below. Raises `InputError`."""
+    if text is None:
+        return default
+    return None if text.lower() == "none" else bound(text, name, f"--{name}")
 
 
 def numbers(text: str | None, name: str) -> tuple[float, ...] | None:

@@ -180,10 +180,7 @@ def network_parts(
     in_channels: int, resolution: int, stem: Stem, stages: Sequence[Stage], tail: Tail | None, classes: int
 ) -> tuple[Part, ...]:
     """Return the parts of a network; widths, kernels and depths may be arrays, one entry a network."""
-    channels: Count = stem.out
-    side = resolution // stem.stride
-    first = Layer("main", "conv", in_channels, channels, resolution, stem.kernel, stem.stride, activation="relu")
-    parts = [Part("stem", Body((first,)))]
+    parts, channels, side = [stem_part(in_channels, resolution, stem)], stem.out, resolution // stem.stride
     for index, stage in enumerate(stages):
         block, opening = BLOCKS[stage.block], stage.stride
         shape = Shape(channels, stage.out, stage.width, stage.kernel, opening, side)
@@ -193,6 +190,18 @@ def network_parts(
         shape = Shape(channels, channels, stage.width, stage.kernel, 1, side)
         body = block.body(shape, first=False)
         parts.append(Part(f"stages.{index}.1", body, stage.depth - 1, index))
+    return (*parts, *closing_parts(channels, side, tail, classes))
+
+
+def stem_part(in_channels: int, resolution: int, stem: Stem) -> Part:
+    """Return the stem's part; its width may be an array."""
+    layer = Layer("main", "conv", in_channels, stem.out, resolution, stem.kernel, stem.stride, activation="relu")
+    return Part("stem", Body((layer,)))
+
+
+def closing_parts(channels: Count, side: int, tail: Tail | None, classes: int) -> tuple[Part, ...]:
+    """Return tail and classifier behind a feature map of so many channels (may be an array), where there are any."""
+    parts = []
     if tail:
         layer = Layer("main", "conv", channels, tail.out, side, tail.kernel, activation="relu")
         parts.append(Part("tail", Body((layer,))))

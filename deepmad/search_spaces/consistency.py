@@ -1,12 +1,12 @@
 """Whether a space holds any network by its own rules, and whether its largest network can be counted."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from deepmad.search_spaces.architectures import Stage, Stem, Tail, network_parts
 from deepmad.search_spaces.choices import Rules, StageSpace, StemSpace
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.layers import Part
+from deepmad.search_spaces.layers import Count, Part, total_macs, total_params
 from deepmad.search_spaces.ranges import MOST_COUNTED, RANGES
 from deepmad.search_spaces.units import human
 
@@ -72,7 +72,7 @@ def check_size(
         network_parts(in_channels, resolution, first, [_largest(stage, kind) for stage in stages], tail, classes)
         for kind in kinds
     ]
-    for name, found in (("MACs", _most(networks, "macs")), ("parameters", _most(networks, "params"))):
+    for name, found in (("MACs", _most(networks, total_macs)), ("parameters", _most(networks, total_params))):
         if found > MOST_COUNTED:
             raise InputError(
                 f"resolution: at {resolution} the space's largest network has {human(found, 'count')} {name}, above "
@@ -92,7 +92,7 @@ def _largest(stage: StageSpace, kind: int) -> Stage:
     )
 
 
-def _most(networks: Sequence[Sequence[Part]], cost: str) -> int:
+def _most(networks: Sequence[Sequence[Part]], cost: Callable[[Sequence[Part]], Count]) -> int:
     """Return the sum over the parts of the most that they have of a cost in one of the networks."""
-    rows = [[part.repeats * getattr(part.body, cost) for part in parts] for parts in networks]
+    rows = [[cost([part]) for part in parts] for parts in networks]
     return int(sum(max(part) for part in zip(*rows, strict=True)))

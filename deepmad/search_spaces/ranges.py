@@ -50,6 +50,7 @@ RANGES = {
     "limit": Range(0, float_info.max, "None lifts the limit", above=True),
     "macs": Range(1, MOST_COUNTED, _LIFTED),
     "params": Range(1, MOST_COUNTED, _LIFTED),
+    "activations": Range(1, MOST_COUNTED, _LIFTED),
     "memory": Range(1, MOST_COUNTED, _LIFTED),
     "rho": Range(1e-6, 1e6, _LIFTED),
     "latency": Range(1e-9, 1e7, f"it is in seconds for one batch; {_LIFTED}"),

@@ -25,7 +25,7 @@ from deepmad.search_spaces.consistency import check_rules, check_size
 from deepmad.search_spaces.errors import InputError, near, shown
 from deepmad.search_spaces.files import check_format, read_yaml, validated
 from deepmad.search_spaces.ranges import check, field
-from deepmad.search_spaces.units import quantity
+from deepmad.search_spaces.units import AtLeast, bound, quantity
 from deepmad.search_spaces.yaml_documents import parsed_yaml
 
 _CLOSED = ConfigDict(extra="forbid")
@@ -38,21 +38,23 @@ def _limit(kind: Literal["count", "number"], name: str) -> BeforeValidator:
 
 
 _QUANTITY = WithJsonSchema({"type": ["number", "string", "null"]})
+_BOUND = BeforeValidator(lambda value: None if value is None else bound(value, "activations"))
 
 
 @dataclass(frozen=True)
 class SpaceLimits:
-    """The limits a space brings along; None is no limit."""
+    """The limits a space brings along; None is no limit. That on activations may be one from below, like `>=6M`."""
 
     __pydantic_config__ = _CLOSED
     rho: Annotated[float | None, _limit("number", "rho"), _QUANTITY] = None
     macs: Annotated[float | None, _limit("count", "macs"), _QUANTITY] = None
     params: Annotated[float | None, _limit("count", "params"), _QUANTITY] = None
+    activations: Annotated[float | AtLeast | None, _BOUND, _QUANTITY] = None
 
     def __post_init__(self) -> None:
-        for name in ("rho", "macs", "params"):
+        for name in ("rho", "macs", "params", "activations"):
             if (value := getattr(self, name)) is not None:
-                check(name, value)
+                check(name, value.value if isinstance(value, AtLeast) else value)
 
 
 @dataclass(frozen=True)

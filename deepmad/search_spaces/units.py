@@ -2,9 +2,11 @@
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 from deepmad.search_spaces.errors import InputError, shown
+from deepmad.search_spaces.ranges import check
 
 Kind = Literal["count", "seconds", "per second", "bytes", "number", "joules"]
 
@@ -47,6 +49,31 @@ def number(text: str) -> float | None:
     """Return the number that a text is, an infinite one where it is too large for a float; None for anything else."""
     match = _NUMBER.fullmatch(text)
     return None if match is None or match[2] else float(match[1])
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """A limit from below, inclusive; a bare number is one from above."""
+
+    value: float
+
+    def __str__(self) -> str:
+        return f">={self.value!r}"
+
+
+def bound(value: object, of: str, name: str | None = None) -> float | AtLeast:
+    """Return a limit on a count: `>=6M` is one from below; `<=3M`, `3M` and a bare number are from above.
+
+    `of` is its quantity in `ranges`, `name` what the user calls it, for the error. Raises `InputError` for anything
+    that is no whole number in the quantity's range.
+    """
+    text = str(value).strip()
+    sign = text[:2] if text.startswith((">=", "<=")) else ""
+    if not sign and text.startswith(("<", ">", "=")):
+        raise InputError(f"{name or of}: {shown(value)} is no limit; 6M or <=6M is one from above, >=6M from below")
+    found = quantity(text.removeprefix(sign), "count", name or of)
+    check(of, found, name or of)
+    return AtLeast(found) if sign == ">=" else found
 
 
 def any_quantity(text: str, name: str) -> float:

@@ -74,6 +74,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     filters = (
+        "asked",
         "breakable",
         "count",
         "day",

@@ -13,7 +13,7 @@ from deepmad.search_spaces.architectures import Name
 from deepmad.search_spaces.errors import InputError, shown, unknown
 from deepmad.search_spaces.files import check_format, read_yaml, validated
 from deepmad.search_spaces.ranges import check, field
-from deepmad.search_spaces.units import Kind, quantity
+from deepmad.search_spaces.units import AtLeast, Kind, bound, quantity
 
 _CLOSED = ConfigDict(extra="forbid")
 _NUMBER_OR_TEXT: dict[str, Any] = {"type": ["number", "string"]}
@@ -47,6 +47,15 @@ def _read_limit(kind: Kind, of: str, *words: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def _read_bound(of: str) -> BeforeValidator:
+    """Return what reads a limit on a count as `_read_limit` does, `space` among its words; `>=6M` is one from below."""
+
+    def read(value: Any) -> Any:
+        return value if value == "space" else None if value in (None, "none") else bound(value, of)
+
+    return BeforeValidator(read)
+
+
 Seconds = Annotated[float | None, _read("seconds", "latency"), _QUANTITY]
 PerSecond = Annotated[float | None, _read("per second", "throughput"), _QUANTITY]
 Bytes = Annotated[float | None, _read_limit("bytes", "memory"), _QUANTITY]
@@ -54,6 +63,7 @@ Macs = Annotated[float | None, _read("count", "macs"), _QUANTITY]
 Params = Annotated[float | None, _read("count", "params"), _QUANTITY]
 MacsLimit = Annotated[float | Literal["space"] | None, _read_limit("count", "macs", "space"), _QUANTITY]
 ParamsLimit = Annotated[float | Literal["space"] | None, _read_limit("count", "params", "space"), _QUANTITY]
+ActivationsLimit = Annotated[float | AtLeast | Literal["space"] | None, _read_bound("activations"), _QUANTITY]
 RhoLimit = Annotated[float | Literal["space"] | None, _read_limit("number", "rho", "space"), _QUANTITY]
 GivenSeconds = Annotated[float, _read("seconds", "time_limit"), WithJsonSchema(_NUMBER_OR_TEXT)]
 
@@ -153,11 +163,15 @@ def _steps(span: dict[str, Any], name: str) -> Iterator[float]:
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits beside the targets: the space's own by default (`space`), None for none."""
+    """The limits beside the targets: the space's own by default (`space`), None for none.
+
+    That on activations may be one from below, like `>=6M`.
+    """
 
     __pydantic_config__ = _CLOSED
     macs: MacsLimit = "space"
     params: ParamsLimit = "space"
+    activations: ActivationsLimit = "space"
     rho: RhoLimit = "space"
     memory: Bytes = None
 

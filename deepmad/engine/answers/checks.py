@@ -4,19 +4,23 @@ import math
 from collections.abc import Mapping
 
 from deepmad.engine.program.entropy import rho, scales
+from deepmad.engine.program.measures import ADDITIVE
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.layers import total_macs, total_params
+from deepmad.search_spaces.layers import total
 
 ROUNDING = 1e-9
 """How far, relatively, a number in a file may be from the same one computed anew."""
 CHANGED = "the file was changed after it was written; write it anew, or give the architecture a file of its own"
 
 
-def check_used(network: Architecture, used: Mapping[str, float | None], source: str) -> None:
+def check_used(network: Architecture | None, used: Mapping[str, float | None], source: str) -> None:
     """Raise `InputError` where a network does not use of its limits what the file says."""
+    if network is None:
+        return
     parts = network.parts()
-    counted = {"macs": total_macs(parts), "params": total_params(parts), "rho": rho(scales(parts))}
+    counted = {measure.name: total(parts, measure.of_layer) for measure in ADDITIVE if measure.of_layer is not None}
+    counted["rho"] = rho(scales(parts))
     for name, value in used.items():
         if value is not None and name in counted and not math.isclose(value, counted[name], rel_tol=ROUNDING):
             used_now = f"{counted[name]:.10g}"

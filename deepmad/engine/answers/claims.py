@@ -41,10 +41,14 @@ def require_none(problem: Problem, who: str, network: Architecture | None, claim
 
 
 def require_least(problem: Problem, who: str, name: str, least: float, network: Architecture) -> None:
-    """Raise `ContradictionError` where a feasible `network` uses less of a limit than is claimed of all."""
-    used: float = problem.usages(network)[name].used
-    if exceeds(-used, -least):
-        none = "there is no network" if math.isinf(least) else f"no network uses less {name} than {least:.10g}"
+    """Raise `ContradictionError` where a feasible `network` uses less of a limit than is claimed of all.
+
+    Of a limit from below the claim is that none uses more.
+    """
+    used, sign = problem.usages(network)[name].used, problem.limits()[name].sign
+    if exceeds(-sign * used, -sign * least):
+        less = "less" if sign > 0 else "more"
+        none = "there is no network" if math.isinf(least) else f"no network uses {less} {name} than {least:.10g}"
         _refuted(problem, who, none, network, f"{name} {used:.10g}")
 
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from deepmad.engine.answers.checks import check_objective, check_used
 from deepmad.engine.answers.claims import require_bound
+from deepmad.engine.answers.fields import Flag, Number, Positive, Whole
+from deepmad.engine.answers.limit_uses import LimitUse, limits_document, unused, uses
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, GivenStride, numbered, split_rank
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
@@ -36,13 +38,6 @@ class Status(StrEnum):
     UNKNOWN = "unknown"
 
 
-Number = Annotated[float, Field(strict=True)]
-Positive = Annotated[float, Field(strict=True, ge=0)]
-Whole = Annotated[int, Field(strict=True, ge=0)]
-Flag = Annotated[bool, Field(strict=True)]
-"""What a file's numbers and booleans are: no text is taken for one, nor the one for the other."""
-
-
 @dataclass(frozen=True)
 class SolverInfo:
     """Which solver answered, with what makes the run repeatable."""
@@ -51,14 +46,6 @@ class SolverInfo:
     version: str
     seed: Whole
     workers: Whole
-
-
-@dataclass(frozen=True)
-class LimitUse:
-    """A limit and what the network uses of it; null where there is no network."""
-
-    limit: Number
-    used: Whole | Number | None  # a count stays one where a file is read again
 
 
 @dataclass(frozen=True)
@@ -121,9 +108,9 @@ class Round:
 class Sensitivity:
     """What a limit costs: the problem solved again with that limit alone at `loosened`, in the limit's unit.
 
-    `share` is used / limit. `objective` and `bound` are those of the loosened problem, `gain` the interval that
-    holds what loosening would gain in objective: at least what was found, at most what its bound allows (None
-    where there is no bound).
+    `share` is used / limit (limit / used of a limit from below). `objective` and `bound` are those of the loosened
+    problem, `gain` the interval that holds what loosening would gain in objective: at least what was found, at most
+    what its bound allows (None where there is no bound).
     """
 
     used: Number
@@ -161,7 +148,7 @@ class Alternative:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document of a solution file's alternative."""
-        return asdict(self) | {"architecture": self.architecture.to_dict()}
+        return asdict(self) | {"architecture": self.architecture.to_dict(), "limits": limits_document(self.limits)}
 
 
 @dataclass(frozen=True)
@@ -208,7 +195,9 @@ class Solution:
     network; from the second round on its latency limit is the target, corrected by the measurement before.
     `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs;
     `black_boxes` how the functions behind limits were called. `rows` tells of rows of block kinds and strides, best
-    first, where the solver decided between them, `row_counts` of all. What does not apply is None.
+    first, where the solver decided between them, `row_counts` of all. `within_table` is the share of the network's
+    layers that lies within what the rows of the latency table span; `warnings` are sentences on what is doubtful. What
+    does not apply is None.
     """
 
     status: Status
@@ -231,10 +220,12 @@ class Solution:
     rows: tuple[RowRecord, ...] | None = None
     row_counts: RowCounts | None = None
     black_boxes: dict[str, CallRecord] | None = None
+    within_table: float | None = None
+    warnings: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution file's document."""
-        document = asdict(self) | {"status": str(self.status)}
+        document = asdict(self) | {"status": str(self.status), "limits": limits_document(self.limits)}
         document["architecture"] = self.architecture.to_dict() if self.architecture else None
         if self.alternatives is not None:
             document["alternatives"] = [other.to_dict() for other in self.alternatives]
@@ -265,11 +256,9 @@ class Solution:
                 fields[name] = [_with_network(part, source) for part in parts]
         solution = validated(ADAPTER, _with_network(fields, source), source)
         check_objective(solution.objective, solution.bound, network=solution.architecture is not None, source=source)
-        networks = [(solution.architecture, solution.limits)]
-        networks += [(other.architecture, other.limits) for other in solution.alternatives or ()]
-        for network, limits in networks:
-            if network is not None:
-                check_used(network, {name: use.used for name, use in limits.items()}, source)
+        others = ((other.architecture, other.limits) for other in solution.alternatives or ())
+        for network, limits in ((solution.architecture, solution.limits), *others):
+            check_used(network, {name: use.used for name, use in limits.items()}, source)
         return solution
 
     def ranked(self, rank: int) -> "Solution":
@@ -294,6 +283,7 @@ class Solution:
             rounds=None,
             rows=None,
             row_counts=None,
+            within_table=None,
         )
 
 
@@ -345,7 +335,7 @@ def found(
         objective=objective,
         bound=max(bound, objective) if math.isfinite(bound) else None,
         gap=reached if math.isfinite(reached) else None,
-        limits={name: LimitUse(use.limit, use.used) for name, use in problem.usages(network, called).items()},
+        limits=uses(problem, network, called),
         predicted=predict(problem, network),
     )
 
@@ -358,12 +348,6 @@ def without_network(
     return Solution(Status.UNKNOWN, message, solver, seconds, bound=known, limits=unused(problem))
 
 
-def unused(problem: Problem) -> dict[str, LimitUse]:
-    """Return the limits, those of functions included, with nothing used."""
-    limits = {**problem.limits(), **{box.name: box.limit for box in problem.black_boxes}}
-    return {name: LimitUse(limit, None) for name, limit in limits.items()}
-
-
 def alternative(problem: Problem, network: Architecture) -> Alternative:
     """Return an alternative around a feasible network, every figure recomputed from its layer records."""
     broken = problem.broken(network)
@@ -371,7 +355,7 @@ def alternative(problem: Problem, network: Architecture) -> Alternative:
     return Alternative(
         problem.value(network),
         replace(network, name=_name(problem, network)),
-        {name: LimitUse(use.limit, use.used) for name, use in problem.usages(network).items()},
+        uses(problem, network),
         predict(problem, network),
     )
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepmad.engine.program.black_boxes import BlackBox
-from deepmad.engine.program.budgets import BYTES_PER_ELEMENT, Budget, Usage, limits_used
+from deepmad.engine.program.budgets import Budget, Usage, limits_used
 from deepmad.engine.program.entropy import entropy, scales
 from deepmad.engine.program.latency import LatencyModel, slowest_seconds
+from deepmad.engine.program.measures import BYTES_PER_ELEMENT, Limit
 from deepmad.engine.program.objectives import MOST_PENALTY, OBJECTIVES, ObjectiveName, least_penalty, objective_value
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError, shown, unknown
@@ -133,19 +134,12 @@ class Problem:
         """The limits that only a function knows; solvers cannot express them, and see a problem without them."""
         return self.budget.black_boxes
 
-    def limits(self) -> dict[str, float]:
+    def limits(self) -> dict[str, Limit]:
         """Return the limits in force under the names of the solution file, black boxes left out."""
-        named = {
-            "macs": self.budget.macs,
-            "params": self.budget.params,
-            "rho": self.budget.rho,
-            "latency_seconds": self.budget.latency_seconds(self.batch),
-            "memory_bytes": self.budget.memory,
-        }
-        return {name: limit for name, limit in named.items() if limit is not None}
+        return self.budget.limits(self.batch)
 
-    def used(self, parts: tuple[Part, ...]) -> Iterator[tuple[str, float, Count]]:
-        """Yield name, value and use of every limit as `limits_used` does, black boxes left out."""
+    def used(self, parts: tuple[Part, ...]) -> Iterator[tuple[Limit, Count]]:
+        """Yield every limit and its use as `limits_used` does, black boxes left out."""
         return limits_used(parts, self.budget, batch=self.batch, precision=self.precision, tables=self.tables)
 
     def usages(self, network: Architecture, called: Mapping[str, float] | None = None) -> dict[str, Usage]:
@@ -154,7 +148,10 @@ class Problem:
         What black boxes returned for it is not called for here but comes with `called`, by their names; those that
         are not in it are left out.
         """
-        counted = {name: Usage(limit, np.asarray(used).item()) for name, limit, used in self.used(network.parts())}
+        counted = {
+            limit.name: Usage(limit.value, np.asarray(used).item(), limit.sense)
+            for limit, used in self.used(network.parts())
+        }
         known = called or {}
         return counted | {box.name: Usage(box.limit, known[box.name]) for box in self.black_boxes if box.name in known}
 
@@ -177,6 +174,11 @@ class Problem:
 
     def broken_at(self, network: Architecture, found: Mapping[str, Usage]) -> list[str]:
         """Return what `broken` does, for a network whose `usages` are `found`."""
-        limits = [f"{name} is {use.used:.10g}, above {use.limit:.10g}" for name, use in found.items() if not use.kept]
+        sides = {"at most": "above", "at least": "below"}
+        limits = [
+            f"{name} is {use.used:.10g}, {sides[use.sense]} {use.limit:.10g}"
+            for name, use in found.items()
+            if not use.kept
+        ]
         unknown = [f"{box.name} is not known" for box in self.black_boxes if box.name not in found]
         return self.space.violations(network) + limits + unknown

@@ -10,11 +10,11 @@ import numpy as np
 from deepmad.engine.answers.claims import require_bound, require_none
 from deepmad.engine.answers.progress import CP_SAT, stopped
 from deepmad.engine.answers.solutions import DIFFERENT_STAGES, Solution, alternative, found
+from deepmad.engine.costs.tables import Floats
 from deepmad.engine.program.limits import require_counted
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.solvers.population.genomes import Genomes
-from deepmad.engine.solvers.population.tables import Floats
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import STOPS

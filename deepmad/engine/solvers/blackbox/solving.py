@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from deepmad.engine.answers.limit_uses import unused
 from deepmad.engine.answers.progress import Progress, Report, stopped
 from deepmad.engine.answers.solutions import (
     NOTHING_YET,
@@ -18,7 +19,6 @@ from deepmad.engine.answers.solutions import (
     Status,
     found,
     relative_gap,
-    unused,
     without_network,
 )
 from deepmad.engine.program.limits import without_black_boxes

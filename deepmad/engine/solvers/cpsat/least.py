@@ -1,4 +1,4 @@
-"""The least that any network uses of one limit while it keeps the others: what the nearest feasible limit is."""
+"""The least (of a limit from below, the most) that a network uses while it keeps the others: the nearest feasible."""
 
 import math
 import time
@@ -9,13 +9,15 @@ from ortools.sat.python import cp_model
 
 from deepmad.engine.answers.claims import require_least
 from deepmad.engine.answers.progress import CP_SAT
-from deepmad.engine.program.budgets import BYTES_PER_ELEMENT
+from deepmad.engine.costs.records import end_grids
+from deepmad.engine.program.measures import BYTES_PER_ELEMENT
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.cpsat.digits import SAFE, Expression, at_most, bounds
-from deepmad.engine.solvers.cpsat.program import Program, build_program, scale_totals
+from deepmad.engine.solvers.cpsat.program import Program, build_program
+from deepmad.engine.solvers.cpsat.scales import scale_totals
 from deepmad.engine.solvers.cpsat.solving import Effort, Search, searched
 from deepmad.engine.solvers.cpsat.stages import add_memory_limit, keep_alive_within
-from deepmad.engine.solvers.cpsat.terms import LOG_UNIT, ends
+from deepmad.engine.solvers.cpsat.terms import LOG_UNIT
 from deepmad.search_spaces.architectures import Architecture
 
 _LARGEST_LOG = 64
@@ -40,21 +42,27 @@ def least_use(
 ) -> Least:
     """Return the network that uses least of the limit `name` of `problem` among those that keep all its limits.
 
+    Of a limit from below it is the one that uses most.
+
     The limit itself is where the search starts, so it should be loose, or what `hint` uses, a network that keeps
     all limits. Raises `InputError` for a block kind whose layers the program cannot tabulate, and `ContradictionError`
     where a network uses less than what is claimed to be the least.
     """
+    sign = problem.limits()[name].sign
+
+    def worth(network: Architecture) -> float:
+        return -sign * _amount(problem, name, network)
 
     def refuted(network: Architecture, bound: float) -> None:
-        require_least(problem, CP_SAT, name, _used(problem, name, -bound), network)
+        require_least(problem, CP_SAT, name, _used(problem, name, -sign * bound), network)
 
-    search = Search(lambda network: -_amount(problem, name, network), refuted, None, math.inf, time.perf_counter())
+    search = Search(worth, refuted, None, math.inf, time.perf_counter())
     if hint is not None:
         search.take(hint)
     program = build_program(problem, objective=False)
     amount = _MEASURES.get(name, _total)(program, name)
-    program.builder.model.maximize(-amount)
-    status = searched(replace(program, objective=-amount), search, Effort(seconds, None, workers, seed, 0.0))
+    program.builder.model.maximize(-sign * amount)
+    status = searched(replace(program, objective=-sign * amount), search, Effort(seconds, None, workers, seed, 0.0))
     if search.network is None:
         return Least(None, status == cp_model.INFEASIBLE)
     return Least(search.network, proven=search.bound - search.value <= _TOLERANCE.get(name, 0.5))
@@ -106,8 +114,8 @@ def _peak(program: Program, name: str) -> Expression:
 
     for stage in program.stages:
         add_memory_limit(program.builder, stage, in_units)
-    for part in ends(program.problem.space):
-        keep_alive_within(program.builder, [program.stem, program.stages[-1].out], part.body, in_units, [])
+    for body in end_grids(program.problem.space):
+        keep_alive_within(program.builder, [program.stem, program.stages[-1].out], body, in_units, [])
     return peak
 
 
@@ -115,7 +123,7 @@ def _log_effectiveness(program: Program, name: str) -> Expression:
     """Return ln rho in units of 1 / LOG_UNIT: E_i >= n_i (ln n_i - ln rho) at every scale i, E_i rounded up."""
     builder, most = program.builder, _LARGEST_LOG * LOG_UNIT
     least = builder.model.new_int_var(-most, most, f"least {name}")
-    for scale in scale_totals(builder, program.stem, program.stages, ends(program.problem.space)):
+    for scale in scale_totals(builder, program.problem.space, program.stem, program.stages):
         low, high = scale.depth.low, scale.depth.high
         needed = [math.floor(LOG_UNIT * count * math.log(count)) - 1 for count in range(low, high + 1)]
         count = builder.axis(range(low, high + 1), "convolutions")

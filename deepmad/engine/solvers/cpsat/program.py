@@ -3,8 +3,9 @@
 Widths, depths, kernels, expansions and block kinds are decided together. All amounts are whole numbers: MACs,
 parameters, elements and nanoseconds are exact; logarithms and the objective are rounded once, always in the
 direction that overstates the objective and loosens the limit on rho. So a bound on the program is a bound on
-the problem, no feasible network is cut off, and every network found is checked exactly outside. Latency tables
-too large for the solver are replaced by smaller ones that lie below them, with the same consequence.
+the problem, no feasible network is cut off, and every network found is checked exactly outside. Tables of limited
+costs that are too large for the solver are replaced by smaller ones that lie below them (above, where the limit is one
+from below), with the same consequence.
 """
 
 import math
@@ -16,19 +17,20 @@ from math import gcd
 import numpy as np
 from ortools.sat.python import cp_model
 
-from deepmad.engine.program.entropy import Scale
-from deepmad.engine.program.latency import LatencyModel, latency_nanoseconds
+from deepmad.engine.costs.additive import additive_costs
+from deepmad.engine.costs.records import end_grids
 from deepmad.engine.program.objectives import entropy_factor
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.cpsat.digits import Expression, at_most
-from deepmad.engine.solvers.cpsat.expressions import Axis, Builder
+from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Rounding
 from deepmad.engine.solvers.cpsat.penalty import LARGEST_PENALTY, depth_penalty_total
+from deepmad.engine.solvers.cpsat.scales import ScaleTotals, scale_totals
 from deepmad.engine.solvers.cpsat.stages import (
-    ReadTerms,
     StageVariables,
     Total,
     add_memory_limit,
     add_rules,
+    end_total,
     keep_alive_within,
     stage_terms,
     stage_total,
@@ -37,17 +39,11 @@ from deepmad.engine.solvers.cpsat.stages import (
 from deepmad.engine.solvers.cpsat.terms import (
     LOG_UNIT,
     Array,
-    Terms,
-    ends,
-    flat,
     in_units,
-    maximum,
-    minimum,
-    scaled_logs,
     summed,
 )
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
-from deepmad.search_spaces.layers import Body, Part, total_macs, total_params
+from deepmad.search_spaces.layers import Body, total
 
 _OBJECTIVE_BITS = 29
 """Bits of the largest objective in the program's units."""
@@ -111,23 +107,22 @@ class Program:
 
     def lets_pass(self, broken: Sequence[str]) -> bool:
         """Whether the program may hold a solution that breaks the limits of these sentences."""
-        loose = ("rho", *(name.partition("@")[0] for name in self.builder.understated))
+        loose = ("rho", *(name.partition("@")[0] for name in self.builder.rounded))
         return all(sentence.split()[0] in loose for sentence in broken)
 
     def check(self, network: Architecture, counted: Mapping[str, int]) -> None:
         """Assert that the program's totals for `network` are exactly those of its layer records.
 
-        A total with a table too large for the solver may be less.
+        A total with a table too large for the solver may be less, or more where its limit is one from below.
         """
         parts = network.parts()
-        found = {"macs": total_macs(parts), "params": total_params(parts)}
-        for place, table in enumerate(self.problem.tables):
-            found[_latency_name(place)] = latency_nanoseconds(parts, table)
-        for name, ours in counted.items():
-            exact = found[name]
-            understated = name in self.builder.understated and ours <= exact
-            assert ours == exact or understated, (
-                f"{name}: the program counts {ours}, the layer records {exact}, for {network}"
+        for cost in additive_costs(self.problem):
+            if cost.name not in counted:
+                continue
+            ours, exact = counted[cost.name], cost.constant + total(parts, cost.of_layer)
+            rounded = cost.name in self.builder.rounded and cost.sign * ours <= cost.sign * exact
+            assert ours == exact or rounded, (
+                f"{cost.name}: the program counts {ours}, the layer records {exact}, for {network}"
             )
 
 
@@ -143,29 +138,27 @@ def build_program(problem: Problem, *, objective: bool = True) -> Program:
     Raises `InputError` for a block kind whose layers depend on more than two widths at once.
     """
     space, builder = problem.space, Builder()
-    parts = ends(space)
     # Variables: the stem's width, then for every stage its variant, widths and depth.
     stem = builder.axis(space.stem.out, "stem.out")
     stages: list[StageVariables] = []
-    c_in, side = stem, space.resolution // space.stem.stride
-    for place, stage in enumerate(space.stages):
-        stages.append(stage_variables(builder, f"stages[{place}]", stage, c_in, side))
-        c_in, side = stages[-1].out, side // stage.stride
+    for index in range(len(space.stages)):
+        stages.append(stage_variables(builder, space, index, stages[-1].out if stages else stem))
     # Rules: widths do not shrink along the network, nor grow too fast; inner widths keep their ratio.
     for variables in stages:
         add_rules(builder, variables, space.rules)
-    # Limits: MACs, parameters and latency are sums over the stages; memory holds layer by layer.
-    totals = _add_limits(problem, builder, stem, stages, parts)
+    # Limits: most are on sums over the stages; memory holds layer by layer.
+    ends = end_grids(space)
+    totals = _add_limits(problem, builder, stem, stages, ends)
     if (elements := problem.limit_elements) is not None:
         for variables in stages:
             add_memory_limit(builder, variables, elements.__floordiv__)
-        for part in parts:
-            keep_alive_within(builder, [stem, c_in], part.body, elements.__floordiv__, [])
+        for body in ends:
+            keep_alive_within(builder, [stem, stages[-1].out], body, elements.__floordiv__, [])
     program = Program(problem, builder, stem, stages, totals)
     if problem.budget.rho is None and not objective:
         return program
     # Entropy so far and convolutions so far, at every scale; rho ties the two together.
-    found = scale_totals(builder, stem, stages, parts)
+    found = scale_totals(builder, space, stem, stages)
     if problem.budget.rho is not None:
         for scale in found:
             _add_effectiveness(builder, scale, problem.budget.rho)
@@ -173,114 +166,32 @@ def build_program(problem: Problem, *, objective: bool = True) -> Program:
 
 
 def _add_limits(
-    problem: Problem, builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]
+    problem: Problem, builder: Builder, stem: Axis, stages: list[StageVariables], ends: Sequence[Body]
 ) -> dict[str, Expression]:
-    """Add the limits on MACs, parameters and latency; return the totals by name."""
-    budget = problem.budget
-    limits: dict[str, tuple[float | None, int, ReadTerms]] = {
-        "macs": (budget.macs, 0, lambda body: summed(body, lambda layer: layer.macs)),
-        "params": (budget.params, 0, lambda body: summed(body, lambda layer: layer.params)),
-    }
-    for place, table in enumerate(problem.tables):
-        predicted = partial(_nanoseconds, table)
-        limits[_latency_name(place)] = (problem.limit_nanoseconds, table.overhead_nanoseconds, predicted)
+    """Add the limits on costs that add up; return the totals by name."""
     totals: dict[str, Expression] = {}
-    for name, (limit, constant, read) in limits.items():
-        if limit is None:
+    for cost in additive_costs(problem):
+        if cost.limit is None:
             continue
-        outside = [read(part.body) for part in parts]
+        read = partial(summed, cost=cost.of_layer)
+        outside = [read(body) for body in ends]
         inside = [stage_terms(stage, read) for stage in stages]
         # In the largest unit that all numbers are multiples of, most totals are small.
         arrays = [array for terms in outside for array in terms.values()] + [
             a for terms in inside for a in terms.arrays
         ]
         unit = max(1, gcd(*(int(np.gcd.reduce(array, axis=None)) for array in arrays)))
-        most = (math.floor(limit) - constant) // unit
-        total = Total(0, 0, 0)
+        most = (math.floor(cost.sign * cost.limit.value) - cost.sign * cost.constant) // unit
+        rounding: Rounding = "down" if cost.sign > 0 else "up"
+        highest = most if cost.sign > 0 else None
+        amount = Total(0, 0, 0)
         for terms in outside:
-            total += _end_total(builder, stem, stages[-1].out, in_units(terms, unit), name)
+            amount += end_total(builder, stem, stages[-1].out, in_units(terms, unit), cost.name)
         for stage, costs in zip(stages, inside, strict=True):
-            total += stage_total(builder, stage, costs.in_units(unit), name, most)
-        at_most(builder.model, total.expression, most, name)
-        totals[name] = unit * total.expression + constant
+            amount += stage_total(builder, stage, costs.in_units(unit), cost.name, rounding, highest)
+        at_most(builder.model, cost.sign * amount.expression, most, cost.name)
+        totals[cost.name] = unit * amount.expression + cost.constant
     return totals
-
-
-def _latency_name(place: int) -> str:
-    """Return the name of the limit on latency on one of the problem's devices."""
-    return f"latency_seconds@{place}"
-
-
-def _nanoseconds(table: LatencyModel, body: Body) -> Terms:
-    return summed(body, flat(table.nanoseconds))
-
-
-def _end_total(builder: Builder, stem: Axis, out: Axis, terms: Terms, name: str) -> Total:
-    """Return a cost of a part outside the stages."""
-    axes = [stem, out]
-    values = (builder.lookup([axes[axis] for axis in over], array, f"ends.{name}") for over, array in terms.items())
-    return Total(sum(values), minimum(terms), maximum(terms))
-
-
-@dataclass(frozen=True)
-class ScaleTotals:
-    """One scale in the program: main-path convolutions so far, their log-widths, and the channels there."""
-
-    depth: Total
-    log_widths: Total
-    channels: Axis | int
-    side: int
-
-    @property
-    def factors(self) -> Array:
-        """ln(r^2 c), the entropy of one nat of log-width, for every value of the channels."""
-        values = self.channels.values if isinstance(self.channels, Axis) else np.array([self.channels])
-        return np.asarray(Scale(1, 1.0, values, self.side).entropy)
-
-
-def _convolutions(body: Body) -> Terms:
-    return {(): np.int64(len(body.main))}  # type: ignore[dict-item]
-
-
-def _log_widths(body: Body) -> Terms:
-    return scaled_logs(summed(Body(body.main), lambda layer: np.log(layer.fan_in)))
-
-
-def scale_totals(
-    builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]
-) -> list[ScaleTotals]:
-    """Return the scales, first to last, summed as `deepmad.engine.program.entropy.scales` sums them."""
-    last = stages[-1].out
-    depth, logs = Total(0, 0, 0), Total(0, 0, 0)
-    for part in (part for part in parts if part.name == "stem"):
-        depth += _end_total(builder, stem, last, _convolutions(part.body), "depth")
-        logs += _end_total(builder, stem, last, _log_widths(part.body), "entropy")
-    found = []
-    for stage in stages:
-        if stage.space.stride == 2:
-            found.append(ScaleTotals(depth, logs, stage.c_in, stage.side))
-        depth += stage_total(builder, stage, stage_terms(stage, _convolutions), "convolutions")
-        logs += stage_total(builder, stage, stage_terms(stage, _log_widths), "entropy")
-    channels: Axis | int = last
-    side = stages[-1].side // stages[-1].space.stride
-    for part in (part for part in parts if part.name == "tail"):
-        depth += _end_total(builder, stem, last, _convolutions(part.body), "depth")
-        logs += _end_total(builder, stem, last, _log_widths(part.body), "entropy")
-        channels, side = int(part.body.main[-1].outputs.item()), part.body.main[-1].out_side
-    return [_held(builder, scale) for scale in (*found, ScaleTotals(depth, logs, channels, side))]
-
-
-def _held(builder: Builder, scale: ScaleTotals) -> ScaleTotals:
-    """Return the scale with its sums held by variables of their own."""
-
-    def held(total: Total, name: str) -> Total:
-        if total.low == total.high:
-            return Total(total.low, total.low, total.high)
-        variable = builder.variable(total.low, total.high, name)
-        builder.model.add(variable == total.expression)
-        return Total(variable, total.low, total.high)
-
-    return replace(scale, depth=held(scale.depth, "convolutions"), log_widths=held(scale.log_widths, "entropy"))
 
 
 def _add_effectiveness(builder: Builder, scale: ScaleTotals, limit: float) -> None:

@@ -216,7 +216,7 @@ def searched(program: Program, search: Search, effort: Effort) -> "cp_model.CpSo
             if status == cp_model.INFEASIBLE and search.network is not None:
                 search.refuted(search.network, -math.inf)
             return status
-        # Their networks break the limit on rho by less than the rounding, or one whose tables are understated.
+        # Their networks break the limit on rho by less than the rounding, or one whose tables are rounded.
         program.builder.model.add_forbidden_assignments(program.decisions, rejected)
 
 

@@ -5,22 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deepmad.engine.costs.records import Option, option_grid, options, stage_bodies, told
 from deepmad.engine.solvers.cpsat.digits import ROOM, Expression, bounds, reduced, selected, split
-from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Choice
-from deepmad.engine.solvers.cpsat.terms import (
-    Array,
-    Terms,
-    Variant,
-    difference,
-    following,
-    in_units,
-    maximum,
-    minimum,
-    opening,
-    variants,
-)
+from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Choice, Rounding
+from deepmad.engine.solvers.cpsat.terms import Array, Terms, difference, in_units, maximum, minimum, on_grid
 from deepmad.search_spaces.choices import Rules, StageSpace
-from deepmad.search_spaces.layers import Body
+from deepmad.search_spaces.layers import Body, Count
+from deepmad.search_spaces.spaces import Space
 
 ReadTerms = Callable[[Body], Terms]
 """How one cost is read from a body: a whole-numbered function of its widths."""
@@ -40,12 +31,15 @@ class Total:
 
 @dataclass(frozen=True)
 class StageVariables:
-    """The decisions of one stage. `agrees` is a literal, or a bool where it is known: c_in equals out."""
+    """The decisions of one stage. `agrees` is a literal, or a bool where it is known: c_in equals out.
+
+    `bodies` are those of the opening block and of a later one, over all widths, for each of the `variants`.
+    """
 
     name: str
     space: StageSpace
-    side: int
-    variants: tuple[Variant, ...]
+    variants: tuple[Option, ...]
+    bodies: tuple[tuple[Body, Body], ...]
     choice: Choice
     c_in: Axis
     out: Axis
@@ -63,28 +57,27 @@ class StageVariables:
         """The number of blocks."""
         return sum(depth * literal for depth, literal in zip(self.space.depth, self.depths.literals, strict=True))
 
-    def opening(self, variant: Variant, *, agree: bool) -> Body:
-        """Return the body that opens the stage, over all widths."""
-        return opening(self.c_in.values.tolist(), self.space, variant, self.side, agree=agree)
-
-    def following(self, variant: Variant) -> Body:
-        """Return the body of the later blocks, over all widths."""
-        return following(self.space, variant, self.side // self.space.stride)
+    def openings(self, *, agree: bool) -> list[Body]:
+        """Return the variants' bodies that open the stage, where c_in equals out or where it does not."""
+        return [told(opening, residual=agree) for opening, _ in self.bodies]
 
 
-def stage_variables(builder: Builder, name: str, space: StageSpace, c_in: Axis, side: int) -> StageVariables:
+def stage_variables(builder: Builder, space: Space, index: int, c_in: Axis) -> StageVariables:
     """Return new variables for one stage: its variant, widths and depth."""
-    offered = variants(space)
-    out = builder.axis(space.out, f"{name}.out")
-    width = builder.axis(space.width, f"{name}.width") if space.width else None
+    name, stage = f"stages[{index}]", space.stages[index]
+    offered = options(stage)
+    read = [stage_bodies(space, index, option_grid(space, index, option)) for option in offered]
+    bodies = tuple((opening, told(following, residual=True)) for opening, following in read)
+    out = builder.axis(stage.out, f"{name}.out")
+    width = builder.axis(stage.width, f"{name}.width") if stage.width else None
     choice = builder.choice(len(offered), f"{name}.variant")
-    depths = builder.choice(len(space.depth), f"{name}.depth")
+    depths = builder.choice(len(stage.depth), f"{name}.depth")
     agrees: Expression = bool(np.isin(c_in.values, out.values).any())
     if agrees and (len(c_in.values) > 1 or len(out.values) > 1):
         agrees = builder.model.new_bool_var(f"{name}.agrees")
         builder.model.add(c_in.value == out.value).only_enforce_if(agrees)
         builder.model.add(c_in.value != out.value).only_enforce_if(~agrees)
-    return StageVariables(name, space, side, offered, choice, c_in, out, width, depths, agrees)
+    return StageVariables(name, stage, offered, bodies, choice, c_in, out, width, depths, agrees)
 
 
 def add_rules(builder: Builder, stage: StageVariables, rules: Rules) -> None:
@@ -127,29 +120,31 @@ class StageTerms:
 
 def stage_terms(stage: StageVariables, read: ReadTerms) -> StageTerms:
     """Return a cost of the stage's blocks as functions of its widths."""
-    options = [read(stage.opening(variant, agree=stage.agrees is True)) for variant in stage.variants]
+    opening = [read(body) for body in stage.openings(agree=stage.agrees is True)]
     surplus: list[Terms] = []
     if not isinstance(stage.agrees, bool):
-        agreeing = [read(stage.opening(variant, agree=True)) for variant in stage.variants]
-        surplus = [difference(terms, other) for terms, other in zip(agreeing, options, strict=True)]
-    alone = stage.space.depth[-1] == 1
-    following = [] if alone else [read(stage.following(variant)) for variant in stage.variants]
-    return StageTerms(options, surplus if any(surplus) else [], following)
+        agreeing = [read(body) for body in stage.openings(agree=True)]
+        surplus = [difference(terms, other) for terms, other in zip(agreeing, opening, strict=True)]
+    following = [] if stage.space.depth[-1] == 1 else [read(body) for _, body in stage.bodies]
+    return StageTerms(opening, surplus if any(surplus) else [], following)
 
 
 def stage_total(
-    builder: Builder, stage: StageVariables, terms: StageTerms, name: str, limit: int | None = None
+    builder: Builder,
+    stage: StageVariables,
+    terms: StageTerms,
+    name: str,
+    rounding: Rounding | None = None,
+    limit: int | None = None,
 ) -> Total:
     """Return a cost of the stage: its opening block, and depth - 1 times a later block.
 
-    `limit`, where given, caps the variables that hold it; a cost with a limit may be understated where its
-    tables are too large (`Builder.understated` then holds `name`).
+    `limit`, where given, caps the variables that hold it; `rounding` is as for `Builder.lookup`.
     """
-    understate = limit is not None
-    first = _opening_total(builder, stage, terms, name, understate=understate)
+    first = _opening_total(builder, stage, terms, name, rounding)
     if not terms.following:
         return first
-    later = builder.chosen(stage.choice, stage.axes, terms.following, name, understate=understate)
+    later = builder.chosen(stage.choice, stage.axes, terms.following, name, rounding)
     least, most = min(map(minimum, terms.following)), max(map(maximum, terms.following))
     fewest, repeats = stage.space.depth[0] - 1, stage.space.depth[-1] - 1
     low, high = fewest * least, repeats * most
@@ -167,14 +162,23 @@ def stage_total(
     return first + Total(total, low, capped)
 
 
-def _opening_total(builder: Builder, stage: StageVariables, terms: StageTerms, name: str, *, understate: bool) -> Total:
+def end_total(builder: Builder, stem: Axis, out: Axis, terms: Terms, name: str) -> Total:
+    """Return a cost of a part outside the stages."""
+    axes = [stem, out]
+    values = (builder.lookup([axes[axis] for axis in over], array, f"ends.{name}") for over, array in terms.items())
+    return Total(sum(values), minimum(terms), maximum(terms))
+
+
+def _opening_total(
+    builder: Builder, stage: StageVariables, terms: StageTerms, name: str, rounding: Rounding | None
+) -> Total:
     """Return a cost of the block that opens the stage, whose layers may depend on whether c_in equals out."""
     options = terms.opening
-    first = builder.chosen(stage.choice, stage.axes, options, name, understate=understate)
+    first = builder.chosen(stage.choice, stage.axes, options, name, rounding)
     total = Total(first, min(map(minimum, options)), max(map(maximum, options)))
     if not terms.surplus:
         return total
-    extra = builder.chosen(stage.choice, stage.axes, terms.surplus, name, understate=understate)
+    extra = builder.chosen(stage.choice, stage.axes, terms.surplus, name, rounding)
     least, most = min(0, *map(minimum, terms.surplus)), max(0, *map(maximum, terms.surplus))
     cases = [(stage.agrees, extra), (~stage.agrees, 0)]
     return total + Total(selected(builder.model, cases, least, most, name), least, most)
@@ -188,14 +192,14 @@ def add_memory_limit(builder: Builder, stage: StageVariables, limit: Limit) -> N
     """Keep the elements alive at every main-path layer of the stage's blocks, where present, within `limit`."""
     depths, shallow = stage.space.depth, stage.depths.literals[0]
     later: list[Expression] | None = [] if depths[0] > 1 else None if depths[-1] == 1 else [~shallow]
-    for variant, literal in zip(stage.variants, stage.choice.literals, strict=True):
+    for (opening, following), literal in zip(stage.bodies, stage.choice.literals, strict=True):
         for agree in (False, True):
             if isinstance(stage.agrees, bool) and stage.agrees is not agree:
                 continue
             case = [] if isinstance(stage.agrees, bool) else [stage.agrees if agree else ~stage.agrees]
-            keep_alive_within(builder, stage.axes, stage.opening(variant, agree=agree), limit, [literal, *case])
+            keep_alive_within(builder, stage.axes, told(opening, residual=agree), limit, [literal, *case])
         if later is not None:
-            keep_alive_within(builder, stage.axes, stage.following(variant), limit, [literal, *later])
+            keep_alive_within(builder, stage.axes, following, limit, [literal, *later])
 
 
 def keep_alive_within(
@@ -207,7 +211,8 @@ def keep_alive_within(
     whole maps, so that in units of a map's size all numbers are small.
     """
 
-    def expression(array: Array) -> Expression:
+    def expression(count: Count) -> Expression:
+        array = on_grid(count)
         over = [axis for axis, length in enumerate(array.shape) if length > 1]
         return builder.lookup([axes[axis] for axis in over], array.squeeze(), "alive")
 

@@ -4,13 +4,14 @@ import io
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from deepmad.engine.answers.progress import Report
 from deepmad.engine.answers.solutions import SolverInfo
-from deepmad.engine.program.limits import KINDS, require_counted
+from deepmad.engine.program.limits import require_counted
+from deepmad.engine.program.measures import MEASURES
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.program.recounts import recounted
 from deepmad.engine.solvers.evolution.nondominated import fronts, hypervolume
@@ -22,14 +23,8 @@ from deepmad.search_spaces.errors import InputError, unknown
 from deepmad.search_spaces.files import write_text
 from deepmad.search_spaces.units import human
 
-Cost = Literal["latency_seconds", "macs", "params", "memory_bytes"]
-COSTS: tuple[Cost, ...] = ("latency_seconds", "macs", "params", "memory_bytes")
-AXES = {
-    "latency_seconds": "predicted seconds for one batch",
-    "macs": "multiply-accumulates an image",
-    "params": "parameters",
-    "memory_bytes": "bytes of peak activations for one batch",
-}
+COSTS = tuple(name for name in MEASURES if name != "rho")
+"""The measures that a front may trade the objective for."""
 MARKED = 100
 """Networks up to which each has a mark in the picture; more of them run into a line and make the file large."""
 
@@ -51,7 +46,7 @@ class Point:
 class Front:
     """Networks in the order of their cost, `against`, of which each has a higher objective than all before it."""
 
-    against: Cost
+    against: str
     points: tuple[Point, ...]
     solver: SolverInfo
     seconds: float
@@ -86,7 +81,7 @@ class Front:
         panel = figure.subplots()
         used, objectives = ([getattr(point, name) for point in self.points] for name in ("used", "objective"))
         panel.plot(used, objectives, marker="." if len(used) <= MARKED else "", drawstyle="steps-post")
-        panel.set(xlabel=AXES[self.against], ylabel="objective", title=f"{len(self.points)} networks")
+        panel.set(xlabel=MEASURES[self.against].means, ylabel="objective", title=f"{len(self.points)} networks")
         text = io.StringIO()
         with mpl.rc_context({"svg.hashsalt": "front"}):  # the same picture for the same numbers
             figure.savefig(text, format="svg", metadata={"Date": None})
@@ -110,7 +105,7 @@ class FrontOutOfMemoryError(MemoryError):
 
 
 def pareto_front(
-    problem: Problem, against: Cost, solver: Evolution | None = None, *, report: Report | None = None
+    problem: Problem, against: str, solver: Evolution | None = None, *, report: Report | None = None
 ) -> Front:
     """Return networks that keep all limits of the problem and trade its objective for the cost `against`.
 
@@ -132,7 +127,7 @@ def pareto_front(
     return _front(run, against)
 
 
-def _front(run: Run, against: Cost) -> Front:
+def _front(run: Run, against: str) -> Front:
     """Return the front of all islands' networks, every figure recounted from the networks' layer records."""
     judged = run.machine.judge(run.state.verdicts, None).judged(
         np.concatenate([island.population for island in run.state.islands])
@@ -148,11 +143,11 @@ def _front(run: Run, against: Cost) -> Front:
     return Front(against, tuple(_named(run.race.problem, against, points)), run.solver.info, run.race.seconds)
 
 
-def _named(problem: Problem, against: Cost, points: list[Point]) -> list[Point]:
+def _named(problem: Problem, against: str, points: list[Point]) -> list[Point]:
     """Return the points that no other one beats, with a name that tells space and cost."""
     values, used = (np.array([getattr(point, name) for point in points]) for name in ("objective", "used"))
     kept = [points[row] for row in next(fronts(values, used), np.empty(0, dtype=np.intp))]
-    names = [f"{problem.space.name}-{human(point.used, KINDS[against])}".replace(" ", "") for point in kept]
+    names = [f"{problem.space.name}-{human(point.used, MEASURES[against].kind)}".replace(" ", "") for point in kept]
     return [
         replace(point, architecture=replace(point.architecture, name=name))
         for point, name in zip(kept, names, strict=True)
