@@ -111,6 +111,8 @@ def _changed_file(number: int, base: Base, folder: Path, random_: random.Random)
     path.write_bytes(changed.content)
     command = random_.choice(base.commands)
     named = tuple(filter(None, (path.name, "zoo" if base.kind == "zoo folder" else "", changed.value)))
+    if "--table" in command:  # what lies outside a table is told of the option
+        named = (*named, "--table")
     if base.kind == "zoo spec" and changed.place == "file":  # what was damaged may be the name of another file
         named = ()
     return Case(number, base.kind, changed.kind, changed.place, command, changed.wanted, named)

@@ -71,12 +71,12 @@ def changed_sqlite(content: bytes, random_: random.Random) -> Changed:
         path.write_bytes(content)
         with closing(sqlite3.connect(path)) as connection:
             change = _cell if what == "cell" else _layout
-            kind, place, wanted = change(connection, random_)
+            kind, place, wanted, value = change(connection, random_)
             connection.commit()
-        return Changed(path.read_bytes(), kind, place, wanted)
+        return Changed(path.read_bytes(), kind, place, wanted, value)
 
 
-def _cell(connection: sqlite3.Connection, random_: random.Random) -> tuple[str, str, Wanted]:
+def _cell(connection: sqlite3.Connection, random_: random.Random) -> tuple[str, str, Wanted, str]:
     """Put another value into a cell, or part of a document."""
     table = random_.choice([name for name in _tables(connection) if _count(connection, name)])
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
@@ -99,7 +99,7 @@ def _cell(connection: sqlite3.Connection, random_: random.Random) -> tuple[str, 
     except (sqlite3.IntegrityError, OverflowError):
         connection.execute(f"DELETE FROM {table} WHERE rowid = ?", (row,))
         kind, wanted = "row missing", "any"
-    return kind, f"{table}.{column}", wanted
+    return kind, f"{table}.{column}", wanted, str(value)[:20]
 
 
 def _changed_json(text: str, random_: random.Random) -> tuple[str, str]:
@@ -114,7 +114,7 @@ def _changed_json(text: str, random_: random.Random) -> tuple[str, str]:
     return text[:at] + (put if kind == "number" else "") + text[at + 1 :], f"{kind} in a document"
 
 
-def _layout(connection: sqlite3.Connection, random_: random.Random) -> tuple[str, str, Wanted]:
+def _layout(connection: sqlite3.Connection, random_: random.Random) -> tuple[str, str, Wanted, str]:
     """Remove a table, its rows or a column, or give the format another version."""
     table = random_.choice(_tables(connection))
     kind = random_.choice(("table missing", "rows missing", "column missing", "other format", "row twice"))
@@ -134,8 +134,8 @@ def _layout(connection: sqlite3.Connection, random_: random.Random) -> tuple[str
         connection.execute(f"ALTER TABLE copied RENAME TO {table}")
     else:
         connection.execute("UPDATE about SET format = ?", (random_.choice(("deepmad/table@2", "", 5, "x\x1b[31m")),))
-        return kind, "about.format", "refused"
-    return kind, table, "any"
+        return kind, "about.format", "refused", ""
+    return kind, table, "any", ""
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:

@@ -103,7 +103,8 @@ def _files(ran: Ran, before: Listing, after: Listing) -> Iterator[str]:
 
 def readable(name: str, content: bytes) -> bool:
     """Return whether a file of a kind that deepmad writes is whole, by how it begins, else by its name."""
-    kinds = [suffix for start, suffix in _STARTS.items() if content.startswith(start)] or [Path(name).suffix]
+    kinds = [suffix for start, suffix in _STARTS.items() if content.startswith(start)]
+    kinds += [suffix for suffix in [Path(name).suffix] if suffix not in _STARTS.values()] or [""]
     try:
         return bool(content) and _CHECKS.get(kinds[0], bool)(content)
     except (ValueError, SyntaxError, sqlite3.Error):
@@ -127,7 +128,8 @@ def _is_onnx(content: bytes) -> bool:
     return True
 
 
-_STARTS = {b"SQLite format 3": ".sqlite", b"{": ".json", b"[": ".json", b"PK": ".pt2", b"model,": ".csv", b'"""': ".py"}
+_STARTS = {b"SQLite format 3": ".sqlite", b"{": ".json", b"[": ".json", b"PK": ".pt2"}
+"""How files begin whose kind is plain whatever they are called."""
 _CHECKS: dict[str, Callable[[bytes], bool]] = {
     ".json": lambda content: bool(strict_json(content.decode())),
     ".csv": lambda content: content.endswith(b"\n"),

@@ -56,7 +56,7 @@ class Worker:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            self._process.communicate()
             self._process = None
 
     def _run_apart(self, folder: Path, arguments: list[str], out: Path, err: Path) -> tuple[int | None, str]:

@@ -87,7 +87,7 @@ class Device:
 
     __pydantic_config__ = _CLOSED
     name: Annotated[Name, _NAME]
-    table: str | None = None
+    table: Annotated[str, Field(min_length=1)] | None = None
     build: Build | None = None
     backend: str | None = None
     precision: str | None = None

@@ -13,7 +13,7 @@ import numpy as np
 from deepmad.profilers.backends.telemetry import GpuTelemetry, GpuWatch
 from deepmad.profilers.measuring.isolation import Broken, call_apart
 from deepmad.profilers.measuring.machine import MachineState, machine_state
-from deepmad.profilers.measuring.preparation import Prepared, prepare_all
+from deepmad.profilers.measuring.preparation import Prepared, naming, prepare_all
 from deepmad.profilers.measuring.reference import REFERENCE, SHARE, ReferenceTimes
 from deepmad.profilers.measuring.requests import Request
 from deepmad.profilers.measuring.timing import Timer, bootstrap_interval
@@ -248,7 +248,8 @@ def measure_all(
         references = prepare_all([_reference(*way) for way in ways], stack)
         date = datetime.now(UTC).isoformat(timespec="seconds")
         before = machine_state()
-        times, beside, gpu = _visits(prepared, references, timer)
+        with naming(requests[0]) if len(requests) == 1 else nullcontext():
+            times, beside, gpu = _visits(prepared, references, timer)
         after = machine_state()
     accompanied = {way: ReferenceTimes(tuple(map(tuple, visits))) for way, visits in zip(ways, beside, strict=True)}
     return [

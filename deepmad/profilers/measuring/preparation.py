@@ -64,11 +64,11 @@ class _Workshop:
     def loaded(self, request: Request) -> Request:
         """Return the request with its model at hand, the same one for the same name."""
         if not isinstance(request.model, str):
-            with _naming(request):
+            with naming(request):
                 return request.loaded()
         key = (request.model, request.resolution, request.in_channels)
         if key not in self.sources:
-            with _naming(request):
+            with naming(request):
                 self.sources[key] = request.loaded()
         found = self.sources[key]
         return replace(
@@ -79,7 +79,7 @@ class _Workshop:
         """Return the network of a loaded request, after its first run."""
         settings, model = request.settings(), request.model
         assert not isinstance(model, str), "loaded"
-        with _naming(request):
+        with naming(request):
             if backend.runs_onnx and not isinstance(model, Architecture | Path) and not hasattr(model, "architecture"):
                 model = self._exported(model, settings)  # once for all back ends; ours are written from their records
             runnable = backend.prepare(model, settings)
@@ -150,7 +150,7 @@ class _Workshop:
 
 
 @contextmanager
-def _naming(request: Request) -> Iterator[None]:
+def naming(request: Request) -> Iterator[None]:
     """Put the model's name before what went wrong with it, unless it is said already."""
     try:
         yield

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepmad.search_spaces.errors import InputError, first_line
+from deepmad.search_spaces.ranges import check
 
 if TYPE_CHECKING:
     import onnx
 
 _AXES = ("batch", "channels", "height", "width")
+_QUANTITIES = ("batch", "channels", "resolution", "resolution")
 _KEEP_CHANNELS = frozenset({"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Pad", "QuantizeLinear", "Relu", "Sub"})
 """Operators that may stand between the images and the first weight that tells their channels."""
 
@@ -41,8 +43,8 @@ def image_inputs(graph: "onnx.GraphProto") -> "list[onnx.ValueInfoProto]":
 
 
 def axes(value: "onnx.ValueInfoProto") -> list[int | None]:
-    """Return the sizes of a tensor's axes, None for one that is left open."""
-    return [axis.dim_value or None for axis in value.type.tensor_type.shape.dim]
+    """Return the sizes of a tensor's axes, None for one that is left open; some exporters write a -1 for that."""
+    return [axis.dim_value if axis.dim_value > 0 else None for axis in value.type.tensor_type.shape.dim]
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class ImageSize:
             raise InputError(f"{name}: resolution: its input leaves the sides open; give one in pixels (--resolution)")
         shape = (batch, channels or self.channels or 3, side or self.height or 0, side or self.width or 0)
         self.check(name, shape)
+        for quantity, axis, size in zip(_QUANTITIES, _AXES, shape, strict=True):
+            check(quantity, size, f"{name}: the {axis} of its input")
         return shape
 
     def check(self, name: str, shape: tuple[int, int, int, int]) -> None:

@@ -56,8 +56,9 @@ class Shapes:
         )  # fmt: skip
 
     def __getitem__(self, name: str) -> Shape | None:
-        """Return the shape of a tensor, None where it is not known."""
-        return self.sizes.get(name)
+        """Return the shape of a tensor, None where it is not known, or such that the tensor would hold nothing."""
+        shape = self.sizes.get(name)
+        return None if shape is None or any(size < 1 for size in shape) else shape
 
     def computes(self, node: "onnx.NodeProto") -> bool:
         """Return whether a node works on something that depends on the images, shapes aside."""

@@ -126,8 +126,9 @@ class TableFile:
             return [_series(row) for row in found]
 
     def add_series(self, series: Series) -> None:
-        """Store a series unless the file holds one of its key."""
+        """Store a series unless the file holds one of its key; a damaged file is left as it is."""
         with self.turn():
+            self.series()
             self._insert("INSERT OR IGNORE", series)
 
     def _insert(self, verb: str, series: Series) -> None:
