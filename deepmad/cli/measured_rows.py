@@ -1,7 +1,5 @@
 """What `deepmad measure` makes of its measurements: a row each, as a table, as JSON, and in timm's CSV columns."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from deepmad.profilers.importing.timm_files import RESULT_COLUMNS
 from deepmad.profilers.measuring.measurements import Failure, Measurement
+from deepmad.profilers.prediction.network_layers import NetworkLayers
+from deepmad.search_spaces import csv_files
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
 
@@ -20,7 +20,7 @@ Way = tuple[str, str]
 OWN_COLUMNS = (
     "backend", "precision", "threads", "device", "version", "date", "latency_seconds", "low_seconds", "high_seconds",
     "ratio", "predicted_seconds", "prediction_error", "prediction_note", "within_table", "gpu_memory_bytes",
-    "joules_per_image", "relative_to_reference", "drift", "warnings", "failed",
+    "joules_per_image", "relative_to_reference", "drift", "counts_note", "input_width", "warnings", "failed",
 )  # fmt: skip
 
 
@@ -121,8 +121,8 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         "ratio": [f"{row.ratio or 1:.3f}" for row, _ in measured],
         "memory": [_shown(one.memory_bytes, "bytes") for _, one in measured],
         "energy/image": [_shown(one.joules_per_image, "joules") for _, one in measured],
-        "MACs": [_shown(one.network.macs if one.network else None, "count") for _, one in measured],
-        "params": [_shown(one.network.params if one.network else None, "count") for _, one in measured],
+        "MACs": [_counted(one.network.macs, one.network) if one.network else "-" for _, one in measured],
+        "params": [_counted(one.network.params, one.network) if one.network else "-" for _, one in measured],
         "predicted": [_shown(row.prediction.seconds if row.prediction else None, "seconds") for row, _ in measured],
         "in table": [_percent(row.prediction.within if row.prediction else None) for row, _ in measured],
         "error": ["-" if row.error is None else f"{row.error:+.1%}" for row, _ in measured],
@@ -135,17 +135,18 @@ def _shown(value: float | None, kind: Any) -> str:
     return "-" if value is None else human(value, kind)
 
 
+def _counted(value: int, network: NetworkLayers) -> str:
+    """Return a count of a network, marked where it leaves something out."""
+    return f"{'at least ' if network.uncounted else ''}{human(value, 'count')}"
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
 
 def csv_text(rows: Sequence[Row]) -> str:
     """Return the rows as CSV: timm's benchmark columns, then this project's; what is not known is empty."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, (*RESULT_COLUMNS, *OWN_COLUMNS), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_csv_row(row) for row in rows)
-    return stream.getvalue()
+    return csv_files.csv_text((*RESULT_COLUMNS, *OWN_COLUMNS), map(_csv_row, rows))
 
 
 def _csv_row(row: Row) -> dict[str, Any]:
@@ -184,6 +185,8 @@ def _csv_row(row: Row) -> dict[str, Any]:
         "joules_per_image": one.joules_per_image,
         "relative_to_reference": one.relative_to_reference,
         "drift": one.reference and one.reference.drift,
+        "counts_note": network and network.counts_note,
+        "input_width": what.width,
         "warnings": "; ".join(one.warnings),
     }
     return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in values.items()}

@@ -36,7 +36,7 @@ LONG_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a number was measured with; `date` is ISO 8601 in UTC."""
+    """What a number was measured with; `date` is ISO 8601 in UTC, `width` the images' where they are no squares."""
 
     device: str
     backend: str
@@ -47,6 +47,7 @@ class Conditions:
     in_channels: int
     resolution: int
     date: str
+    width: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Measurement:
     `times` holds the raw seconds in the order they were taken, `before` and `after` what else the machine
     was doing, `gpu` what the GPU was doing, where the back end runs on one and NVML tells. `reference` holds
     the times of the reference network beside it, `network` what it is made of; None where that was not found out.
+    `doubts` is what its preparation found: sentences that say why it may not be the network that was meant.
     """
 
     times: tuple[float, ...]
@@ -65,6 +67,7 @@ class Measurement:
     gpu: GpuTelemetry | None = None
     reference: ReferenceTimes | None = None
     network: NetworkLayers | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -112,10 +115,16 @@ class Measurement:
         return tuple(self._doubts())
 
     def _doubts(self) -> Iterator[str]:
+        yield from self.doubts
+        if self.network is not None and self.network.counts_note is not None:
+            yield f"MACs, parameters and activations: {self.network.counts_note}"
         width = (self.high - self.low) / self.seconds
         if width > WIDE_INTERVAL:
             limit = f"{WIDE_INTERVAL:.0%}"
             yield f"the 95 % interval is {width:.1%} wide, above {limit}; measure longer or free the machine"
+        cores, threads = self.before.cores, self.conditions.threads
+        if self.gpu is None and cores is not None and threads > cores:
+            yield f"{threads} threads share {cores} core(s) and wait for each other; take at most {cores} (--threads)"
         load, own = max(self.before.load, self.after.load), self.conditions.threads
         if load > own + SPARE_LOAD:
             yield f"the load average was {load:.1f}, and the timing explains {own}; other processes were running"
@@ -149,6 +158,7 @@ class Measurement:
             "macs": self.network.macs if self.network else None,
             "params": self.network.params if self.network else None,
             "activations": self.network.activations if self.network else None,
+            "counts_note": self.network.counts_note if self.network else None,
             "relative_to_reference": self.relative_to_reference,
             "drift": self.reference.drift if self.reference else None,
             "reference_times": self.reference.visits if self.reference else None,
@@ -318,4 +328,5 @@ def _measurement(
         gpu if backend.processor == "cuda" else None,
         reference,
         network.network,
+        network.doubts,
     )

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmad.profilers.backends import Backend, Settings, find_backend
+from deepmad.profilers.backends import Backend, Runnable, Settings, find_backend
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.measuring import checks
 from deepmad.profilers.measuring.requests import Request
+from deepmad.profilers.onnx_files.probing import Probe, probe
 from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -20,12 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A network that has run once under its settings, and what it is made of where that is known."""
+    """A network that has run once under its settings, and what it is made of where that is known.
+
+    `doubts` are sentences that say why it may not be the network that was meant.
+    """
 
     run: Callable[[], object]
     backend: Backend
     settings: Settings
     network: NetworkLayers | None = None
+    doubts: tuple[str, ...] = ()
 
 
 def prepare_all(requests: Sequence[Request], stack: ExitStack, *, describe: bool = False) -> list[Prepared]:
@@ -53,6 +59,7 @@ class _Workshop:
     sources: dict[Any, Request] = field(default_factory=dict)
     exports: dict[Any, Path] = field(default_factory=dict)
     networks: dict[Any, NetworkLayers | None] = field(default_factory=dict)
+    probes: dict[Any, Probe | None] = field(default_factory=dict)
 
     def loaded(self, request: Request) -> Request:
         """Return the request with its model at hand, the same one for the same name."""
@@ -77,8 +84,30 @@ class _Workshop:
                 model = self._exported(model, settings)  # once for all back ends; ours are written from their records
             runnable = backend.prepare(model, settings)
             self.stack.callback(runnable.close)
-            runnable.run()
-        return Prepared(runnable.run, backend, settings)
+            result = runnable.run()
+            doubts = tuple(self._doubts(request.model, model, runnable, result, backend, settings))
+        return Prepared(runnable.run, backend, settings, doubts=doubts)
+
+    def _doubts(
+        self, given: Any, model: Any, runnable: Runnable, result: object, backend: Backend, settings: Settings
+    ) -> Iterator[str]:
+        """Yield why a network that has run once may not be the one that was `given`; `model` is what runs."""
+        outputs = checks.first_outputs(runnable, result)
+        yield from checks.output_doubts(outputs)
+        yield from getattr(runnable, "remarks", list)()
+        if not isinstance(given, Architecture | Path) and not hasattr(given, "architecture"):
+            yield from checks.module_doubts(given)
+        if isinstance(model, Path) and (seen := self._probed(model, settings)) is not None:
+            yield from checks.probe_doubts(seen if given is model else replace(seen, zero_weights=0))
+            if backend.name != "onnxruntime":
+                yield from checks.runtime_doubts(runnable, outputs, seen, backend.name, settings.precision)
+
+    def _probed(self, path: Path, settings: Settings) -> Probe | None:
+        """Return what an ONNX file's network gives for the images that it is timed with."""
+        key = (path, settings.shape)
+        if key not in self.probes:
+            self.probes[key] = probe(path, settings)
+        return self.probes[key]
 
     def _exported(self, module: "nn.Module", settings: Settings) -> Path:
         """Return the ONNX file of a module, written where there is none yet."""

@@ -33,9 +33,9 @@ MOST_COST = round(LONGEST_SECONDS * FEMTOSECONDS)
 SHORT_WEIGHT = 0.1
 """Weight of a short probe's relative error: it tells layers apart, but runs warmer than in a whole network."""
 DISTURBED = 1.1
-"""A probe is disturbed if the anchor took more than this many times its usual time in all of its rounds,"""
+"""A probe is disturbed if the anchor took more than this many times its usual time in all of its rounds."""
 DISTURBED_WEIGHT = 0.1
-"""and then its weight is multiplied by this: networks of other sizes suffer differently from the same neighbour."""
+"""What a disturbed probe's weight is multiplied by: networks of other sizes suffer differently from a neighbour."""
 RIDGE = 1e-3
 """Pull of every cost towards 0, relative to the errors: what the probes do not tell is not made up."""
 FOLDS = 5

@@ -34,6 +34,7 @@ from deepmad.profilers.tables.build_records import BuildRecords
 from deepmad.profilers.tables.table_files import Key, Origin, Series, TableFile, open_table
 from deepmad.profilers.tables.verdicts import verdict
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.csv_files import cell
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import write_bytes
 from deepmad.search_spaces.layers import Count, Layer
@@ -344,7 +345,7 @@ def export_table(path: str | Path, to: str, output: str | Path) -> None:
 
     frame = pd.DataFrame(export_rows(path))
     if to == "csv":
-        content = frame.to_csv(index=False).encode()
+        content = frame.map(cell).to_csv(index=False).encode()
     elif to == "json":
         content = frame.to_json(orient="records", indent=1, double_precision=15).encode()
     else:
