@@ -141,6 +141,8 @@ def test_a_changed_entry_of_a_predictor_is_told(origin: str, request: pytest.Fix
             fit = file.fit(key) or {}
             wanted = {name: value for name, value in fit.items() if name not in ("held_out", "interval", "kind")}
             for name, value in product(wanted, values):
+                if name == "covers" and value is None:  # as in a file of an older version
+                    continue
                 file.store_fit(key, fit | {name: value})
                 with pytest.raises(InputError, match=f"is damaged: the predictor of {one['backend']}"):
                     LatencyTable.load(path, **conditions)

@@ -10,11 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deepmad.profilers.prediction.features import VECTOR
-from deepmad.profilers.prediction.stored import mapping, rising, wholes
+from deepmad.profilers.prediction.stored import mapping, rising, whole, wholes
 from deepmad.search_spaces.layers import Layer
+from deepmad.search_spaces.units import human
 
 SPARE = 1.25
 """A side or a number of channels so many times beyond the rows still counts as within: a short way is no guess."""
+SPARE_WORK = 2
+"""The same of the multiply-accumulates of one layer."""
 WARNED, REFUSED = 0.8, 0.5
 """A prediction is doubtful where a smaller share of the layers lies within the rows; worthless below the second."""
 
@@ -28,12 +31,17 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class Extent:
-    """The kernels that layers of one kind have, and the least and most of their output sides and channels."""
+    """The kernels that layers of one kind have, and the least and most of their output sides and channels.
+
+    `macs` are the most multiply-accumulates that one of them does: rows with many channels and rows with large sides do
+    not tell what both together cost.
+    """
 
     kernels: tuple[int, ...]
     sides: Range
     inputs: Range
     outputs: Range
+    macs: int
 
     @staticmethod
     def of(layers: Iterable[Layer]) -> "Extent":
@@ -44,7 +52,8 @@ class Extent:
             *zip(*((one.inputs, one.outputs) for one in found), strict=True),
         )
         sides, inputs, outputs = ((int(min(column)), int(max(column))) for column in columns)
-        return Extent(tuple(sorted({int(layer.kernel) for layer in found})), sides, inputs, outputs)
+        kernels = tuple(sorted({int(layer.kernel) for layer in found}))
+        return Extent(kernels, sides, inputs, outputs, max(int(layer.macs) for layer in found))
 
     def lacks(self, kind: str, layer: Layer) -> str | None:
         """Return what of a layer lies outside, like `a kernel of 31 in a depthwise conv`; None where nothing does."""
@@ -56,6 +65,8 @@ class Extent:
             if not low / SPARE <= value <= high * SPARE:
                 side = "below" if value < low else "above"
                 return f"{name} {side} {low if value < low else high} in a {kind}"
+        if layer.macs > SPARE_WORK * self.macs:
+            return f"more than {human(self.macs, 'count')} MACs in a {kind}"
         return None
 
 
@@ -114,21 +125,28 @@ class Coverage:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON document."""
-        return {kind: {name: list(value) for name, value in asdict(extent).items()} for kind, extent in self.extents}
+        return {
+            kind: {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(extent).items()}
+            for kind, extent in self.extents
+        }
 
     @staticmethod
     def from_dict(document: Any) -> "Coverage | None":
         """Return what `to_dict` wrote, None where a file has none. Raises `ValueError` or `KeyError` for another."""
         if document is None:
             return None
-        return Coverage(tuple((kind, _extent(mapping(one))) for kind, one in mapping(document).items()))
+        extents = tuple((kind, _extent(mapping(one))) for kind, one in mapping(document).items())
+        if not extents:
+            raise ValueError("it spans no layer")
+        return Coverage(extents)
 
 
 def _extent(document: Mapping[str, Any]) -> Extent:
     sides, inputs, outputs = (wholes(document[name], least=1) for name in ("sides", "inputs", "outputs"))
     (least_side, most_side), (least_in, most_in), (least_out, most_out) = sides, inputs, outputs
     kernels = rising(wholes(document["kernels"], least=1))
-    return Extent(kernels, (least_side, most_side), (least_in, most_in), (least_out, most_out))
+    ranges = (least_side, most_side), (least_in, most_in), (least_out, most_out)
+    return Extent(kernels, *ranges, whole(document["macs"]))
 
 
 def kind_of(layer: Layer) -> str:

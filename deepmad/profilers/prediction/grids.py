@@ -236,7 +236,8 @@ def _extent(grid: Grid) -> Extent:
     outputs, sides = (axes.outputs[0], axes.outputs[-1]), (max(1, axes.sides[0] // axes.strides[-1]), axes.sides[-1])
     ends = (axes.levels[0] * outputs[0], axes.levels[-1] * outputs[1]) if axes.relative else axes.levels
     inputs = outputs if axes.depthwise else (max(1, math.floor(ends[0])), math.ceil(ends[-1]))
-    return Extent(axes.kernels, sides, inputs, outputs)
+    _, _, _, largest = axes.cells()[len(axes.sides) - 1]  # of the smallest stride and the largest side
+    return Extent(axes.kernels, sides, inputs, outputs, int(np.max(largest.macs)))
 
 
 def _nearest(known: tuple[int, ...], wanted: Count) -> npt.NDArray[np.intp]:
