@@ -76,7 +76,7 @@ def test_only_sums_of_counts_may_be_limited_from_below() -> None:
         InputError, match=r"rho: >=0\.3 is a limit from below, as only macs, params, activations may have"
     ):
         Budget(rho=AtLeast(0.3))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"activations: -1 is out of range"):
+    with pytest.raises(InputError, match="activations: -1 is out of range"):
         Budget(activations=AtLeast(-1))
 
 

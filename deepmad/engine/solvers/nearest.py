@@ -81,7 +81,8 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
 
 def _loose(problem: Problem, name: str) -> Problem:
     """Return the problem with the limit `name` where every network keeps it."""
-    if problem.limits()[name].sense == "at least":
+    limit = problem.limits().get(name)
+    if limit is not None and limit.sense == "at least":
         return with_limit(problem, name, LOOSE_FROM_BELOW)
     return with_limit(problem, name, LOOSE_SECONDS if name == "latency_seconds" else LOOSE)
 
@@ -96,7 +97,7 @@ def _nearest_layout(problem: Problem, name: str, *, seconds: float, workers: int
     known = [one for one in found if one is not None]
     if not known:
         return None
-    sign = problem.limits()[name].sign
+    sign = _loose(problem, name).limits()[name].sign
     least = min(known, key=lambda one: sign * one.value)
     return replace(least, proven=len(known) == len(found) and all(one.proven for one in known))
 
