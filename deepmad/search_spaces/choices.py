@@ -18,9 +18,9 @@ def _choices(step: int | None) -> BeforeValidator:
     """Read a list as a choice, `{min, max, step}` as a range, a bare value as fixed; None as the step: no range."""
 
     def read(value: Any) -> Any:
-        if isinstance(value, dict) and step is None:
-            raise InputError(f"{shown(value)} is a range, and only a value or a list is taken here; list the values")
         if isinstance(value, dict):
+            if step is None:
+                raise InputError(f"{shown(value)} is a range, and only a value or list is taken here; list the values")
             if set(value) - {"min", "max", "step"} or not {"min", "max"} <= set(value):
                 raise InputError(f"a range has min, max and perhaps step, not {', '.join(map(str, value)) or 'no key'}")
             low, high, stride = value["min"], value["max"], value.get("step", step)
