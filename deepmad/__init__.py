@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepmad.engine.answers.claims import ContradictionError
     from deepmad.engine.answers.progress import Interrupted, OutOfMemoryError
     from deepmad.engine.answers.solutions import Solution, Status
     from deepmad.engine.design import design
@@ -39,6 +40,7 @@ _HOMES = {
     "BlackBox": "deepmad.engine.program.black_boxes",
     "Budget": "deepmad.engine.program.budgets",
     "CpSat": "deepmad.engine.solvers.settings",
+    "ContradictionError": "deepmad.engine.answers.claims",
     "DeviceError": "deepmad.profilers.errors",
     "Evolution": "deepmad.engine.solvers.settings",
     "Front": "deepmad.engine.solvers.evolution.fronts",
@@ -103,6 +105,7 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "measure",
     "InputError",
     "DeviceError",
+    "ContradictionError",
 ]
 
 
