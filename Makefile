@@ -64,7 +64,7 @@ build/wheels/.installed: $(wildcard $(WHEELS)/*.whl)
 	@touch $@
 
 test: $(VENV)/.test browser lint
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .

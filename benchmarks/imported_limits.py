@@ -69,7 +69,7 @@ def program_nanoseconds(problem: Problem, network: Architecture) -> int:
         (option,) = (
             number
             for number, found in enumerate(tables.options[place])
-            if (found.kind, found.kernel) == (stage.block, stage.kernel)
+            if (found.option.kind, found.option.kernel) == (stage.block, stage.kernel)
         )
         widths = tables.options[place][option].widths
         assert widths is not None, "the residual presets choose their inner widths"

@@ -197,9 +197,9 @@ def _wait_until(holds: Callable[[], bool]) -> None:
 
 
 def course(checkpoint: Path) -> dict[str, Any]:
-    """Return what a checkpoint holds but for the seconds."""
+    """Return what a checkpoint holds but for the seconds, and the digest of all."""
     document: dict[str, Any] = json.loads(checkpoint.read_text(encoding="utf-8"))
-    del document["seconds"]
+    del document["seconds"], document["digest"]
     return document
 
 

@@ -7,10 +7,9 @@ and loads no heavy library.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from deepmad.version import __version__ as __version__
-
 if TYPE_CHECKING:
-    from deepmad.engine.answers.progress import Interrupted
+    from deepmad.engine.answers.claims import ContradictionError
+    from deepmad.engine.answers.progress import Interrupted, OutOfMemoryError
     from deepmad.engine.answers.solutions import Solution, Status
     from deepmad.engine.design import design
     from deepmad.engine.explanation import explain
@@ -30,19 +29,24 @@ if TYPE_CHECKING:
     from deepmad.search_spaces.spaces import Space, presets
     from deepmad.search_spaces.spaces import load_space as space
     from deepmad.search_spaces.torch_builder import build
+    from deepmad.search_spaces.units import AtLeast
+    from deepmad.version import __version__ as __version__
     from deepmad.zoo.making import make_zoo
 
 _HOMES = {
     "Architecture": "deepmad.search_spaces.architectures",
+    "AtLeast": "deepmad.search_spaces.units",
     "Auto": "deepmad.engine.solvers.settings",
     "BlackBox": "deepmad.engine.program.black_boxes",
     "Budget": "deepmad.engine.program.budgets",
     "CpSat": "deepmad.engine.solvers.settings",
+    "ContradictionError": "deepmad.engine.answers.claims",
     "DeviceError": "deepmad.profilers.errors",
     "Evolution": "deepmad.engine.solvers.settings",
     "Front": "deepmad.engine.solvers.evolution.fronts",
     "InputError": "deepmad.search_spaces.errors",
     "Interrupted": "deepmad.engine.answers.progress",
+    "OutOfMemoryError": "deepmad.engine.answers.progress",
     "LatencyTable": "deepmad.profilers.tables.tables",
     "Measurement": "deepmad.profilers.measuring.measurements",
     "Problem": "deepmad.engine.program.problems",
@@ -64,6 +68,7 @@ _HOMES = {
     "pareto_front": "deepmad.engine.solvers.evolution.fronts",
     "presets": "deepmad.search_spaces.spaces",
     "space": "deepmad.search_spaces.spaces:load_space",
+    "__version__": "deepmad.version",
 }
 
 __all__ = [  # noqa: RUF022 - in the order of a design
@@ -77,6 +82,7 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "Tail",
     "build",
     "Budget",
+    "AtLeast",
     "BlackBox",
     "Problem",
     "Auto",
@@ -93,11 +99,13 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "Solution",
     "Status",
     "Interrupted",
+    "OutOfMemoryError",
     "LatencyTable",
     "Measurement",
     "measure",
     "InputError",
     "DeviceError",
+    "ContradictionError",
 ]
 
 

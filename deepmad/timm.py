@@ -25,9 +25,9 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_format, read_json, validated
 from deepmad.search_spaces.standalone import timm_name
 from deepmad.search_spaces.torch_builder import network_spec
-from deepmad.search_spaces.torchvision_operators import import_torchvision
+from deepmad.search_spaces.torchvision_operators import import_library
 
-import_torchvision()  # which timm imports
+import_library("timm")  # whatever build of torchvision stands beside this PyTorch
 import timm  # noqa: E402
 from timm.models import DefaultCfg, generate_default_cfgs, register_model  # noqa: E402
 

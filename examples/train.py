@@ -5,7 +5,7 @@
     python examples/train.py r50.json --data /data/imagenet --epochs 300 --batch 256 --opt lamb --lr 5e-3
 
 A folder of images holds train/CLASS/*.jpg and val/CLASS/*.jpg. Optimisers and the schedule are timm's, by name
-(pip install 'deepmad[timm]').
+(pip install 'deepmad[timm]' 'torch==VERSION' with the version that is there; deepmad doctor has the command).
 """
 
 import json
@@ -26,10 +26,10 @@ from deepmad import Architecture, build
 from deepmad.search_spaces.files import write_text
 from deepmad.search_spaces.torch_builder import network_spec
 from deepmad.search_spaces.torch_modules import feature_info
-from deepmad.search_spaces.torchvision_operators import import_torchvision
+from deepmad.search_spaces.torchvision_operators import import_library
 from deepmad.search_spaces.weights import write_safetensors
 
-import_torchvision()  # which timm imports
+import_library("timm")  # whatever build of torchvision stands beside this PyTorch
 import timm.data  # noqa: E402
 from timm.optim import create_optimizer_v2  # noqa: E402
 from timm.scheduler import create_scheduler_v2  # noqa: E402

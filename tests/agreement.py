@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepmad.engine.answers.solutions import Solution, Status
+from deepmad.engine.answers.solutions import DIFFERENT_STAGES, Solution, Status
 from deepmad.engine.design import design
 from deepmad.engine.solvers.bounds import BoundStep, tighten
-from deepmad.engine.solvers.cpsat import ExactResult, solve
+from deepmad.engine.solvers.cpsat import ExactResult, next_best, solve
+from deepmad.engine.solvers.nearest import nearest
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
 from tests.brute_force import count_one
@@ -18,6 +19,12 @@ from tests.random_problems import Case
 
 WORK = 5.0
 """CP-SAT's own deterministic units a solve may take; every problem drawn so far was settled within."""
+TOP, GAP = 3, 0.3
+"""Networks in all that are compared with the best others, and how far below the best one they may be."""
+PATIENCE = 300.0
+"""Seconds for proofs that take a fraction of one, on a machine that is busy too."""
+NEAREST_ERROR = (1e-12, 2e-6)
+"""Relative distance within which a least value counts as right: a whole number, or rho."""
 BOUND_STEPS = 60
 AGREES = 1e-6
 """Relative distance within which two objectives count as equal."""
@@ -53,7 +60,13 @@ def agreement(case: Case) -> Agreement:
         objective,
         None if objective is None or optimum is None else abs(objective - optimum) / abs(optimum),
         None if optimum is None else min((step.bound - optimum) / abs(optimum) for _, step in steps),
-        (*_wrong_exact(case, exact), *_wrong_steps(case, steps), *_wrong_design(case, designed)),
+        (
+            *_wrong_exact(case, exact),
+            *_wrong_steps(case, steps),
+            *_wrong_design(case, designed),
+            *_wrong_alternatives(case, exact.network),
+            *_wrong_nearest(case),
+        ),
     )
 
 
@@ -76,7 +89,7 @@ def _wrong_answer(case: Case, who: str, network: Architecture | None, bound: flo
     if broken := problem.broken(network):
         yield f"{who} gives a network that is not feasible: {broken}"
     if not alone.feasible(problem).all():
-        yield f"{who} gives a network that uses {alone.used}, above {problem.limits()}"
+        yield f"{who} gives a network that uses {alone.used}, against {problem.limits()}"
     for value in (problem.value(network), float(alone.objectives[problem.objective][0])):
         if abs(value - optimum) > AGREES * abs(optimum):
             yield f"{who} gives a network of objective {value!r}, the optimum is {optimum!r}"
@@ -124,15 +137,55 @@ def _wrong_design(case: Case, found: Solution) -> Iterator[str]:
         yield f"design says that {found.clash} clash, brute force {[sorted(names) for names in smallest]}"
 
 
+def _wrong_alternatives(case: Case, best: Architecture | None) -> Iterator[str]:
+    """Yield what is wrong with the networks next to the best one, each the best that differs from those before."""
+    problem = case.problem
+    if best is None or case.optimum is None:
+        return
+    floor = case.optimum - GAP * abs(case.optimum)
+    near = case.counted.feasible(problem) & (case.counted.objectives[problem.objective] >= floor)
+    chosen = [best]
+    while len(chosen) < TOP:
+        near &= case.counted.different(count_one(problem, chosen[-1]), DIFFERENT_STAGES)
+        values = case.counted.objectives[problem.objective][near]
+        expected = float(values.max()) if len(values) else None
+        found = next_best(problem, chosen, floor=floor, seconds=PATIENCE, workers=1, seed=0)
+        told = f"after {len(chosen)} networks the next best is {found}, brute force has {expected!r}"
+        if found.status != ("infeasible" if expected is None else "optimal"):
+            yield told
+        if found.network is None or expected is None:
+            return
+        if abs(problem.value(found.network) - expected) > AGREES * abs(expected):
+            yield told
+        chosen.append(found.network)
+
+
+def _wrong_nearest(case: Case) -> Iterator[str]:
+    """Yield what is wrong with the least value of each limit at which the others leave a network."""
+    problem, limits = case.problem, case.problem.limits()
+    for name in limits:
+        kept = np.ones(len(case.counted), dtype=bool)
+        for other in limits:
+            kept &= (case.counted.used[other] <= limits[other]) | (other == name)
+        values = case.counted.used[name][kept]
+        found = nearest(problem, name, seconds=PATIENCE, workers=1, seed=0)
+        least = float(values.min()) if len(values) else None
+        right = found is None and least is None
+        if found is not None and least is not None:
+            right = found.proven and abs(found.value - least) <= NEAREST_ERROR[name == "rho"] * least
+        if not right:
+            yield f"the least {name} is {found}, brute force has {least!r}"
+
+
 def smallest_clashes(case: Case) -> list[frozenset[str]]:
     """Return the smallest sets of limits that no network keeps together; none where all can be kept."""
-    limits, used = case.problem.limits(), case.counted.used
+    limits = case.problem.limits()
     for size in range(len(limits) + 1):
         found = []
         for names in itertools.combinations(limits, size):
             kept = np.ones(len(case.counted), dtype=bool)
             for name in names:
-                kept &= used[name] <= limits[name]
+                kept &= case.counted.keeps(name, limits[name].value, limits[name].sense)
             if not kept.any():
                 found.append(frozenset(names))
         if found:

@@ -13,6 +13,7 @@ import numpy as np
 
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem, network_parts
+from deepmad.search_spaces.blocks import BLOCKS
 from deepmad.search_spaces.layers import Part
 from deepmad.search_spaces.spaces import Space
 
@@ -22,10 +23,14 @@ BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 
 @dataclass(frozen=True)
 class Counted:
-    """Networks of a space: how much each uses, by the names of `usages`, and the two objectives."""
+    """Networks of a space: how much each uses, by the names of `usages`, the two objectives, and the stages.
+
+    `stages` (networks, stages, 5) holds block kind, out, width, kernel and depth.
+    """
 
     used: dict[str, Array]
     objectives: dict[str, Array]
+    stages: Array
 
     def __len__(self) -> int:
         return len(self.used["macs"])
@@ -34,7 +39,12 @@ class Counted:
         """Return which networks keep the problem's limits."""
         kept = np.ones(len(self), dtype=bool)
         for name, limit in problem.limits().items():
-            kept &= self.used[name] <= limit
+            kept &= self.keeps(name, limit.value, limit.sense)
+        return kept
+
+    def keeps(self, name: str, limit: float, sense: str) -> Array:
+        """Return which networks keep one limit, from above or from below, inclusive."""
+        kept: Array = self.used[name] <= limit if sense == "at most" else self.used[name] >= limit
         return kept
 
     def best(self, problem: Problem) -> float | None:
@@ -42,13 +52,18 @@ class Counted:
         values = self.objectives[problem.objective][self.feasible(problem)]
         return float(values.max()) if len(values) else None
 
+    def different(self, other: "Counted", stages: int) -> Array:
+        """Return which networks differ in so many stages at least from the one network of `other`."""
+        differing: Array = (self.stages != other.stages).any(axis=2).sum(axis=1) >= stages
+        return differing
+
 
 def count(problem: Problem) -> Counted:
     """Count every network of the problem's space; its limits and objective do not matter."""
     found = [_counted(problem, stem, stages) for stem, stages in _populations(problem.space)]
     used = {name: np.concatenate([some.used[name] for some in found]) for name in found[0].used}
     objectives = {name: np.concatenate([some.objectives[name] for some in found]) for name in found[0].objectives}
-    return Counted(used, objectives)
+    return Counted(used, objectives, np.concatenate([some.stages for some in found]))
 
 
 def count_one(problem: Problem, network: Architecture) -> Counted:
@@ -118,20 +133,29 @@ def _counted(problem: Problem, stem: Stem, stages: list[Stage]) -> Counted:
     space = problem.space
     parts = network_parts(space.in_channels, space.resolution, stem, stages, space.tail, space.classes)
     nothing: Array = np.zeros(np.shape(stem.out), dtype=np.int64)
-    used: dict[str, Array] = {"macs": nothing, "params": nothing}
+    used: dict[str, Array] = {"macs": nothing, "params": nothing, "activations": nothing}
     devices = [nothing + table.overhead_nanoseconds for table in problem.tables]
     for part in parts:
         for layer in part.body.layers:
             runs = part.repeats * (part.body.residual if layer.role == "shortcut" else 1)
             used["macs"] = used["macs"] + runs * layer.macs
             used["params"] = used["params"] + runs * layer.params
+            if layer.role == "main":
+                written = layer.outputs * (layer.side // layer.stride) ** 2
+                used["activations"] = used["activations"] + part.repeats * written
             devices = [
                 total + runs * table.nanoseconds(layer) for total, table in zip(devices, problem.tables, strict=True)
             ]
     used["latency_seconds"] = np.max([nothing, *devices], axis=0) / 1e9
     used["memory_bytes"] = _peak_elements(parts, nothing) * problem.batch * BYTES[problem.precision]
     entropy, used["rho"] = _entropy_and_rho(parts, space.weights, nothing.astype(float))
-    return Counted(used, _objectives(entropy, stages, space.beta))
+    rows = [[list(BLOCKS).index(row.block), row.out, row.width, row.kernel, row.depth] for row in stages]
+    return Counted(used, _objectives(entropy, stages, space.beta), _table(rows, nothing))
+
+
+def _table(rows: list[list[Any]], nothing: Array) -> Array:
+    """Return numbers, or arrays of as many as there are networks, as an array (networks, stages, numbers)."""
+    return np.stack([np.stack([nothing + number for number in row], axis=1) for row in rows], axis=1)
 
 
 def _peak_elements(parts: tuple[Part, ...], nothing: Array) -> Array:

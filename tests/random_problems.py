@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from deepmad.engine.program.budgets import BYTES_PER_ELEMENT, Budget
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.measures import BYTES_PER_ELEMENT
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Stride, Tail
 from deepmad.search_spaces.blocks import BLOCKS
-from deepmad.search_spaces.spaces import Rules, Space, StageSpace, StemSpace, WidthRatio
+from deepmad.search_spaces.choices import Rules, StageSpace, StemSpace, WidthRatio
+from deepmad.search_spaces.spaces import Space
+from deepmad.search_spaces.units import AtLeast
 from tests.brute_force import Counted, count
 from tests.catalogue import StairTable
 
@@ -22,7 +25,11 @@ INFEASIBLE_SHARE, EMPTY_SHARE = 0.13, 0.05
 RHO_MARGIN = 1e-12
 """Relative room on a limit on rho: networks with the same layers in another order differ in the last bits."""
 JUST_BELOW = 1 - 1e-6
+FROM_BELOW = {"macs": 0.1, "params": 0.1, "activations": 0.5}
+"""How often a limit is one from below, where it may be."""
 STRIDES: tuple[Stride, ...] = (1, 2)
+SIDES = ((1, 49), (128, 2_033))
+"""Sides of small and of large pictures, about: those of large ones bring counts far above 2^31."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ def random_space(random: Random) -> Space:
     alpha = tuple(random.choice((0, 0.25, 1, 3, 8)) for _ in range(1 + strides.count(2)))
     return Space(
         name="random",
-        resolution=shrinks * random.randint(1, 64 // shrinks),
+        resolution=shrinks * random.randint(*(-(-side // shrinks) for side in random.choice(SIDES))),
         stem=stem,
         stages=tuple(_stage(random, stride, depths) for stride in strides),
         in_channels=random.choice((1, 3)),
@@ -139,21 +146,25 @@ def _budget(random: Random, free: Problem, counted: Counted) -> Budget:
     infeasible = random.random() < INFEASIBLE_SHARE
     kept = np.ones(len(counted), dtype=bool)
     limits: dict[str, float] = {}
+    senses = {name: "at least" if random.random() < FROM_BELOW.get(name, 0) else "at most" for name in names}
     for name in names:
-        values = np.sort(counted.used[name][kept])
+        below = senses[name] == "at least"
+        values = np.sort(counted.used[name][kept])[:: -1 if below else 1]
         if not len(values):
-            limits[name] = 1.0
+            limits[name] = 1e12 if below else 1.0
         elif infeasible and name == names[-1]:
-            limits[name] = float(values[0]) * JUST_BELOW
+            limits[name] = float(values[0]) * (2 - JUST_BELOW if below else JUST_BELOW)
         else:
             share = random.choices((0, random.random() ** 2, random.random()), (1, 3, 6))[0]
             limits[name] = float(values[int(share * (len(values) - 1))]) * (1 + RHO_MARGIN * (name == "rho"))
-        kept &= counted.used[name] <= limits[name]
+        kept &= counted.keeps(name, limits[name], senses[name])
     seconds = limits.get("latency_seconds")
     through = seconds is not None and random.random() < 0.3
+    either = {name: AtLeast(limits[name]) if senses[name] == "at least" else limits[name] for name in limits}
     return Budget(
-        macs=limits.get("macs"),
-        params=limits.get("params"),
+        macs=either.get("macs"),
+        params=either.get("params"),
+        activations=either.get("activations"),
         rho=limits.get("rho"),
         latency=None if through else seconds,
         throughput=free.batch / seconds if seconds and through else None,

@@ -17,8 +17,9 @@ import pytest
 from torch import nn
 
 from deepmad.cli.schema import schema_of
+from deepmad.engine.answers.limit_uses import LimitUse
 from deepmad.engine.answers.progress import Interrupted, Progress
-from deepmad.engine.answers.solutions import LimitUse, Solution, Status
+from deepmad.engine.answers.solutions import Solution, Status
 from deepmad.engine.design import design
 from deepmad.engine.explanation import explain
 from deepmad.engine.program.black_boxes import BlackBox
@@ -101,9 +102,9 @@ def test_a_limit_tells_its_name_and_what_its_function_takes() -> None:
         ({"limit": math.nan}, "must be a finite number"),
         ({"limit": math.inf}, "must be a finite number"),
         ({"limit": True}, "must be a finite number"),
-        ({"seconds": 0.0}, "no positive number of seconds"),
-        ({"takes": "file"}, "choose architecture or module"),
-        ({"at_once": 0}, "below 1"),
+        ({"seconds": 0.0}, "seconds: 0.0 is out of range"),
+        ({"takes": "file"}, "choose from architecture, module"),
+        ({"at_once": 0}, "at_once: 0 is out of range"),
     ],
 )
 def test_what_cannot_be_a_limit_is_refused(options: dict[str, Any], words: str) -> None:

@@ -19,8 +19,9 @@ from deepmad.engine.solvers.bounds.pricing import Choice, Prices, price
 from deepmad.engine.solvers.bounds.relaxation import full_box, penalty_at, penalty_cut, tied, within
 from deepmad.engine.solvers.bounds.tables import SpaceTables, families, read_tables
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
+from deepmad.search_spaces.choices import Rules, StageSpace, StemSpace, WidthRatio, expanded
 from deepmad.search_spaces.layers import total_macs, total_params
-from deepmad.search_spaces.spaces import Rules, Space, StageSpace, StemSpace, WidthRatio, expanded, load_space
+from deepmad.search_spaces.spaces import Space, load_space
 from tests.brute_force import members
 from tests.catalogue import StairTable, small_space
 
@@ -81,8 +82,9 @@ def score(space: SpaceTables, prices: Prices, network: Architecture) -> float:
     total = prices.constant
     for part in parts:
         stage = part.stage if part.stage is not None else last
+        once = replace(part, repeats=1)
         nanoseconds = [sum(table.nanoseconds(layer) for layer in part.body.layers) for table in problem.tables]
-        total += part.repeats * float(prices.costs @ [part.body.macs, part.body.params, *nanoseconds])
+        total += part.repeats * float(prices.costs @ [total_macs([once]), total_params([once]), *nanoseconds])
         if part.name == "stem":
             continue
         total += part.repeats * prices.entropy[stage] * sum(math.log(layer.fan_in) for layer in part.body.main)
@@ -123,7 +125,7 @@ def test_pricing_finds_the_best_network_through_every_choice(seed: int) -> None:
     for stage, choice in enumerate(problem.space.stages):
         rows = [(value, network.stages[stage]) for value, network in scored]
         for option, through in zip(chain.scores[stage].keys, chain.through_options(stage), strict=True):
-            chosen = space.options[stage][option]
+            chosen = space.options[stage][option].option
             same = [row for row in rows if (row[1].block, row[1].kernel) == (chosen.kind, chosen.kernel)]
             if chosen.expansion is not None:
                 same = [row for row in same if row[1].width == expanded(chosen.expansion, row[1].out)]

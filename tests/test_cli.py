@@ -2,12 +2,11 @@
 
 import importlib.util
 import json
-import signal
-import subprocess
 import sys
-import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import jsonschema
 import onnx
@@ -247,6 +246,20 @@ def test_a_crash_costs_one_row_where_measuring_is_isolated(
     assert "SIGABRT" in output.err
 
 
+@pytest.mark.parametrize(("library", "found"), [("timm", None), ("torchvision", OSError("libcudart.so: no such file"))])
+def test_a_library_that_is_missing_or_broken_is_told_with_the_way_out(
+    library: str, found: OSError | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Python marks a module that is not there, and as one is that needs a file which is not there."""
+    if found is None:
+        monkeypatch.setitem(sys.modules, library, None)
+    else:
+        monkeypatch.setattr("deepmad.search_spaces.torchvision_operators.import_torchvision", Mock(side_effect=found))
+    assert run(["measure", f"{library}:resnet18"]) == 2
+    line = told(capsys)
+    assert ("pip install 'deepmad[timm]' 'torch==" if found is None else f"({found}); install the build that") in line
+
+
 @pytest.mark.usefixtures("torchvision_operators")
 @pytest.mark.parametrize("name", ["timm:resnet_none", "torchvision:resnet_none"])
 def test_an_unknown_model_of_a_library_is_told(name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,7 +292,9 @@ def test_doctor_tells_what_is_missing_and_what_is_broken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr("deepmad.cli.doctor.find_spec", lambda name: None if name == "ray" else find_spec(name))
+    missing = ("ray", "timm")
+    monkeypatch.setattr("deepmad.cli.doctor.find_spec", lambda name: None if name in missing else find_spec(name))
+    monkeypatch.setattr("deepmad.cli.doctor.operators_load", lambda: False)
     (tmp_path / "openvino").mkdir()
     broken = (
         "print('loading')\nraise OSError('libopenvino.so: no such file')\n"  # only the report is on standard output
@@ -291,7 +306,13 @@ def test_doctor_tells_what_is_missing_and_what_is_broken(
     report = json.loads(capsys.readouterr().out)
     states = {row["name"]: row["state"] for row in report["libraries"]}
     assert states["ray"] == "not installed: pip install 'deepmad[ray]'"
-    assert "installed but broken (libopenvino.so: no such file)" in states["openvino"]
+    public = version("torch").partition("+")[0]  # a CPU build's version with +cpu is one of ==2.13.0, too
+    assert states["timm"] == f"not installed: pip install 'deepmad[timm]' 'torch=={public}'"
+    assert states["torchvision"].startswith(
+        f"installed but broken (its operators do not load beside torch {version('torch')})"
+    )
+    assert f"pip install --force-reinstall --no-deps torchvision=={version('torchvision')}" in states["torchvision"]
+    assert "(libopenvino.so: no such file): pip install --force-reinstall --no-deps openvino" in states["openvino"]
     backends = {row["name"]: row for row in report["backends"]}
     assert not backends["openvino"]["works"]
     assert "installed but broken (openvino: libopenvino.so: no such file)" in backends["openvino"]["state"]
@@ -310,26 +331,6 @@ def test_doctor_tells_that_the_library_for_gpus_is_missing(
     assert report["gpu"] is None
 
 
-def test_an_interrupt_writes_the_best_so_far_and_exits_with_130(tmp_path: Path) -> None:
-    path = tmp_path / "solution.json"
-    # a shell's background job ignores SIGINT and hands that down: listen to it again, as at a prompt
-    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    command = [sys.executable, "-c", f"{listen}; from deepmad.cli import main; main()"]
-    command += ["design", "r18", "--workers", "1", "-o", str(path), "--gap", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        deadline = time.monotonic() + 60
-        for line in process.stderr:  # a line of progress with a network in it
-            if "best" in line and "none yet" not in line:
-                break
-            assert time.monotonic() < deadline
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    assert process.returncode == 130
-    document = json.loads(path.read_text(encoding="utf-8"))
-    assert document["architecture"] is not None
-
-
 def test_an_unwritable_output_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["design", SMALL, *QUICK, "-o", "/proc/nowhere/solution.json"]) == 2
     assert "/proc/nowhere" in told(capsys)
@@ -340,3 +341,18 @@ def test_help_has_an_example_for_every_command(capsys: pytest.CaptureFixture[str
     for command in [*commands, ["table", "build"], ["table", "show"], ["table", "export"]]:
         assert run([*command, "--help"]) == 0
         assert f"Example: deepmad {' '.join(command)}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["show", ""], "argument: ''"),
+        (["design", SMALL, "-o", ""], "-o: ''"),
+        (["design", SMALL, "--latency", " "], "--latency: ' '"),
+        (["table", "show", ""], "argument: ''"),
+    ],
+    ids=str,
+)
+def test_an_empty_argument_is_no_folder(arguments: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    assert told(capsys) == f"error: {what} names nothing; give a value"

@@ -15,6 +15,7 @@ import pytest
 from benchmarks.ray_cluster import NODE, ray_cluster
 from deepmad.search_spaces.errors import InputError
 from deepmad.tasks import Done, open_tasks
+from deepmad.tasks.ray import temp_folder
 
 PATIENCE_SECONDS = 120.0
 LIMIT_SECONDS = 10.0
@@ -129,6 +130,16 @@ def test_a_ray_that_does_not_start_is_told_and_leaves_nothing(tmp_path: Path, mo
         open_tasks("ray", 1)
     assert folders
     assert not folders[-1].exists()
+
+
+def test_a_ray_without_a_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", exc_type=ImportError)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(InputError, match=r"no folder for its files .*/nowhere.*TMPDIR"):
+        open_tasks("ray", 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "too deep for the path of a socket"))
+    assert temp_folder() == "/tmp"
 
 
 @pytest.mark.parametrize("scheme", ["ray://", ""])

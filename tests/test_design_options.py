@@ -160,10 +160,21 @@ def test_of_several_tables_in_a_file_the_defaults_choose(
     assert found["throughput"] * found["latency_seconds"] == pytest.approx(2)
 
 
-def test_a_network_whose_file_cannot_be_written_is_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_network_whose_file_cannot_be_written_is_printed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepmad.cli.design.check_writable", lambda _: None)  # it becomes so during the solve
     (tmp_path / "file").touch()
     document = designed(capsys, "-o", str(tmp_path / "file" / "solution.json"), code=2)
     assert document["architecture"] is not None
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_solve(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    assert run(["design", SMALL, "--time-limit", "1000000", "-o", str(tmp_path / "file" / "solution.json")]) == 2
+    assert "cannot write there" in error(capsys)
 
 
 @pytest.mark.parametrize("options", [[], ["--solver", "evolution"], ["--solver", "rows"], ["--front", "macs"]])

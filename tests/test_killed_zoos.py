@@ -11,6 +11,7 @@ from benchmarks.zoo_content import content, differences
 from deepmad.engine.answers.solutions import Measured
 from deepmad.profilers.tables.table_files import Key
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
 from deepmad.zoo.journal import FOLDER
 from deepmad.zoo.making import make_zoo
 from tests.catalogue import mixed
@@ -63,3 +64,22 @@ def test_a_zoo_that_was_killed_ends_as_another_and_differences_are_seen(small_ta
     (folder / FOLDER / "more.json").touch()
     (folder / "more.md").touch()
     assert differences(whole, folder) == [network.name, "more.md", "zoo.csv"]
+
+
+def test_a_step_that_was_changed_is_told_and_done_again_once_removed(small_tables: Path, tmp_path: Path) -> None:
+    spec, folder = written(tmp_path, spec_of(small_tables, targets=["1s"])), tmp_path / "zoo"
+    make_zoo(spec, folder)
+    steps = sorted((folder / FOLDER).glob("*.json"))
+    assert [step.name.split("-")[0] for step in steps] == ["entry", "solved", "spec.json", "tables.json"]
+    for step in steps:
+        text = step.read_text(encoding="utf-8")
+        document = json.loads(text)
+        key = next(key for key in document if key != "digest")
+        for changed in (text[: len(text) // 2], json.dumps(document | {key: 5})):
+            step.write_text(changed, encoding="utf-8")
+            with pytest.raises(InputError, match=f"{step}: (damaged|not JSON)"):
+                make_zoo(spec, folder)
+        step.write_text(text, encoding="utf-8")
+    steps[0].unlink()
+    assert make_zoo(spec, folder)["finished"]
+    assert steps[0].exists()

@@ -132,7 +132,7 @@ def test_full_size_spaces_get_a_witness(name: str, limits: dict[str, float]) -> 
             continue
         found = nearest(problem, limit, seconds=4, workers=1, seed=0)
         assert found is not None
-        assert found.value > problem.limits()[limit]
+        assert found.value > problem.limits()[limit].value
         assert with_limit(problem, limit, found.value).broken(found.network) == []
 
 

@@ -205,7 +205,8 @@ def _joined(parts: list[Counted]) -> Counted:
     """Return the networks of several rows as one."""
     used = {name: np.concatenate([part.used[name] for part in parts]) for name in parts[0].used}
     names = parts[0].objectives
-    return Counted(used, {name: np.concatenate([part.objectives[name] for part in parts]) for name in names})
+    objectives = {name: np.concatenate([part.objectives[name] for part in parts]) for name in names}
+    return Counted(used, objectives, np.concatenate([part.stages for part in parts]))
 
 
 def assert_right(case: Case, solution: Solution) -> None:

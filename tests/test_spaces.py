@@ -8,8 +8,9 @@ import yaml
 
 from deepmad.cli.schema import schema_of
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
+from deepmad.search_spaces.choices import expanded
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.spaces import expanded, load_space, parse_space, presets
+from deepmad.search_spaces.spaces import load_space, parse_space, presets
 from tests.catalogue import EXAMPLES, ROOT, small_space
 
 SMALL = (EXAMPLES / "small.yaml").read_text(encoding="utf-8")
@@ -48,6 +49,50 @@ def test_presets_load_and_fit_the_schema(name: str) -> None:
         ("out: {min: 16, max: 64}", "out: []", "stages[0]"),
         ("out: {min: 16, max: 64}", "out: {min: 8, max: 100000000}", "over 100000 values"),
         ("format: deepmad/space@1", "format: deepmad/space@9", "deepmad/space@9"),
+        # numbers, text and booleans are three things
+        ("in_channels: 3", "in_channels: true", "in_channels"),
+        ("in_channels: 3", "in_channels: '3'", "in_channels"),
+        ("in_channels: 3", "in_channels: 3.0", "in_channels"),
+        ("stride: 2, out", "stride: true, out", "stages[0].stride[0]"),
+        ("stride: 2, out", "stride: 2.0, out", "stages[0].stride[0]"),
+        ("out: {min: 16, max: 64}", "out: {min: true, max: 64}", "positive integers"),
+        ("out: {min: 16, max: 64}", "out: [true]", "stages[0].out[0]"),
+        ("alpha: [1, 8]", "alpha: ['1', 8]", "alpha[0]"),
+        ("alpha: [1, 8]", "alpha: [true, 8]", "alpha[0]"),
+        ("expansion: [3, 6]", "expansion: [true, 6]", "stages[1].expansion[0]"),
+        ("expansion: [3, 6]", "expansion: ['3']", "stages[1].expansion[0]"),
+        ("non_decreasing: true", "non_decreasing: 1", "rules.non_decreasing"),
+        ("non_decreasing: true", "non_decreasing: yes", "line 12: 'yes'"),
+        ("macs: 20M", "macs: true", "limits.macs"),
+        ("expansion: [3, 6]", "expansion: {min: 3, max: 6}", "is a range, and only a value or a list"),
+        ("name: small", "name: 2024", "valid string"),
+        ("classes: 10", "classes: 10\nclasses: 11", "line 12: the key 'classes' is given twice, first at line 11"),
+        # what is larger than anything
+        ("in_channels: 3", "in_channels: 100000000000000000000000", "less than or equal to 1000000"),
+        ("out: {min: 16, max: 64}", "out: 1000000000000000000", "less than or equal to 1000000"),
+        ("classes: 10", "classes: 9223372036854775808", "less than or equal to 10000000"),
+        ("resolution: 32", "resolution: 1099511627776", "less than or equal to 65536"),
+        ("depth: {min: 1, max: 3}", "depth: 100000", "less than or equal to 10000"),
+        ("expansion: [3, 6]", "expansion: 1e300", "less than or equal to 64"),
+        ("beta: 10", "beta: 1e300", "less than or equal to 1000000"),
+        ("macs: 20M", "macs: 1e300", "limits: macs: 1e+300 is out of range (1 to 9007199254740992)"),
+        ("rho: 0.3", "rho: 1e-9", "rho: 1e-09 is out of range"),
+        ("name: small", "name: " + "x" * 500, "at most 200 characters"),
+        ("name: small", "name: a/../../b", "name"),
+        # what no network can be
+        ("macs: 20M", "macs: 1.5", "1.5 is no whole number; did you mean 1.5G or 1.5M?"),
+        ("min: 0.1, max: 1}", "min: 2, max: 1}", "min: 2 is above max, 1"),
+        ("min: 0.1, max: 1}", "min: 9, max: 10}", "stages[0]: no width offered is 9 to 10 times"),
+        ("growth: 4", "growth: 0.4", "stages[0].out: none of 16 to 64 may follow"),
+        ("out: {min: 32, max: 96}", "out: 8", "stages[1].out: none of 8 may follow"),
+        ("out: {min: 32, max: 96}", "out: 1000", "stages[1].out: none of 1000 may follow"),
+        ("alpha: [1, 8]", "alpha: [0, 0]", "leaves no entropy"),
+        ("alpha: [1, 8]", "alpha: [-1, 8]", "alpha[0]"),
+        ("kernel: 3, stride", "kernel: 4, stride", "stem: kernel: 4 is even"),
+        ("tail: null", "tail: {out: 8, kernel: 2}", "tail.kernel: 2 is even"),
+        # near names
+        ("block: bottleneck", "block: botleneck", "did you mean bottleneck?"),
+        ("rules: {", "rules: {growht: 3, ", "did you mean growth?"),
     ],
 )
 def test_a_wrong_key_is_named_in_one_line(old: str, new: str, told: str) -> None:
@@ -58,9 +103,39 @@ def test_a_wrong_key_is_named_in_one_line(old: str, new: str, told: str) -> None
     assert "\n" not in str(caught.value)
 
 
+def test_what_all_networks_of_a_space_would_be_is_counted() -> None:
+    wide = SMALL.replace("expansion: [3, 6]", "expansion: 64").replace("out: {min: 32, max: 96}", "out: [32, 1000000]")
+    with pytest.raises(InputError, match=r"stages\[1\].expansion: it gives an inner width of 64000000, above 1000000"):
+        parse_space(wide.replace("growth: 4, ", ""), "my.yaml")
+    deep = SMALL.replace("resolution: 32", "resolution: 65536").replace("max: 3}", "max: 10000}")
+    with pytest.raises(InputError, match=r"largest network has .* MACs, above the 9007 T that are counted exactly"):
+        parse_space(deep, "my.yaml")
+    pairs = SMALL.replace(
+        "out: {min: 16, max: 64}, width: {min: 8, max: 32}", "out: &w {min: 1, max: 1001, step: 1}, width: *w"
+    )
+    with pytest.raises(InputError, match=r"stages\[0\]: out and width make 1,002,001 pairs"):
+        parse_space(pairs, "my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "kept", "broken"),
+    [
+        ("out: {min: 32, max: 96}", "out: 256", "out: 257"),  # growth is 4, and 64 the widest before
+        ("growth: 4", "growth: 1", "growth: 0.99"),  # 32 is offered everywhere
+        ("max: 1}}", "max: 0.125}}", "max: 0.124}}"),  # width 8 of out 64
+    ],
+)
+def test_rules_are_refused_only_where_no_widths_keep_them(old: str, kept: str, broken: str) -> None:
+    assert parse_space(SMALL.replace(old, kept), "my.yaml").name == "small"
+    with pytest.raises(InputError, match=r"my.yaml: stages\["):
+        parse_space(SMALL.replace(old, broken), "my.yaml")
+
+
 def test_an_unknown_preset_lists_the_choices() -> None:
     with pytest.raises(InputError, match="presets: 29m-224, 29m-288, 50m, 89m, b0, mbv2, r18, r34, r50"):
         load_space("r51")
+    with pytest.raises(InputError, match=r"'r5' is no preset and no file \(did you mean r50\?\)"):
+        load_space("r5")
 
 
 def test_a_member_is_a_member() -> None:

@@ -15,7 +15,7 @@ from benchmarks.killed_builds import KEY, SPACE
 from deepmad.profilers.backends import BACKENDS, Backend, Settings
 from deepmad.profilers.backends.role import Runnable
 from deepmad.profilers.building.building import Progress
-from deepmad.profilers.building.chunks import measure_chunk, measure_chunk_apart, settings_of
+from deepmad.profilers.building.chunks import ProbeSettings, measure_chunk, measure_chunk_apart, settings_of
 from deepmad.profilers.building.pace import Pace
 from deepmad.profilers.building.planning import (
     CANDIDATES,
@@ -37,6 +37,8 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import total_macs
 from tests.stand_ins import StandIn
 from tests.tiny_tables import BUILD, KINDS, QUICK, build_quickly, space, start_build
+
+HOW = ProbeSettings(KEY, short=False, timer=QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -270,10 +272,10 @@ def test_a_device_that_fails_for_good_is_told_from_networks_that_fail() -> None:
     anchor, *others = draw_probes(space(), 0, 5, 0).networks
     run = FailingRun(real.prepare(anchor, settings_of(anchor, KEY))).run  # which fails from the third time on
     failing = Failing(real, lambda _: True, lambda _: False)
-    chunk = measure_chunk(failing, KEY, run, others[:2], short=False, timer=QUICK)
+    chunk = measure_chunk(failing, run, others[:2], HOW)
     assert [failed.architecture for failed in chunk.failures] == others[:2]
     with pytest.raises(DeviceError, match=r"out of memory: the device failed for good; --isolated"):
-        measure_chunk(failing, KEY, run, others[2:], short=False, timer=QUICK)
+        measure_chunk(failing, run, others[2:], HOW)
 
 
 class Crowded(Failing):
@@ -327,12 +329,12 @@ def test_apart_a_crash_costs_one_probe(tmp_path: Path, monkeypatch: pytest.Monke
 
     anchor, good = draw_probes(space(), 0, 2, 0).networks
     crashing = Aborting(**{name: getattr(good, name) for name in good.__dataclass_fields__})
-    chunk = measure_chunk_apart(KEY, anchor, [good, crashing], short=False, timer=QUICK)
+    chunk = measure_chunk_apart(anchor, [good, crashing], HOW)
     assert [row.architecture for row in chunk.rows] == [good]
     (failed,) = chunk.failures
     assert (failed.architecture, failed.reason) == (crashing, "its process died: killed by SIGABRT")
     with pytest.raises(DeviceError, match=r"beside.*SIGABRT"):
-        measure_chunk_apart(KEY, crashing, [good], short=False, timer=QUICK)
+        measure_chunk_apart(crashing, [good], HOW)
 
 
 def test_a_table_may_be_built_in_processes_of_their_own(tmp_path: Path) -> None:

@@ -111,13 +111,15 @@ def note(path: Path, pid: int) -> None:
 
 
 # It needs a Ray with a single core, so it comes before the Ray of the others.
-def test_one_worker_gives_the_results_of_three(place: str) -> None:
+def test_one_worker_gives_the_results_of_three(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     with open_tasks(place, workers=1) as alone:
         assert alone.workers == 1
         assert told(alone.run_in_order(inverse, range(-2, 5))) == INVERSES
         assert told(alone.run_in_order(inverse, range(-2, 5), seconds=PATIENCE_SECONDS)) == INVERSES
     with pytest.raises(InputError, match="closed"):
         alone.run_in_order(inverse, [1])
+    assert not list(tmp_path.iterdir())  # where Ray would leave a token, which later ones would ask others for
 
 
 def test_every_call_has_one_outcome(tasks: Tasks) -> None:

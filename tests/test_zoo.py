@@ -5,7 +5,6 @@ import io
 import json
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -137,6 +136,7 @@ def check_references(document: dict[str, Any], table: Path) -> None:
     assert (figure["source"], figure["latency_seconds"], figure["params"]) == ("published", 0.02, 1e6)
 
 
+@pytest.mark.usefixtures("solves_here")
 def test_looser_targets_are_worth_no_less(table: Path, tmp_path: Path) -> None:
     """By what neighbours tell each other; and all of it shown as on a terminal."""
     spec = written(tmp_path, spec_of(table, targets={"relative": {"from": 1.05, "to": 2, "count": 5}}))
@@ -164,6 +164,7 @@ def measured_spec(table: Path) -> dict[str, Any]:
     return spec_of(table, verify={"measure": True, "rounds": 4}, references=[str(EXAMPLES / "deepmad-r50.json")])
 
 
+@pytest.mark.usefixtures("solves_here")
 def test_a_zoo_killed_at_any_moment_goes_on_to_the_same_end(table: Path, tmp_path: Path) -> None:
     """Killed with SIGKILL at its first solve, its first round, its first pass and its first finished network."""
     spec = written(tmp_path, measured_spec(table))
@@ -212,6 +213,7 @@ def counting(timing: Replay, timed: list[Architecture]) -> Callable[[Key, Archit
     return time_one
 
 
+@pytest.mark.usefixtures("solves_here")
 def test_missed_targets_are_kept_with_their_reason(table: Path, tmp_path: Path) -> None:
     """A device twice as slow as its table, and one round: nothing is met, and all is told."""
     verify = {"measure": True, "rounds": 1}
@@ -229,6 +231,7 @@ def test_missed_targets_are_kept_with_their_reason(table: Path, tmp_path: Path) 
         assert "as measured, it misses that" in (folder / entry["files"]["card"]).read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("solves_here")
 def test_what_met_its_target_is_not_given_up_for_what_misses_it(table: Path, tmp_path: Path) -> None:
     """Faster at the check than in the loop, so that it is designed again; but slower than ever after that.
 
@@ -252,6 +255,7 @@ def test_what_met_its_target_is_not_given_up_for_what_misses_it(table: Path, tmp
     assert entry["measured"]["latency_seconds"] == pytest.approx(0.9 * target)
 
 
+@pytest.mark.usefixtures("solves_here")
 def test_a_time_that_fails_costs_no_network(table: Path, tmp_path: Path) -> None:
     folder, replay, failed = tmp_path / "zoo", Replay(table), list[str]()
 
@@ -273,6 +277,7 @@ def scaled(measured: Measured, factor: float) -> Measured:
     return replace(measured, **seconds, throughput=measured.throughput / factor)
 
 
+@pytest.mark.usefixtures("solves_here")
 def test_what_fails_is_kept_and_tried_again(table: Path, tmp_path: Path) -> None:
     spec, folder = written(tmp_path, measured_spec(table) | {"targets": ["1s"]}), tmp_path / "zoo"
 
@@ -311,6 +316,7 @@ def test_an_interrupt_leaves_what_is_finished(table: Path, tmp_path: Path) -> No
     assert (folder / "report.html").is_file()
 
 
+@pytest.mark.usefixtures("solves_here")
 def test_another_spec_or_table_is_refused_in_the_same_folder(table: Path, tmp_path: Path) -> None:
     folder, copy = tmp_path / "zoo", tmp_path / "copy.sqlite"
     copy.write_bytes(table.read_bytes())
@@ -324,6 +330,7 @@ def test_another_spec_or_table_is_refused_in_the_same_folder(table: Path, tmp_pa
         make_zoo(written(tmp_path, first), folder)
 
 
+@pytest.mark.usefixtures("solves_here")
 def test_two_runs_in_one_folder_are_refused(table: Path, tmp_path: Path) -> None:
     spec, folder, told = written(tmp_path, spec_of(table, targets=["1s"])), tmp_path / "zoo", list[str]()
 
@@ -361,6 +368,7 @@ def test_a_missing_table_is_measured_and_networks_are_timed(
     assert float(row["infer_samples_per_sec"]) == pytest.approx(measured["throughput"], rel=1e-5)
 
 
+@pytest.mark.usefixtures("solves_here")
 def test_a_zoo_designed_on_ray_is_the_same(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", exc_type=ImportError)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -368,18 +376,3 @@ def test_a_zoo_designed_on_ray_is_the_same(table: Path, tmp_path: Path, monkeypa
     here, there = (make_zoo(spec, tmp_path / on, on=on) for on in ("local", "ray"))
     assert timeless(there) == timeless(here)
     assert content(tmp_path / "ray") == content(tmp_path / "local")
-
-
-def test_an_interrupted_command_exits_with_130(table: Path, tmp_path: Path) -> None:
-    spec = written(tmp_path, spec_of(table, targets={"relative": {"from": 1.05, "to": 2, "count": 16}}))
-    # a shell's background job ignores SIGINT and hands that down: listen to it again, as at a prompt
-    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    command = [sys.executable, "-c", f"{listen}; from deepmad.cli import main; main()", "zoo", str(spec)]
-    command += ["-o", str(tmp_path / "zoo")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT) as process:
-        assert process.stderr is not None
-        assert any(": solved" in line for line in process.stderr)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert not json.loads((tmp_path / "zoo" / "zoo.json").read_text(encoding="utf-8"))["finished"]

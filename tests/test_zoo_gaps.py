@@ -23,6 +23,8 @@ from deepmad.zoo.spec import load_spec
 from tests.catalogue import EXAMPLES
 from tests.zoo_parts import SMALL, Replay, spec_of, written
 
+pytestmark = pytest.mark.usefixtures("solves_here")
+
 
 @pytest.fixture(scope="module")
 def table(small_tables: Path) -> Path:

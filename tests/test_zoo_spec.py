@@ -80,6 +80,20 @@ def test_the_examples_are_read_and_fit_the_schema(name: str) -> None:
         ({"solver": {"time_limit": "soon"}}, ["solver.time_limit", "soon"]),
         ({"solver": {"multiple": 12}}, ["multiple", "12"]),
         ({"verify": {"measure": "perhaps"}}, ["verify.measure"]),
+        ({"solver": {"seed": 2**70}}, ["solver.seed", "2147483647"]),
+        ({"solver": {"seed": True}}, ["solver.seed"]),
+        ({"solver": {"gap": "0.1"}}, ["solver.gap"]),
+        ({"solver": {"workers": 100_000}}, ["solver.workers", "1024"]),
+        ({"solver": {"resolution": 2**40}}, ["solver.resolution", "65536"]),
+        ({"solver": {"objective": "papr"}}, ["solver.objective", "papr", "did you mean paper?"]),
+        ({"solver": {"time_limit": "1e30"}}, ["solver.time_limit", "1e+30"]),
+        ({"solvr": {}}, ["solvr", "did you mean solver?"]),
+        ({"devices": [{"name": "cpu", "build": {"minutes": 1e300}}]}, ["devices[0].build.minutes", "10000"]),
+        ({"devices": [{"name": "cpu", "build": {"minutes": True}}]}, ["devices[0].build.minutes"]),
+        ({"targets": ["1e300"]}, ["targets[0]", "latency", "1e+300"]),
+        ({"targets": {"relative": [True]}}, ["targets[0].relative"]),
+        ({"limits": {"macs": 1.5}}, ["limits.macs", "no whole number"]),
+        ({"limits": {"rho": True}}, ["limits.rho"]),
         ({"references": [{"name": "x"}]}, ["references[0]", "model"]),
         ({"references": [FIGURE | {"device": "gpu"}]}, ["references[0].device", "gpu", "cpu"]),
         ({"references": [FIGURE | {"model": "timm:resnet18"}]}, ["references[0]", "theirs"]),
@@ -140,7 +154,7 @@ def test_limits_are_the_space_s_unless_the_spec_says_so(table: Path, tmp_path: P
     def budget(**limits: Any) -> dict[str, float]:
         file = load_spec(written(tmp_path, spec_of(table, limits=limits)))
         (family,) = open_families(file.path)
-        return family.problem(file.spec).limits()
+        return {name: limit.value for name, limit in family.problem(file.spec).limits().items()}
 
     assert budget() == {"macs": 20e6, "params": 300e3, "rho": 0.3}
     asked = budget(macs="10M", params="none", rho="space", memory="64kB")
@@ -180,6 +194,8 @@ def test_the_plan_is_told_and_nothing_is_written(
         ({"devices": [{"name": "cpu", "table": "broken.sqlite"}]}, ["broken.sqlite", "latency table"]),
         ({"devices": [{"name": "cpu", "table": "nowhere.sqlite"}]}, ["nowhere.sqlite", "there is no such"]),
         ({"references": ["nowhere.json"]}, ["nowhere.json"]),
+        ({"references": ["timm:resnet18", "timm:resnt18"]}, ["timm:resnt18", "did you mean resnet18"]),
+        ({"references": ["torchvision:mobilnet_v2"]}, ["torchvision:mobilnet_v2", "did you mean mobilenet_v2"]),
         ({"references": ["solution.json#7"]}, ["solution.json"]),
     ],
     ids=str,

@@ -6,6 +6,7 @@ from typing import Any
 
 from deepmad.engine.answers.summaries import summary
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.layers import total_macs, total_params
 from tests.catalogue import published
 
 Document = dict[str, Any]
@@ -140,8 +141,8 @@ def _figures(network: Architecture | None, device: Document, truth: float, targe
 
 
 def _counts(network: Architecture, part: str) -> Document:
-    body = next(one.body for one in network.parts() if one.name == part)
-    return {"macs": body.macs, "params": body.params}
+    parts = [one for one in network.parts() if one.name == part]
+    return {"macs": total_macs(parts), "params": total_params(parts)}
 
 
 def _timing(latency: float, batch: int, width: float | None) -> Document:

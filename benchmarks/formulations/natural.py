@@ -44,7 +44,7 @@ class NaturalProgram:
 
 def natural_program(problem: Problem) -> NaturalProgram:
     """Return the natural program of a space whose stages each have one residual block kind and free widths."""
-    space, budget = problem.space, problem.budget
+    space = problem.space
     values: dict[str, tuple[int, ...]] = {"stem": space.stem.out}
     stages = []
     for place, stage in enumerate(space.stages):
@@ -59,8 +59,8 @@ def natural_program(problem: Problem) -> NaturalProgram:
         space.in_channels, space.resolution, Stem(_unknown("stem"), space.stem.kernel, space.stem.stride), stages,
         space.tail, space.classes,
     )  # fmt: skip
-    limited = ((total_macs(parts), budget.macs), (total_params(parts), budget.params))
-    costs = tuple((total, limit) for total, limit in limited if limit is not None)
+    totals = {"macs": total_macs(parts), "params": total_params(parts)}
+    costs = tuple((totals[name], limit.value) for name, limit in problem.limits().items() if name in totals)
     part = penalised_stages(problem.objective, space.stages[0].block[0], len(stages))
     penalised = tuple(f"depth{place}" for place in range(part.start, part.stop))
     return NaturalProgram(problem, values, costs, scales(parts), tuple(_rules(space)), penalised)

@@ -4,7 +4,15 @@ import sys
 
 
 def main() -> None:
-    """Run the command line and exit with its code: 0, 1, 2, 3 or 130 (see the README)."""
-    from deepmad.cli.app import run
+    """Run the command line and exit with its code: 0, 1, 2, 3, 5, 130 or 143 (see the README)."""
+    from deepmad.cli.endings import ending, listen
 
-    sys.exit(run(sys.argv[1:]))
+    try:
+        listen()
+        from deepmad.cli.app import run
+
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt as interrupt:  # while libraries are loaded, or at the very end
+        line, code = ending(interrupt)
+        print(line, file=sys.stderr)
+    sys.exit(code)

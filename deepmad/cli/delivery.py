@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepmad.cli.output import DONE, INTERRUPTED, MISSED, Bar, bar, emit_json, out, say, warn
+from deepmad.cli.endings import told
+from deepmad.cli.output import DONE, MISSED, Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import solution_report
 from deepmad.cli.tables import Conditions, predicted_by_device
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
@@ -24,17 +25,22 @@ if TYPE_CHECKING:
 EXPLAINED_SHARE, RANKED_SHARE = 0.5, 0.75
 """The main solve's share of the time with --explain, and with --top alone."""
 ALTERNATIVES_SHARE, ALTERNATIVES_SECONDS = 0.3, 10.0
-"""The alternatives' share of the time left where limits are explained after them, and their seconds at most."""
+"""The alternatives' share of the time left where limits are explained after them, and the most seconds they get."""
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is asked for beside the network: measured by `measuring`, `top` networks in all, limits explained."""
+    """What is asked for beside the network: measured by `measuring`, `top` networks in all, limits explained.
+
+    `doubts` are known of the tables beforehand; `force` takes a prediction that is mostly a guess.
+    """
 
     measuring: "Callable[[Architecture], Measured] | None" = None
     rounds: int = 6
     top: int = 1
     explain: bool = False
+    doubts: tuple[str, ...] = ()
+    force: bool = False
 
     @property
     def main_share(self) -> float:
@@ -52,14 +58,15 @@ def deliver(
     json: bool,
 ) -> int:
     """Solve, measure and explain where asked, write and print the solution; return the exit code."""
-    from deepmad.engine.answers.progress import Interrupted
+    from deepmad.engine.answers.progress import Interrupted, OutOfMemoryError
 
-    code = None
+    stop: Interrupted | OutOfMemoryError | None = None
     try:
         solution = _solve(problem, settings, wishes)
-    except Interrupted as interrupt:
-        solution, code = interrupt.solution, INTERRUPTED
+    except (Interrupted, OutOfMemoryError) as stopped:
+        solution, stop = stopped.solution, stopped
     solution = replace(solution, predicted_by_device=predicted_by_device(tables, solution.architecture))
+    solution = _with_doubts(solution, tables, wishes)
     try:
         if output is not None:
             solution.save(output)
@@ -70,8 +77,8 @@ def deliver(
             solution_report(solution, out())
     if output is not None and not json:
         say(f"written to {output}")
-    if code is not None:
-        return code
+    if stop is not None:
+        raise told(stop, _kept(solution, settings, output)) from stop
     missed = solution.measured is not None and solution.measured.violated
     if solution.architecture is None or missed:
         say(f"error: {solution.message}")
@@ -79,6 +86,33 @@ def deliver(
     if solution.gap is None or solution.gap > settings.gap:
         warn(solution.message)
     return DONE
+
+
+def _kept(solution: "Solution", settings: "Solver", output: Path | None) -> str:
+    """Return what a solve that ended before its time leaves behind."""
+    place = "above" if output is None else f"in {output}"
+    kept = "no network was found by then" if solution.architecture is None else f"the best network by then is {place}"
+    checkpoint = getattr(settings, "checkpoint", None)
+    if checkpoint is not None and checkpoint.exists():
+        return f"{kept}; the same command goes on from {checkpoint}"
+    return kept
+
+
+def _with_doubts(solution: "Solution", tables: "Sequence[LatencyTable]", wishes: Wishes) -> "Solution":
+    """Return the solution with the share of the network's layers that its tables hold, and what is doubtful.
+
+    Raises `InputError` where less than half of the layers are held, unless forced.
+    """
+    from deepmad.cli.table_doubts import FORCE, least_within
+    from deepmad.profilers.prediction.coverage import REFUSED, WARNED
+
+    within = None if solution.architecture is None else least_within(tables, solution.architecture)
+    if within is None:
+        return replace(solution, warnings=wishes.doubts or None)
+    if within.share < REFUSED and not wishes.force:
+        raise InputError(f"--table: {within.sentence}: what it predicts is a guess; build one for the space ({FORCE})")
+    doubts = (*wishes.doubts, within.sentence) if within.share < WARNED or within.kernels else wishes.doubts
+    return replace(solution, within_table=within.share, warnings=doubts or None)
 
 
 def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution":
@@ -127,7 +161,7 @@ def _exact(settings: "Auto | CpSat | Rows") -> "CpSat":
 
 def _designed(problem: "Problem", settings: "Solver", wishes: Wishes, report: "Report") -> "Solution":
     """Return the solution, through the measured loop where there is a target to measure against."""
-    from deepmad.engine.answers.progress import Interrupted
+    from deepmad.engine.answers.progress import stopped
     from deepmad.engine.design import design
     from deepmad.engine.measured_loop import design_measured
 
@@ -140,8 +174,8 @@ def _designed(problem: "Problem", settings: "Solver", wishes: Wishes, report: "R
         return solution
     try:
         return replace(solution, measured=measuring(solution.architecture))
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(solution) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, solution) from stop
 
 
 def _report(shown: Bar, seconds: float = 0.0) -> "Report":
@@ -149,6 +183,8 @@ def _report(shown: Bar, seconds: float = 0.0) -> "Report":
 
     def report(progress: "Progress") -> None:
         passed = seconds + progress.seconds
+        if progress.warning is not None:
+            warn(progress.warning)
         shown.update(passed, _line(replace(progress, seconds=passed)))
 
     return report

@@ -15,16 +15,21 @@ from deepmad.cli.options import (
     TableBatch,
     TablePrecision,
     TableThreads,
+    either_limit,
     limit,
     numbers,
+    ranged,
+    written,
 )
 from deepmad.cli.output import warn
 from deepmad.cli.tables import Asked, load_tables
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import check_writable
 
 if TYPE_CHECKING:
     from deepmad.engine.program.budgets import Budget
     from deepmad.engine.solvers.settings import Auto, Solver
+    from deepmad.profilers.tables.tables import LatencyTable
     from deepmad.search_spaces.spaces import Space
 
 _Text = str | None
@@ -32,12 +37,17 @@ _Text = str | None
 
 def design(
     space: Annotated[str, typer.Argument(metavar="PRESET_OR_SPACE", help="A preset's name or a space's YAML file.")],
-    macs: Annotated[_Text, typer.Option(help="Multiply-accumulates an image, e.g. 4.13G; none lifts it.")] = None,
-    params: Annotated[_Text, typer.Option(help="Parameters, e.g. 25.55M; none lifts it.")] = None,
+    macs: Annotated[
+        _Text, typer.Option(help="Multiply-accumulates an image, e.g. 4.13G or '>=3G'; none lifts it.")
+    ] = None,
+    params: Annotated[_Text, typer.Option(help="Parameters, e.g. 25.55M or '>=20M'; none lifts it.")] = None,
     rho: Annotated[_Text, typer.Option(help="Depth over width, e.g. 0.3; none lifts it.")] = None,
     latency: Annotated[_Text, typer.Option(help="Time of one batch, e.g. 5ms; a bare number is seconds.")] = None,
     throughput: Annotated[_Text, typer.Option(help="Images a second at least, e.g. 200/s.")] = None,
     memory: Annotated[_Text, typer.Option(help="Peak activations of one batch, e.g. 64MB.")] = None,
+    activations: Annotated[
+        _Text, typer.Option(help="Output elements of main-path layers an image, e.g. '<=3M' or '>=6M'; none lifts it.")
+    ] = None,
     limits: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,31 +69,33 @@ def design(
     measure: Annotated[
         bool, typer.Option("--measure", help="Time the network and design again until the measured target is met.")
     ] = False,
-    rounds: Annotated[int, typer.Option(help="Rounds of --measure at most.", min=1, max=100)] = 6,
+    rounds: Annotated[int, ranged("rounds", "Rounds of --measure at most.")] = 6,
     objective: Annotated[Literal["paper", "reference"], typer.Option(help="The paper's or the published code's.")] = (
         "paper"
     ),
     alpha: Annotated[_Text, typer.Option(help="Weights of the scales, e.g. 1,1,1,1,8.")] = None,
-    beta: Annotated[float | None, typer.Option(help="Weight of the depth penalty (paper objective).", min=0)] = None,
-    classes: Annotated[int | None, typer.Option(help="Classes; 0 is a backbone (default: the space's).", min=0)] = None,
-    resolution: Annotated[int | None, typer.Option(help="Side of the input (default: the space's).", min=1)] = None,
+    beta: Annotated[float | None, ranged("beta", "Weight of the depth penalty (paper objective).")] = None,
+    classes: Annotated[int | None, ranged("classes", "Classes; 0 is a backbone (default: the space's).")] = None,
+    resolution: Annotated[int | None, ranged("resolution", "Side of the input (default: the space's).")] = None,
     multiple: Annotated[
         int | None,
-        typer.Option(
-            help="Only channels that are multiples of this: 16, 32 or 64 (default: as the space says, mostly 8). "
-            "A stem narrower than that keeps the multiples of its largest width."
+        ranged(
+            "multiple",
+            "Only channels that are multiples of this: 16, 32 or 64 (default: as the space says, mostly 8). "
+            "A stem narrower than that keeps the multiples of its largest width.",
         ),
     ] = None,
     solver: Annotated[
         Literal["auto", "cpsat", "evolution", "rows"],
         typer.Option(help="Which solver; evolution proves no bound, rows tells of every row of block kinds."),
     ] = "auto",
-    gap: Annotated[float, typer.Option(help="Relative gap at which to stop, 0.01 is 1 %.", min=0)] = 0.01,
+    gap: Annotated[float, ranged("gap", "Relative gap at which to stop, 0.01 is 1 %.")] = 0.01,
     time_limit: Annotated[str, typer.Option(help="Time of one solve, everything included, e.g. 60 or 90s.")] = "60",
     deterministic_limit: Annotated[
-        float | None, typer.Option(help="Work in deterministic units instead of time; use with --workers 1.")
+        float | None,
+        ranged("deterministic_limit", "Work in deterministic units, not time; use with --workers 1."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Cores (default: all).", min=1)] = None,
+    workers: Annotated[int | None, ranged("workers", "Cores (default: all).")] = None,
     on: Annotated[
         str,
         typer.Option(
@@ -93,24 +105,23 @@ def design(
             "RAY_ADDRESS names (else a Ray of its own), or one joined from outside. CP-SAT stays on this machine.",
         ),
     ] = "local",
-    seed: Annotated[int, typer.Option(help="Seed of all random choices.", min=0)] = 0,
+    seed: Annotated[int, ranged("seed", "Seed of all random choices.")] = 0,
     generations: Annotated[
-        int | None, typer.Option(help="Evolution: generations instead of time, for the same answer twice.", min=1)
+        int | None, ranged("generations", "Evolution: generations instead of time, for the same answer twice.")
     ] = None,
     population: Annotated[
-        int | None, typer.Option(help="Evolution: networks born in a generation of an island (800).", min=8)
+        int | None, ranged("population", "Evolution: networks born in a generation of an island (800).")
     ] = None,
-    islands: Annotated[int | None, typer.Option(help="Evolution: populations side by side (2).", min=1)] = None,
+    islands: Annotated[int | None, ranged("islands", "Evolution: populations side by side (2).")] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Evolution: file to go on from, and to keep for going on after a kill.")
+        Path | None,
+        written("Evolution: file to go on from, and to keep for going on after a kill.", "--checkpoint"),
     ] = None,
     front: Annotated[
-        Literal["latency", "macs", "params", "memory"] | None,
+        Literal["latency", "macs", "params", "memory", "activations"] | None,
         typer.Option(help="The networks that trade the objective for this cost, by evolution; -o takes a .csv."),
     ] = None,
-    top: Annotated[
-        int, typer.Option(help="Networks in all, within the gap of the best, that differ in two stages.", min=1)
-    ] = 1,
+    top: Annotated[int, ranged("top", "Networks in all, within the gap of the best, that differ in two stages.")] = 1,
     explain: Annotated[
         bool,
         typer.Option(
@@ -119,7 +130,10 @@ def design(
             "half of the time limit, these share what is left.",
         ),
     ] = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Solution file to write.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take a table that holds hardly any of the network's layers.")
+    ] = False,
+    output: Annotated[Path | None, written("Solution file to write.")] = None,
     json: Json = False,
 ) -> int:
     """Design the network of highest objective within a budget.
@@ -129,21 +143,27 @@ def design(
     from deepmad.engine.program.limits import require_counted
     from deepmad.engine.program.problems import Problem
     from deepmad.engine.solvers.settings import Auto
-    from deepmad.profilers.backends import find_backend
+    from deepmad.profilers.backends import find_backend, known_backend
     from deepmad.search_spaces.coarsening import coarsened
     from deepmad.search_spaces.spaces import load_space
     from deepmad.search_spaces.units import quantity
 
+    if output is not None:
+        check_writable(output, read=[space, *(table or []), *([checkpoint] if checkpoint else [])])
     chosen = load_space(space).reweighted(alpha=numbers(alpha, "alpha"), beta=beta)
     chosen = chosen if multiple is None else coarsened(chosen, multiple)
-    _warn_about_bare_numbers(latency, macs, params)
     extra = function_limits(limits or [], limit_seconds)
-    budget = replace(_budget(chosen, macs, params, rho, latency, throughput, memory), extra=extra)
+    budget = replace(_budget(chosen, macs, params, rho, latency, throughput, memory, activations), extra=extra)
+    _warn_about_bare_numbers(latency, macs, params)
     asked = Asked(backend, precision, batch, threads)
+    if backend is not None:
+        known_backend(backend)
     if measure and backend is not None:
         find_backend(backend, precision or "fp32")
     needs_tables = table or front == "latency" or budget.latency_seconds(1) is not None
-    tables = load_tables(table or [], space, chosen.name, asked) if needs_tables else ()
+    sized = replace(chosen, resolution=resolution or chosen.resolution)
+    found = load_tables(table or [], space, sized, asked) if needs_tables else {}
+    tables, doubts = tuple(found.values()), _doubts(found, sized, measuring=measure, force=force)
     conditions = asked.completed(tables)
     problem = Problem(
         chosen, budget, tables or None, objective, classes, resolution, conditions.batch, conditions.precision
@@ -154,11 +174,30 @@ def design(
     _check_wishes(settings, front, measure, explain or top > 1)
     if explain or top > 1:
         require_counted(problem, "--top or --explain")
+    if output is not None:
+        check_writable(output)
     if front is not None:
         return deliver_front(problem, settings, front, output, json)
     measuring = measurer(conditions, len(tables)) if measure else None
-    wishes = Wishes(measuring, rounds, top, explain)
+    wishes = Wishes(measuring, rounds, top, explain, tuple(doubts), force)
     return deliver(problem, settings, wishes, tables=tables, output=output, json=json)
+
+
+def _doubts(tables: "dict[Path, LatencyTable]", space: "Space", *, measuring: bool, force: bool) -> list[str]:
+    """Return what is doubtful about the tables for a space, and warn of it.
+
+    Raises `InputError` where one does not hold the space's layers, unless forced to take it.
+    """
+    from deepmad.cli.table_doubts import check_space, doubts_here, doubts_of
+
+    found = []
+    for path, table in tables.items():
+        if not force:
+            check_space(path, table, space)
+        found += [*doubts_of(path, table, space), *doubts_here(table, measuring=measuring)]
+    for doubt in found:
+        warn(doubt)
+    return found
 
 
 def _solver(name: str, auto: "Auto", evolving: dict[str, Any], front: _Text) -> "Solver":
@@ -207,17 +246,19 @@ def _budget(
     latency: _Text,
     throughput: _Text,
     memory: _Text,
+    activations: _Text,
 ) -> "Budget":
     """Return the budget of the options, the space's own limits where one is left out."""
     from deepmad.engine.program.budgets import Budget
 
     return Budget(
-        macs=limit(macs, "count", "macs", space.limits.macs),
-        params=limit(params, "count", "params", space.limits.params),
+        macs=either_limit(macs, "macs", space.limits.macs),
+        params=either_limit(params, "params", space.limits.params),
         rho=limit(rho, "number", "rho", space.limits.rho),
         latency=limit(latency, "seconds", "latency"),
         throughput=limit(throughput, "per second", "throughput"),
         memory=limit(memory, "bytes", "memory"),
+        activations=either_limit(activations, "activations", space.limits.activations),
     )
 
 

@@ -10,10 +10,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from deepmad.cli.options import Json
-from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, err, out
+from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, out, working
 from deepmad.cli.render import plain_table
 from deepmad.search_spaces.errors import first_line
-from deepmad.search_spaces.torchvision_operators import import_torchvision
+from deepmad.search_spaces.extras import installation
+from deepmad.search_spaces.torchvision_operators import import_torchvision, operators_load
 from deepmad.version import __version__
 
 if TYPE_CHECKING:
@@ -46,13 +47,19 @@ _EXTRAS = {
     "pyarrow": ("pyarrow", "parquet"),
 }
 
+_MISFIT = (
+    "installed but broken (its operators do not load beside torch {torch}): deepmad does without them, import timm "
+    "alone does not; pip install --force-reinstall --no-deps torchvision=={version} "
+    "--index-url <where that torch is from>"
+)
+
 
 def doctor(json: Json = False) -> int:
     """Say what works here and how to install what does not.
 
     Example: deepmad doctor
     """
-    with err().status("looking"):
+    with working("looking"):
         report = examine()
     healthy = all(row["works"] for row in report["libraries"] if row["needed"])
     if json:
@@ -60,8 +67,9 @@ def doctor(json: Json = False) -> int:
     else:
         out().print(
             f"deepmad {report['deepmad']}, Python {report['python']}, {report['cores']} cores, {report['cpu']}, "
-            f"{report['gpu'] or 'no NVIDIA GPU'}\n"
+            f"{report['gpu'] or 'no NVIDIA GPU'}"
         )
+        out().print()
         rows = [[row["name"], row["version"] or "-", row["state"]] for row in report["libraries"]]
         out().print(plain_table(("library", "version", ""), rows, text=True))
         rows = [[row["name"], row["version"] or "-", row["state"]] for row in report["backends"]]
@@ -107,13 +115,15 @@ def _backend(name: str, backend: "Backend") -> dict[str, Any]:
 def _library(name: str, module: str, extra: str | None) -> dict[str, Any]:
     """Return a library's state; it is imported, so that one installed but broken is told apart."""
     row = {"name": name, "needed": extra is None, "works": False, "version": None}
-    install = f"pip install {name}" if extra is None else f"pip install 'deepmad[{extra}]'"
     if find_spec(module) is None:
-        return row | {"state": f"not installed: {install}"}
+        return row | {"state": f"not installed: {f'pip install {name}' if extra is None else installation(extra)}"}
     with suppress(PackageNotFoundError):
         row["version"] = version(name)
     if (reason := _why_broken(module)) is not None:
-        return row | {"state": f"installed but broken ({reason}): reinstall it, {install}"}
+        again = f"pip install --force-reinstall --no-deps {name}" + (f"=={row['version']}" if row["version"] else "")
+        return row | {"state": f"installed but broken ({reason}): {again}"}
+    if module == "torchvision" and not operators_load():
+        return row | {"state": _MISFIT.format(version=row["version"], torch=version("torch"))}
     return row | {"works": True, "state": "works"}
 
 

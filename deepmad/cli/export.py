@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deepmad.cli.options import Json
-from deepmad.cli.output import emit_json, err, say
+from deepmad.cli.options import Json, ranged, written
+from deepmad.cli.output import emit_json, say, working
+from deepmad.search_spaces.files import check_writable
 
 if TYPE_CHECKING:
     from deepmad.search_spaces.architectures import Architecture
@@ -24,18 +25,19 @@ def export(
             "weights: initial weights for both (safetensors)."
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")],
-    seed: Annotated[int, typer.Option(help="Seed of the initial weights (onnx, torch, weights).", min=0)] = 0,
+    output: Annotated[Path, written("File to write.")],
+    seed: Annotated[int, ranged("seed", "Seed of the initial weights (onnx, torch, weights).")] = 0,
     json: Json = False,
 ) -> None:
     """Export a network, with initial weights where the form holds weights.
 
     Example: deepmad export r50.json --to onnx -o r50.onnx
     """
-    from deepmad.search_spaces.architectures import Architecture
+    from deepmad.search_spaces.architectures import Architecture, split_rank
 
     network = Architecture.load(arch)
-    with err().status(f"exporting to {to}"):
+    check_writable(output, read=[split_rank(arch)[0]])
+    with working(f"exporting to {to}"):
         name = write(network, to, output, seed)
     if json:
         told = {"file": str(output), "bytes": output.stat().st_size, "to": to}

@@ -4,10 +4,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepmad.cli.output import DONE, INTERRUPTED, MISSED, Bar, bar, emit_json, out, say, warn
+from deepmad.cli.endings import told
+from deepmad.cli.output import DONE, MISSED, Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import plain_table
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.files import check_writable
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deepmad.engine.answers.progress import Progress
     from deepmad.engine.program.problems import Problem
     from deepmad.engine.solvers.evolution.fronts import Front
-    from deepmad.engine.solvers.settings import Solver
+    from deepmad.engine.solvers.settings import Evolution, Solver
 
 SHOWN = 12
 """Networks of a front that are printed, evenly along it."""
@@ -25,27 +25,36 @@ SHOWN = 12
 def deliver_front(problem: "Problem", settings: "Solver", cost: str, output: Path | None, json: bool) -> int:
     """Find a front, write it as CSV with an SVG picture beside it, print it; return the exit code.
 
-    Raises `InputError` where the file is no .csv or cannot be written.
+    Raises `InputError` where the file is no .csv.
     """
-    from deepmad.engine.solvers.evolution.fronts import COSTS, FrontInterrupted, pareto_front
+    from deepmad.engine.solvers.evolution.fronts import COSTS, FrontInterrupted, FrontOutOfMemoryError, pareto_front
     from deepmad.engine.solvers.settings import Evolution
 
     assert isinstance(settings, Evolution), "no other solver finds fronts"
-    if output is not None:
-        if output.suffix != ".csv":
-            raise InputError(f"-o: {output} ends in {output.suffix or 'nothing'}; a front is written as .csv")
-        check_writable(output)
+    if output is not None and output.suffix != ".csv":
+        raise InputError(f"-o: {output} ends in {output.suffix or 'nothing'}; a front is written as .csv")
     against = next(name for name in COSTS if name.startswith(cost))
     try:
         with bar("looking for a front", settings.time_limit or 0.0) as shown:
             front = pareto_front(problem, against, settings, report=partial(_report, shown))
-    except FrontInterrupted as interrupt:
-        _tell(interrupt.front, output, json)
-        return INTERRUPTED
+    except (FrontInterrupted, FrontOutOfMemoryError) as stop:
+        _tell(stop.front, output, json)
+        raise told(stop, _kept(stop.front, settings, output)) from stop
     return _tell(front, output, json)
 
 
+def _kept(front: "Front", settings: "Evolution", output: Path | None) -> str:
+    """Return what a search for a front that ended before its time leaves behind."""
+    place = "above" if output is None or not front.points else f"in {output}"
+    kept = f"the {len(front.points)} networks by then are {place}"
+    if settings.checkpoint is not None and settings.checkpoint.exists():
+        return f"{kept}; the same command goes on from {settings.checkpoint}"
+    return kept
+
+
 def _report(shown: Bar, progress: "Progress") -> None:
+    if progress.warning is not None:
+        warn(progress.warning)
     best = "none yet" if progress.best is None else f"{progress.best:,.1f}"
     shown.update(progress.seconds, f"{progress.doing}: highest objective {best}, {progress.seconds:.1f} s")
 

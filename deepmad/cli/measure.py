@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepmad.cli.options import Batch, Json, Threads
-from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, err, out, warn
+from deepmad.cli.options import Batch, Json, Threads, ranged, written
+from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, out, warn, working
 from deepmad.cli.render import plain_table
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, unknown
 from deepmad.search_spaces.files import check_writable, write_text
+from deepmad.search_spaces.ranges import check
 from deepmad.search_spaces.units import human, quantity
 
 if TYPE_CHECKING:
@@ -41,15 +42,16 @@ def measure(
     ] = None,
     batch: Batch = 1,
     threads: Threads = 1,
-    resolution: Annotated[int | None, typer.Option(help="Side of the input (default: the model's).", min=1)] = None,
+    resolution: Annotated[int | None, ranged("resolution", "Side of the input (default: the model's).")] = None,
     seconds: Annotated[str, typer.Option(help="Time to measure each network for, after warming up.")] = "2",
     table: Annotated[
         list[Path] | None,
         typer.Option(help="Latency table, whose prediction is told beside the measured latency; may be repeated."),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="CSV file in the columns of timm's benchmarks.")
-    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Tell predictions of networks that the table hardly knows, too.")
+    ] = False,
+    output: Annotated[Path | None, written("CSV file in the columns of timm's benchmarks.")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Picture of predicted against measured latency: FILE.html, .svg or .png.")
     ] = None,
@@ -77,8 +79,11 @@ def measure(
     from deepmad.profilers.measuring.timing import Timer
 
     timer = Timer(quantity(seconds, "seconds", "--seconds"))
+    check("time_limit", timer.seconds, "--seconds")
     ways = combinations(backend or ["onnxruntime"], precision or ["fp32"])
-    tables = tables_of(table or [], ways, batch, threads)
+    tables, doubts = tables_of(table or [], ways, batch, threads)
+    for doubt in doubts:
+        warn(doubt)
     if plot is not None:
         if not table:
             raise InputError(
@@ -86,7 +91,7 @@ def measure(
             )
         check_plot(plot)
     if output is not None:
-        check_writable(output)
+        check_writable(output, read=[*models, *(table or [])])
     requests = [Request(model, name, batch, kind, threads, resolution) for model in models for name, kind in ways]
     describe = bool(table or output)
     names = [model for model in models for _ in ways]
@@ -94,14 +99,14 @@ def measure(
     def keep(found: "Sequence[Measurement | Failure]") -> None:
         if output is not None:
             with suppress(InputError):  # told at the end
-                write_text(output, csv_text(make_rows(names[: len(found)], found, tables)))
+                write_text(output, csv_text(make_rows(names[: len(found)], found, tables, force=force)))
 
-    with err().status(f"timing {len(requests)} network(s) on {', '.join(dict.fromkeys(name for name, _ in ways))}"):
+    with working(f"timing {len(requests)} network(s) on {', '.join(dict.fromkeys(name for name, _ in ways))}"):
         if isolated:
             found = _one_by_one(requests, timer, reference, describe, keep)
         else:
             found = [*measure_all(requests, timer=timer, reference=reference, describe=describe)]
-    return _deliver(make_rows(names, found, tables), output, plot, json=json)
+    return _deliver(make_rows(names, found, tables, force=force), output, plot, json=json)
 
 
 def _one_by_one(
@@ -132,7 +137,7 @@ def combinations(backends: Sequence[str], precisions: Sequence[str]) -> "list[Wa
     known = list(dict.fromkeys(kind for found in BACKENDS.values() for kind in found.precisions))
     for precision in precisions:
         if precision not in known:
-            raise InputError(f"--precision: {precision!r} is unknown; choose from {', '.join(known)}")
+            raise InputError(f"--precision: {unknown(precision, known)}")
     for name in backends:
         taken = BACKENDS[name].precisions if name in BACKENDS else ()
         find_backend(name, next((kind for kind in precisions if kind in taken), precisions[0]))
@@ -222,4 +227,4 @@ def _print(rows: "Sequence[Row]") -> None:
             )
             told[f"{line}, its visits within {one.reference.drift - 1:.1%}"] = None
     for line in sorted(told, key=lambda line: line.startswith("the reference")):
-        out().print(line, markup=False)
+        out().print(line)

@@ -1,42 +1,94 @@
 """Options that several commands share, and how their values are read."""
 
-from typing import Annotated
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.units import Kind, quantity
+from deepmad.search_spaces.errors import InputError, shown
+from deepmad.search_spaces.json_documents import MOST_DIGITS
+from deepmad.search_spaces.ranges import RANGES, check, fault_of
+from deepmad.search_spaces.units import AtLeast, Kind, bound, number, quantity
+
+
+def ranged(of: str, help: str, *names: str) -> Any:
+    """Return the option for a number of the quantity `of`, called `names`; other values are refused with its range."""
+    return typer.Option(*names, help=help, parser=_reader(of), metavar="INTEGER" if RANGES[of].whole else "NUMBER")
+
+
+def _reader(of: str) -> Callable[[Any], Any]:
+    """Return what reads an option's text as a number of a quantity."""
+
+    def read(given: Any) -> Any:
+        value = _number(given, whole=RANGES[of].whole) if isinstance(given, str) else given
+        if (fault := fault_of(of, value)) is not None:
+            raise typer.BadParameter(f"{shown(given)} {fault}")
+        return value
+
+    return read
+
+
+def _number(text: str, *, whole: bool) -> Any:
+    """Return a text's number; the text itself where it is none, which no range holds."""
+    if whole:
+        return int(text) if re.fullmatch(rf"\s*[-+]?[0-9]{{1,{MOST_DIGITS}}}\s*", text) else text
+    found = number(text)
+    return text if found is None else found
+
+
+def written(help: str, *names: str) -> Any:
+    """Return the option for a file or folder to be written."""
+    return typer.Option(*(names or ("-o", "--output")), help=help, parser=_path, metavar="PATH")
+
+
+def _path(given: Any) -> Path:
+    """Return a path that names something."""
+    if not str(given).strip():
+        raise typer.BadParameter(f"{shown(str(given))} names no file; give a name")
+    return Path(given)
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Backend = Annotated[str, typer.Option(help="What runs the network; deepmad doctor lists them.")]
 Precision = Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8, where the back end takes it.")]
-Batch = Annotated[int, typer.Option(help="Images in one batch.", min=1, max=65536)]
-Threads = Annotated[int, typer.Option(help="Threads of the back end on a CPU.", min=1, max=1024)]
+Batch = Annotated[int, ranged("batch", "Images in one batch.")]
+Threads = Annotated[int, ranged("threads", "Threads of the back end on a CPU.")]
 
 TableBackend = Annotated[
     str | None, typer.Option(help="What runs the network (default: the table's, else onnxruntime).")
 ]
 TablePrecision = Annotated[str | None, typer.Option(help="fp32, fp16, bf16 or int8 (default: the table's, else fp32).")]
-TableBatch = Annotated[
-    int | None, typer.Option(help="Images in one batch (default: the table's, else 1).", min=1, max=65536)
-]
+TableBatch = Annotated[int | None, ranged("batch", "Images in one batch (default: the table's, else 1).")]
 TableThreads = Annotated[
-    int | None, typer.Option(help="Threads of the back end on a CPU (default: the table's, else 1).", min=1, max=1024)
+    int | None, ranged("threads", "Threads of the back end on a CPU (default: the table's, else 1).")
 ]
 
 
 def limit(text: str | None, kind: Kind, name: str, default: float | None = None) -> float | None:
-    """Return a limit's value in SI units: the default where it is left out, None for `none`."""
+    """Return a limit's value in SI units: the default where it is left out, None for `none`. Raises `InputError`."""
     if text is None:
         return default
-    return None if text.lower() == "none" else quantity(text, kind, f"--{name}")
+    if text.lower() == "none":
+        return None
+    value = quantity(text, kind, f"--{name}")
+    check(name, value, f"--{name}")
+    return value
+
+
+def either_limit(text: str | None, name: str, default: float | AtLeast | None) -> float | AtLeast | None:
+    """Return a limit on a count as `limit` does; `>=6M` is one from below. Raises `InputError`."""
+    if text is None:
+        return default
+    return None if text.lower() == "none" else bound(text, name, f"--{name}")
 
 
 def numbers(text: str | None, name: str) -> tuple[float, ...] | None:
     """Return a comma-separated list of numbers. Raises `InputError`."""
     if text is None:
         return None
-    try:
-        return tuple(float(item) for item in text.split(","))
-    except ValueError as error:
-        raise InputError(f"--{name}: {text!r} is no list of numbers like 1,1,1,1,8") from error
+    found = [number(item) for item in text.split(",")]
+    if None in found:
+        raise InputError(f"--{name}: {shown(text)} is no list of numbers like 1,1,1,1,8")
+    return tuple(one for one in found if one is not None)

@@ -1,4 +1,8 @@
-"""What commands print: results on standard output, everything else on standard error."""
+"""What commands print: results on standard output, everything else on standard error.
+
+Texts appear as they are: `[bold]` and `:one:` in a name are letters of it, and what would steer a terminal is shown
+escaped. Everything printed comes through `Screen`, tables through `plain_table`, which both use `as_text`.
+"""
 
 import json
 import sys
@@ -8,18 +12,41 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.status import Status
+from rich.text import Text
 
-DONE, MISSED, MISUSE, DEVICE_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, MISSED, MISUSE, DEVICE_FAILED, CONTRADICTED, NO_MEMORY, PIPE_CLOSED = 0, 1, 2, 3, 4, 5, 141
+
+LONGEST = 600
+"""Letters of an error's line."""
 
 
-def out() -> Console:
+def as_text(line: str) -> Text:
+    """Return a line as it is to be read: no markup, no emoji, each character that is not printable as its escape."""
+    return Text("".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line))
+
+
+class Screen(Console):
+    """A console that prints every line of text as `as_text` has it."""
+
+    def print(self, *lines: Any, **options: Any) -> None:
+        """Print lines of text, or what rich draws."""
+        super().print(*(as_text(line) if isinstance(line, str) else line for line in lines), **options)
+
+
+def out() -> Screen:
     """Return the console of results; wide where it is no terminal, so that lines stay whole."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    return Screen(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
-def err() -> Console:
+def err() -> Screen:
     """Return the console of progress, warnings and errors."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Screen(stderr=True, highlight=False, soft_wrap=True)
+
+
+def working(what: str) -> Status:
+    """Return what shows, on a terminal, that work goes on until its block ends."""
+    return err().status(as_text(what))
 
 
 def emit_json(document: Any) -> None:
@@ -27,14 +54,20 @@ def emit_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=1) + "\n")
 
 
+def one_line(message: str) -> str:
+    """Return a message as one line; of a very long one, the beginning and the end."""
+    line = " ".join(message.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+
+
 def warn(message: str) -> None:
     """Print a one-line warning."""
-    err().print(f"warning: {message}", style="yellow", markup=False)
+    err().print(f"warning: {message}", style="yellow")
 
 
 def say(message: str) -> None:
     """Print a line about what is going on."""
-    err().print(message, markup=False)
+    err().print(message)
 
 
 class Bar:
@@ -42,13 +75,13 @@ class Bar:
 
     def __init__(self, progress: Progress | None, what: str, total: float) -> None:
         self.progress, self.what, self.total = progress, what, total
-        self.task = progress.add_task(what, total=total, note="") if progress else None
+        self.task = progress.add_task(as_text(what).plain, total=total, note="") if progress else None
         self.said = -1.0
 
     def update(self, completed: float, note: str) -> None:
         """Show how much of the total is done, with a note beside it."""
         if self.progress is not None and self.task is not None:
-            self.progress.update(self.task, completed=min(completed, self.total), note=note)
+            self.progress.update(self.task, completed=min(completed, self.total), note=as_text(note).plain)
         elif completed >= self.said + self.total / 10 or self.said < 0:
             self.said = completed
             say(f"{self.what}: {note}")
@@ -63,10 +96,10 @@ def bar(what: str, total: float) -> Iterator[Bar]:
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         yield Bar(progress, what, total)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from deepmad.cli.output import as_text
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: 
     """Return a table whose first column is text and whose others are numbers, or all `text`."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index and not text else "left", overflow="fold")
+        table.add_column(as_text(column), justify="right" if index and not text else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # no markup: 'deepmad[timm]' stays as it is
+        table.add_row(*map(as_text, row))
     return table
 
 
 def architecture_report(figures: dict[str, Any], console: Console) -> None:
-    """Print the stages of an architecture and its figures, from `engine.summaries.summary`."""
+    """Print the stages of an architecture and its figures, from `engine.answers.summaries`."""
     stem, tail = figures["stem"], figures["tail"]
     rows = [["stem", str(stem["out"]), "-", str(stem["kernel"]), "1", str(stem["stride"]), "", "", ""]]
     rows += [
@@ -41,16 +41,20 @@ def architecture_report(figures: dict[str, Any], console: Console) -> None:
     columns = ("stage", "out", "width", "kernel", "depth", "stride", "side", "MACs", "params")
     console.print(plain_table(columns, rows))
     entropies = ", ".join(f"{value:,.1f}" for value in figures["scale_entropies"])
+    console.print()
     console.print(
-        f"\n{figures['name'] or 'network'}: {human(figures['macs'], 'count')} MACs, "
+        f"{figures['name'] or 'network'}: {human(figures['macs'], 'count')} MACs, "
         f"{human(figures['params'], 'count')} params (backbone {human(figures['backbone_macs'], 'count')}, "
         f"{human(figures['backbone_params'], 'count')}), input {figures['resolution']}, "
-        f"{figures['classes']} classes, peak activations {human(figures['activation_bytes'], 'bytes')} (fp32)\n"
+        f"{figures['classes']} classes, {human(figures['activations'], 'count')} activations, "
+        f"peak activations {human(figures['activation_bytes'], 'bytes')} (fp32)"
+    )
+    console.print(
         f"entropy {figures['entropy']:,.2f} (scales {entropies}), rho {figures['rho']:.4f}, "
-        f"depth variance {figures['depth_variance']:.2f}\n"
-        f"objective: paper {_figure(figures['objective_paper'])}, "
-        f"reference {_figure(figures['objective_reference'])}",
-        markup=False,
+        f"depth variance {figures['depth_variance']:.2f}"
+    )
+    console.print(
+        f"objective: paper {_figure(figures['objective_paper'])}, reference {_figure(figures['objective_reference'])}"
     )
 
 
@@ -68,7 +72,9 @@ def solution_report(solution: "Solution", console: Console) -> None:
         console.print()
     if solution.limits:
         nearest = ("nearest feasible",) if solution.nearest else ()
-        console.print(plain_table(("limit", "at most", "used", "left", *nearest), limit_rows(solution)))
+        below = any(use.sense == "at least" for use in solution.limits.values())
+        title = "at most, or >= at least" if below else "at most"
+        console.print(plain_table(("limit", title, "used", "left", *nearest), limit_rows(solution)))
         console.print()
     if solution.black_boxes:
         titles = ("function", "calls", "known before", "failed", "time", "why")
@@ -88,28 +94,33 @@ def solution_report(solution: "Solution", console: Console) -> None:
         console.print()
     if solution.predicted is not None or solution.measured is not None:
         console.print(plain_table(("", "latency", "throughput", "95 % interval"), speed_rows(solution)))
+        if solution.within_table is not None:
+            console.print(f"{solution.within_table:.0%} of the layers lie within what the latency table's rows span")
         console.print()
     if solution.objective is not None:
         bound = "-" if solution.bound is None else f"{solution.bound:,.2f}"
         gap = "-" if solution.gap is None else f"{solution.gap:.2%}"
         console.print(f"objective {solution.objective:,.2f}, bound {bound}, gap {gap}, {solution.seconds:.1f} s")
-    console.print(f"{solution.status}: {solution.message}", markup=False)
+    for warning in solution.warnings or ():
+        console.print(f"warning: {warning}")
+    console.print(f"{solution.status}: {solution.message}")
 
 
 def limit_rows(solution: "Solution") -> list[list[str]]:
     """Return a row a limit: name, limit, used, left in percent; where limits clash, the nearest feasible one."""
     from deepmad.engine.program.limits import KINDS
-    from deepmad.engine.solvers.nearest import rounded_up
+    from deepmad.engine.solvers.nearest import rounded_looser
 
     rows = []
     for name, use in solution.limits.items():
         kind = KINDS.get(name, "number")  # what a function returns has no unit
         used = "-" if use.used is None else human(use.used, kind)
-        left = "-" if use.used is None or use.limit == 0 else f"{(use.limit - use.used) / abs(use.limit):.2%}"
-        rows.append([name, human(use.limit, kind), used, left])
+        from_below, sign = (">= ", -1) if use.sense == "at least" else ("", 1)
+        left = "-" if use.used is None or use.limit == 0 else f"{sign * (use.limit - use.used) / abs(use.limit):.2%}"
+        rows.append([name, from_below + human(use.limit, kind), used, left])
         if solution.nearest:
             near = solution.nearest.get(name)
-            rows[-1].append("" if near is None else human(rounded_up(near), kind))
+            rows[-1].append("" if near is None else from_below + human(rounded_looser(near, use.sense), kind))
     return rows
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from deepmad.cli.output import emit_json
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, unknown
 
 NAMES = ("architecture", "solution", "space", "zoo")
 
@@ -33,7 +33,7 @@ def schema_of(name: str) -> dict[str, Any]:
         "zoo": spec.ADAPTER,
     }
     if name not in adapters:
-        raise InputError(f"schema: {name!r} is unknown; choose from {', '.join(NAMES)}")
+        raise InputError(f"schema: {unknown(name, NAMES)}")
     document: dict[str, Any] = adapters[name].json_schema()
     document["properties"]["format"] = {"const": f"deepmad/{name}@1"}
     document["required"] = ["format", *document["required"]]

@@ -48,7 +48,8 @@ def compare(
     figures: list[tuple[str, Any]] = [
         ("MACs", lambda f: human(f["macs"], "count")),
         ("params", lambda f: human(f["params"], "count")),
-        ("activations", lambda f: human(f["activation_bytes"], "bytes")),
+        ("activations", lambda f: human(f["activations"], "count")),
+        ("peak activations", lambda f: human(f["activation_bytes"], "bytes")),
         ("entropy", lambda f: f"{f['entropy']:,.1f}"),
         ("rho", lambda f: f"{f['rho']:.4f}"),
         ("depth variance", lambda f: f"{f['depth_variance']:.2f}"),

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deepmad.cli.options import Backend, Json, Threads
+from deepmad.cli.endings import keeping
+from deepmad.cli.options import Backend, Json, Threads, ranged, written
 from deepmad.cli.output import Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import plain_table
 from deepmad.profilers.tables.own_tables import default_table
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import check_writable
 
 if TYPE_CHECKING:
     from deepmad.profilers.building.building import Progress
@@ -35,7 +37,7 @@ ImportedBackend = Annotated[
 ]
 ImportedBatch = Annotated[
     int | None,
-    typer.Option(help="Images in one batch (default: ofa, trtexec 1; timm each of 50 networks).", min=1, max=65536),
+    ranged("batch", "Images in one batch (default: ofa, trtexec 1; timm each of 50 networks)."),
 ]
 Model = Annotated[
     Path | None, typer.Option(help="The network of a trtexec profile: the architecture or solution file exported.")
@@ -49,22 +51,20 @@ def build(
     ],
     backend: Backend = "onnxruntime",
     precision: Annotated[list[str], typer.Option(help="fp32, fp16, bf16 or int8; may be repeated.")] = ["fp32"],  # noqa: B006 - typer copies it
-    batch: Annotated[list[int], typer.Option(help="Images in one batch; may be repeated.", min=1, max=65536)] = [1],  # noqa: B006 - typer copies it
+    batch: Annotated[list[int], ranged("batch", "Images in one batch; may be repeated.")] = [1],  # noqa: B006 - typer copies it
     threads: Threads = 1,
     resolution: Annotated[
-        int | None, typer.Option(help="Side of the input (default: the space's); MACs scale with its area.", min=1)
+        int | None, ranged("resolution", "Side of the input (default: the space's); MACs scale with its area.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the probes.", min=0)] = 0,
+    seed: Annotated[int, ranged("seed", "Seed of the probes.")] = 0,
     minutes: Annotated[
-        float, typer.Option(help="Most minutes of measuring for each space, precision and batch.", min=0)
+        float, ranged("minutes", "Most minutes of measuring for each space, precision and batch.")
     ] = 10.0,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Measure again what failed before.")] = False,
     isolated: Annotated[
         bool, typer.Option("--isolated", help="Measure in processes of their own: a crash costs one probe.")
     ] = False,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File for all of it (default: this machine's, one each).")
-    ] = None,
+    output: Annotated[Path | None, written("File for all of it (default: this machine's, one each).")] = None,
     json: Json = False,
 ) -> None:
     """Measure this machine for a space; a second call goes on.
@@ -78,6 +78,8 @@ def build(
 
     if output is not None and len(spaces) > 1:
         raise InputError(f"-o: one file cannot hold {len(spaces)} spaces under the same conditions; leave -o out")
+    if output is not None:
+        check_writable(output, read=spaces)
     for one_precision in precision:
         find_backend(backend, one_precision)  # before the first of them is measured for minutes
     members = [load_space(name) for name in spaces]
@@ -85,8 +87,9 @@ def build(
     paths = dict[Path, None]()
     for space, one_precision, one_batch in product(members, dict.fromkeys(precision), dict.fromkeys(batch)):
         conditions = {"backend": backend, "precision": one_precision, "batch": one_batch, "threads": threads}
-        path = output or default_table(space.name, **conditions)
-        with bar(f"measuring for {space.name}, {one_precision}, batch {one_batch}", 1.0) as shown:
+        path = output or default_table(space.name, space.resolution, **conditions)
+        what = f"measuring for {space.name}, {one_precision}, batch {one_batch}"
+        with keeping(partial(_kept, path)), bar(what, 1.0) as shown:
             build_table(
                 space,
                 path,
@@ -100,6 +103,11 @@ def build(
         say(f"written to {path}")
         paths[path] = None
     _tell(paths, json=json)
+
+
+def _kept(path: Path) -> str:
+    """Return what a build that ended before its time leaves behind."""
+    return f"what was measured is stored in {path}; the same command goes on" if path.exists() else ""
 
 
 def _show(shown: Bar, progress: "Progress") -> None:
@@ -124,10 +132,10 @@ def import_(
     precision: Annotated[
         Literal["fp32", "fp16", "bf16", "int8"], typer.Option(help="The precision it was measured in.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Table file to write, or to add to.")],
+    output: Annotated[Path, written("Table file to write, or to add to.")],
     backend: ImportedBackend = None,
     batch: ImportedBatch = None,
-    threads: Annotated[int, typer.Option(help="Threads it ran on, of a CPU.", min=1, max=1024)] = 1,
+    threads: Annotated[int, ranged("threads", "Threads it ran on, of a CPU.")] = 1,
     model: Model = None,
     json: Json = False,
 ) -> None:
@@ -137,6 +145,7 @@ def import_(
     """
     from deepmad.profilers.importing.importing import import_table
 
+    remarks: list[str] = []
     with bar("importing", 1.0) as shown:
         import_table(
             file,
@@ -149,7 +158,10 @@ def import_(
             threads=threads,
             model=model,
             progress=lambda share: shown.update(share, f"{share:.0%}"),
+            remark=remarks.append,
         )
+    for remark in remarks:
+        warn(remark)
     say(f"written to {output}")
     _tell([output], json=json)
 
@@ -167,7 +179,7 @@ def show(file: TableFile, json: Json = False) -> None:
 def export(
     file: TableFile,
     to: Annotated[Literal["csv", "parquet", "json"], typer.Option(help="The format.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")],
+    output: Annotated[Path, written("File to write.")],
 ) -> None:
     """Export every measurement with its conditions.
 
@@ -175,6 +187,7 @@ def export(
     """
     from deepmad.profilers.tables.tables import export_table
 
+    check_writable(output, read=[file])
     export_table(file, to, output)
     say(f"written to {output}")
 
@@ -182,18 +195,21 @@ def export(
 def _tell(paths: Iterable[Path], *, json: bool) -> None:
     """Print what the tables in some files hold."""
     from deepmad.profilers.tables.tables import describe_tables
+    from deepmad.profilers.tables.verdicts import verdict_sentence
 
-    found = [described for path in paths for described in describe_tables(path)]
-    for described in found:
+    found = [(path, described) for path in paths for described in describe_tables(path)]
+    for path, described in found:
         if described.get("failed"):
             warn(f"{described['failed']} probes failed: {'; '.join(described['failures'])}")
+        if described["verdict"] == "poor":
+            warn(f"{path}: the table is {verdict_sentence(described)}")
     if json:
-        emit_json(found)
+        emit_json([described for _, described in found])
         return
-    for one in found:
-        out().print(
-            plain_table(("", ""), [[key, _text(_sentence(key, value))] for key, value in one.items()], text=True)
-        )
+    for _, one in found:
+        shown = {key: one[key] for key in one if key not in ("reasons", "advice")} | {"verdict": verdict_sentence(one)}
+        rows = [[key, _text(_sentence(key, value))] for key, value in shown.items()]
+        out().print(plain_table(("", ""), rows, text=True))
 
 
 def _sentence(key: str, value: object) -> object:

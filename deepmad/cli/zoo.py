@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.live import Live
-from rich.text import Text
 
-from deepmad.cli.options import Json
-from deepmad.cli.output import DONE, MISSED, emit_json, err, out, say
+from deepmad.cli.options import Json, written
+from deepmad.cli.output import DONE, MISSED, as_text, emit_json, err, out, say
 from deepmad.cli.render import plain_table
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
@@ -28,7 +27,7 @@ COLUMNS = ("network", "target", "status", "objective", "gap", "predicted", "meas
 
 def zoo(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A zoo's YAML file, see docs/zoo.md.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for all files of the zoo.")] = None,
+    output: Annotated[Path | None, written("Folder for all files of the zoo.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and how long it may take; do nothing.")
     ] = False,
@@ -81,7 +80,7 @@ def _print_plan(plan: "Plan") -> None:
     from deepmad.zoo.plan import GUESS
 
     out().print(plain_table(("step", "time"), [(step.what, step.duration) for step in (*plan.steps, plan.total)]))
-    out().print(GUESS, markup=False)
+    out().print(GUESS)
     out().print()
     columns = ("space", "device", "target")
     out().print(plain_table(columns, [[entry[column] for column in columns] for entry in plan.entries]))
@@ -134,7 +133,7 @@ class Board:
         rows = list(self.rows.values())
         ranked = sorted(range(len(rows)), key=lambda index: rows[index][2] not in (SOLVING, TIMING))
         table = plain_table(COLUMNS, [rows[index] for index in sorted(ranked[: self.height])])
-        table.caption, table.caption_justify = Text(self.line), "left"
+        table.caption, table.caption_justify = as_text(self.line), "left"
         return table
 
 

@@ -1,1 +1,1 @@
-"""Which network to build. The verbs stand here; program, answers and solvers are the rooms below them."""
+"""Which network to build: the verbs stand here, on the rooms below. The command line and zoos come in by the verbs."""

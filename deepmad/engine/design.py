@@ -8,6 +8,7 @@ from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.exact import design_exactly
 from deepmad.engine.solvers.settings import Auto, CpSat, Evolution, Rows, Solver
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError, shown
 from deepmad.tasks import check_place
 
 
@@ -25,9 +26,13 @@ def design(
     where it found no network. `starts` are networks to begin from; `report` is told of progress. Never raises for
     limits that cannot be met: the solution's status says so. Raises `InputError` where the solver cannot take a limit
     and where nothing can run at the place it names (`on`), and `Interrupted` (a `KeyboardInterrupt`) with the best so
-    far on an interrupt.
+    far on an interrupt. Raises `ContradictionError` where a network known refutes what a solver claims to have proven.
     """
-    solver = solver or Auto()
+    solver = Auto() if solver is None else solver
+    if not isinstance(problem, Problem):
+        raise InputError(f"problem: {shown(problem)} is no Problem; make one of a space and a budget")
+    if not isinstance(solver, Solver):
+        raise InputError(f"solver: {shown(solver)} is none; choose Auto(), CpSat(), Rows() or Evolution()")
     if not isinstance(solver, CpSat):
         check_place(solver.on)
     if isinstance(solver, Rows) or not problem.space.strides_fixed:

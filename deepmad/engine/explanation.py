@@ -3,13 +3,15 @@
 import time
 from dataclasses import replace
 
-from deepmad.engine.answers.progress import Interrupted, Progress, Report
+from deepmad.engine.answers.progress import Progress, Report, stopped
 from deepmad.engine.answers.solutions import Sensitivity, Solution
 from deepmad.engine.design import design
 from deepmad.engine.program.limits import require_counted, with_limit
+from deepmad.engine.program.measures import used_up
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import STOPS
 
 LOOSER = 0.1
 """How much looser a limit is made."""
@@ -39,20 +41,20 @@ def explain(
                 solver, time_limit=share, gap=0.0, deterministic_limit=None if work is None else work / len(names)
             )
             known[name] = _sensitivity(problem, name, network, settings, _renamed(report, name))
-    except KeyboardInterrupt as interrupt:
+    except STOPS as stop:
         # What the loosened problem had found is no solution of this one.
-        raise Interrupted(replace(solution, explanation=known)) from interrupt
+        raise stopped(stop, replace(solution, explanation=known)) from stop
     return replace(solution, explanation=known)
 
 
 def loosened(problem: Problem, name: str) -> Problem:
-    """Return the problem with the limit `name` 10 % looser: a throughput 10 % lower, all others 10 % higher."""
+    """Return the problem with the limit `name` 10 % looser: one from below 10 % lower, all others 10 % higher."""
     limit, budget = problem.limits()[name], problem.budget
     if name != "latency_seconds":
-        return with_limit(problem, name, (1 + LOOSER) * limit)
-    if budget.throughput is not None and problem.batch / budget.throughput == limit:
+        return with_limit(problem, name, (1 + limit.sign * LOOSER) * limit.value)
+    if budget.throughput is not None and problem.batch / budget.throughput == limit.value:
         return replace(problem, budget=replace(budget, throughput=(1 - LOOSER) * budget.throughput))
-    return replace(problem, budget=replace(budget, latency=(1 + LOOSER) * limit))
+    return replace(problem, budget=replace(budget, latency=(1 + LOOSER) * limit.value))
 
 
 def _sensitivity(
@@ -67,8 +69,8 @@ def _sensitivity(
     return Sensitivity(
         used=usage.used,
         limit=usage.limit,
-        share=usage.used / usage.limit,
-        loosened=looser.limits()[name],
+        share=used_up(usage.used, usage.limit, usage.sense),
+        loosened=looser.limits()[name].value,
         objective=reached,
         bound=found.bound,
         gain=(reached - objective, most),

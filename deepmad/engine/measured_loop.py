@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from deepmad.engine.answers.progress import Interrupted, Report
-from deepmad.engine.answers.solutions import LimitUse, Measured, Round, Solution, Status, found
+from deepmad.engine.answers.limit_uses import LimitUse
+from deepmad.engine.answers.progress import Report, stopped
+from deepmad.engine.answers.solutions import Measured, Round, Solution, Status, found
 from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.limits import require_counted, with_limit
@@ -17,25 +18,25 @@ from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.nearest import Nearest, nearest
 from deepmad.engine.solvers.settings import Solver
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.search_spaces.units import human
 
 Measure = Callable[[Architecture], Measured]
 TIGHT = 0.95
 """A network that uses at least this share of the latency limit is a tight hit."""
 ENOUGH = 0.955
-"""One is not improved on from this share on: the next measurement may be lower,"""
+"""A network that uses at least this share is not improved on. It is above TIGHT: the next measurement may be lower."""
 SAFE = 0.985
-"""but one above this share is: the next measurement may well exceed the limit."""
+"""A network that uses more than this share is corrected for: its next measurement may well exceed the limit."""
 AIM = 0.97
-"""Where in the limit the corrected prediction aims: the middle between the two."""
+"""Where in the limit the corrected prediction aims: midway between ENOUGH and SAFE."""
 MEASUREMENTS, MOST_MEASUREMENTS, AGREEMENT = 3, 7, 0.03
-"""Measurements of a network in one round at least and at most, odd numbers; there are two more as long as the three in
-the middle are further apart than this share."""
+"""The least and the most measurements of a network in one round, both odd. Two more are taken as long as the three in
+the middle are further apart than the last share."""
 PREDICTED, MEASURED = ", among those predicted within ", "; measured "
 """What the loop adds to the message of a design."""
 LEAST_SECONDS = 20.0
-"""Seconds for the network of least predicted latency where the solver's time limit is shorter: the proof matters."""
+"""Seconds at least for the network of least predicted latency, even past the solver's time limit: its proof matters."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,10 @@ def design_measured(
             delivered = _better(delivered, one, solution)
             if on_round is not None:
                 on_round(one)
-    except KeyboardInterrupt as interrupt:
+    except STOPS as stop:
         if delivered is None:
             raise
-        raise Interrupted(_finished(delivered, told)) from interrupt
+        raise stopped(stop, _finished(delivered, told)) from stop
     assert delivered is not None, "there is at least one round"
     return _finished(delivered, told)
 
@@ -193,8 +194,8 @@ def _fastest(loop: _Loop, solution: Solution) -> Nearest | None:
             workers=loop.solver.info.workers,
             seed=loop.solver.seed,
         )
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(solution) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, solution) from stop
 
 
 def _around(loop: _Loop, fastest: Nearest, solution: Solution) -> Solution:
@@ -222,8 +223,8 @@ def _measured(loop: _Loop, solution: Solution, network: Architecture, predicted:
         times = _agreeing(partial(loop.measure, network))
         if loop.confirm and _ends(_middle(times).latency_seconds / loop.target, predicted):
             times += [loop.measure(network) for _ in range(MEASUREMENTS + 1)]
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(solution) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, solution) from stop
     return _middle(times)
 
 

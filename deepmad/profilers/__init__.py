@@ -1,1 +1,1 @@
-"""How fast it is: timing, measurements, back ends, latency tables, prediction."""
+"""How fast a network is. The command line, zoos and the public names come in; the engine is handed what they bring."""

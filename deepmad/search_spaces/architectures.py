@@ -1,22 +1,40 @@
 """Architectures: one network as plain data, to JSON and back, and the parts that it is made of."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from deepmad.search_spaces.blocks import BLOCKS, Shape
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, shown, unknown
 from deepmad.search_spaces.files import check_format, read_json, validated
 from deepmad.search_spaces.layers import Body, Count, Layer, Part
+from deepmad.search_spaces.ranges import field
 
 _CLOSED = ConfigDict(extra="forbid")
-Channels = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
-Kernel = Annotated[int, Field(strict=True, ge=1, le=31)]
-Depth = Annotated[int, Field(strict=True, ge=1, le=10_000)]
+MOST_STAGES = 100
+MOST_NAME = 200
+"""Characters of a name: files are named by it."""
+
+
+def whole_number(value: Any) -> Any:
+    """Return a value that is no boolean, text or decimal number, which a choice of integers would take for one."""
+    if isinstance(value, bool | str | float):
+        raise InputError(f"{shown(value)} is no whole number; write it without quotes and point")
+    return value
+
+
+Channels = Annotated[int, field("channels")]
+Kernel = Annotated[int, field("kernel")]
+Depth = Annotated[int, field("depth")]
+Resolution = Annotated[int, field("resolution")]
+Classes = Annotated[int, field("classes")]
+Name = Annotated[str, Field(max_length=MOST_NAME, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Stride = Literal[1, 2]
+GivenStride = Annotated[Stride, BeforeValidator(whole_number), WithJsonSchema({"enum": [1, 2]})]
 
 
 @dataclass(frozen=True)
@@ -26,7 +44,7 @@ class Stem:
     __pydantic_config__ = _CLOSED
     out: Channels
     kernel: Kernel = 3
-    stride: Stride = 2
+    stride: GivenStride = 2
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,7 @@ class Stage:
     width: Channels
     kernel: Kernel
     depth: Depth
-    stride: Stride
+    stride: GivenStride
 
 
 @dataclass(frozen=True)
@@ -60,22 +78,21 @@ class Architecture:
     """
 
     __pydantic_config__ = _CLOSED
-    resolution: Annotated[int, Field(strict=True, ge=1, le=65_536)]
+    resolution: Resolution
     stem: Stem
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=MOST_STAGES)]
     tail: Tail | None = None
-    classes: Annotated[int, Field(strict=True, ge=0, le=10_000_000)] = 1000
+    classes: Classes = 1000
     in_channels: Channels = 3
-    name: str = ""
+    name: Name = ""
 
     def __post_init__(self) -> None:
-        kernels = [("stem", self.stem.kernel), *((f"stages[{i}]", s.kernel) for i, s in enumerate(self.stages))]
-        for where, kernel in [*kernels, *([("tail", self.tail.kernel)] if self.tail else [])]:
-            if kernel % 2 == 0:
-                raise InputError(f"{where}.kernel: {kernel} is even; use an odd kernel, padding is kernel // 2")
+        check_odd([self.stem.kernel], "stem.")
+        check_odd([self.tail.kernel] if self.tail else [], "tail.")
         for index, stage in enumerate(self.stages):
             if stage.block not in BLOCKS:
-                raise InputError(f"stages[{index}].block: {stage.block!r} is unknown; choose from {', '.join(BLOCKS)}")
+                raise InputError(f"stages[{index}].block: {unknown(stage.block, BLOCKS)}")
+            check_odd([stage.kernel], f"stages[{index}].")
         check_sides(self.resolution, [self.stem.stride, *(stage.stride for stage in self.stages)])
 
     def parts(self) -> tuple[Part, ...]:
@@ -110,10 +127,10 @@ class Architecture:
 
 def split_rank(path: str | Path) -> tuple[Path, int]:
     """Return the file that `path` names, and which of its networks: FILE#3 is the third, FILE alone the first."""
-    file, mark, rank = str(path).rpartition("#")
-    if not (mark and rank.isdecimal()) or Path(path).exists():
+    match = re.fullmatch("(.+)#([0-9]{1,6})", str(path))
+    if match is None or Path(path).exists():
         return Path(path), 1
-    return Path(file), int(rank)
+    return Path(match[1]), int(match[2])
 
 
 def numbered(document: Any, rank: int, source: str) -> Any:
@@ -126,6 +143,8 @@ def numbered(document: Any, rank: int, source: str) -> Any:
         if document.get("architecture") is None:
             raise InputError(f"{source}: this solution holds no network; see its status and message")
         others = document.get("alternatives") or []
+        if not isinstance(others, list):
+            raise InputError(f"{source}: alternatives: {shown(others)} is no list of networks; write the file anew")
         networks = [document["architecture"]]
         networks += [other.get("architecture") if isinstance(other, dict) else other for other in others]
     if not 1 <= rank <= len(networks):
@@ -135,6 +154,13 @@ def numbered(document: Any, rank: int, source: str) -> Any:
 
 
 ADAPTER: TypeAdapter[Architecture] = TypeAdapter(Architecture)
+
+
+def check_odd(kernels: Sequence[int], where: str = "") -> None:
+    """Raise `InputError`, naming the key in `where`, for an even kernel."""
+    for kernel in kernels:
+        if kernel % 2 == 0:
+            raise InputError(f"{where}kernel: {kernel} is even; use an odd kernel, padding is kernel // 2")
 
 
 def check_sides(resolution: int, strides: Sequence[int]) -> None:
@@ -154,10 +180,7 @@ def network_parts(
     in_channels: int, resolution: int, stem: Stem, stages: Sequence[Stage], tail: Tail | None, classes: int
 ) -> tuple[Part, ...]:
     """Return the parts of a network; widths, kernels and depths may be arrays, one entry a network."""
-    channels: Count = stem.out
-    side = resolution // stem.stride
-    first = Layer("main", "conv", in_channels, channels, resolution, stem.kernel, stem.stride, activation="relu")
-    parts = [Part("stem", Body((first,)))]
+    parts, channels, side = [stem_part(in_channels, resolution, stem)], stem.out, resolution // stem.stride
     for index, stage in enumerate(stages):
         block, opening = BLOCKS[stage.block], stage.stride
         shape = Shape(channels, stage.out, stage.width, stage.kernel, opening, side)
@@ -167,6 +190,18 @@ def network_parts(
         shape = Shape(channels, channels, stage.width, stage.kernel, 1, side)
         body = block.body(shape, first=False)
         parts.append(Part(f"stages.{index}.1", body, stage.depth - 1, index))
+    return (*parts, *closing_parts(channels, side, tail, classes))
+
+
+def stem_part(in_channels: int, resolution: int, stem: Stem) -> Part:
+    """Return the stem's part; its width may be an array."""
+    layer = Layer("main", "conv", in_channels, stem.out, resolution, stem.kernel, stem.stride, activation="relu")
+    return Part("stem", Body((layer,)))
+
+
+def closing_parts(channels: Count, side: int, tail: Tail | None, classes: int) -> tuple[Part, ...]:
+    """Return tail and classifier behind a feature map of so many channels (may be an array), where there are any."""
+    parts = []
     if tail:
         layer = Layer("main", "conv", channels, tail.out, side, tail.kernel, activation="relu")
         parts.append(Part("tail", Body((layer,))))

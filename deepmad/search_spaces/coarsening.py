@@ -3,8 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.spaces import Space, StageSpace
+from deepmad.search_spaces.choices import StageSpace
+from deepmad.search_spaces.consistency import check_rules
+from deepmad.search_spaces.errors import InputError, shown
+from deepmad.search_spaces.ranges import check
+from deepmad.search_spaces.spaces import Space
 
 STEP = 8
 """Channels are counted in multiples of this everywhere else."""
@@ -15,16 +18,19 @@ def coarsened(space: Space, multiple: int) -> Space:
 
     Every choice of `out` and `width` keeps its multiples, and widths that follow by expansion are rounded to
     multiples. What is fixed stays as it is, the tail too. A stem narrower than `multiple` keeps the multiples of
-    its largest width. Raises `InputError` for another number, or naming what holds no multiple.
+    its largest width. Raises `InputError` for another number, or naming what holds no multiple, or what the
+    space's rules leave nothing of.
     """
-    if multiple < STEP or multiple % STEP:
-        raise InputError(f"multiple: {multiple} is no positive multiple of {STEP}; use 16, 32 or 64")
+    if not isinstance(multiple, int) or multiple < STEP or multiple % STEP:
+        raise InputError(f"multiple: {shown(multiple)} is no positive multiple of {STEP}; use 16, 32 or 64")
+    check("multiple", multiple)
     if (lacking := _lacking(space, multiple)) is not None:
         works = next((less for less in range(multiple - STEP, 0, -STEP) if _lacking(space, less) is None), None)
         way_out = f"the largest that works is {works}" if works else "none works; leave it out"
         raise InputError(f"multiple: {lacking} holds no multiple of {multiple}; {way_out}")
     stem = replace(space.stem, out=_kept(space.stem.out, _stem_multiple(space, multiple)))
     stages = tuple(_coarser(stage, multiple) for stage in space.stages)
+    check_rules(space.rules, stem, stages)
     return replace(space, stem=stem, stages=stages)
 
 

@@ -2,18 +2,30 @@
 
 import contextlib
 import errno
-import json
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, near, shown
+from deepmad.search_spaces.json_documents import parsed_json
+from deepmad.search_spaces.units import human
+from deepmad.search_spaces.yaml_documents import parsed_yaml
 
 T = TypeVar("T")
+MOST_BYTES, MOST_YAML_BYTES = 256_000_000, 16_000_000
+"""The largest file of JSON or other text that is read, and of YAML, which takes ten times as long."""
+PART = ".deepmad-"
+"""How the name of a file begins that is not whole yet."""
+LEAST_BYTES = 4096
+"""Room that the smallest files need."""
+_KEPT = "the old content is untouched"
+_FREE = f"free some space, or choose another place with -o; {_KEPT}"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -24,11 +36,20 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` as `write_text` writes text."""
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write `content` as `write_text` writes text.
+
+    What is not whole yet has a hidden name of its own, and is gone if this fails; what a killed process left there of
+    its own is removed. A link stays one, and what is no file (a pipe, a terminal) gets the content as it comes.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if _is_stream(path):
+            path.write_bytes(content)
+            return
+        place = Path(os.path.realpath(path))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _remove_parts(place.parent)
+        descriptor, part = _new_part(place.parent)
     except OSError as error:
         raise InputError(f"{path}: cannot write there ({error.strerror}); choose another place with -o") from error
     try:
@@ -36,78 +57,106 @@ def write_bytes(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
+            os.chmod(part, 0o644)
+            os.replace(part, place)
+    except BaseException as error:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise InputError(f"{path}: cannot write there ({error.strerror}); the old content is untouched") from error
+            os.unlink(part)
+        if not isinstance(error, OSError):
+            raise
+        way_out = _FREE if error.errno in _FULL else _KEPT
+        raise InputError(f"{path}: cannot write there ({error.strerror}); {way_out}") from error
 
 
-def check_writable(path: Path, option: str = "-o") -> None:
+def _new_part(folder: Path) -> tuple[int, str]:
+    """Return an open file with a hidden name, locked so that nobody takes it for one that was left behind."""
+    while True:
+        descriptor, part = tempfile.mkstemp(dir=folder, prefix=PART)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.path.exists(part):  # noqa: PTH110 - else another process was faster, and has removed it
+            return descriptor, part
+        os.close(descriptor)
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove what killed processes were writing in a folder: parts that nobody holds a lock on."""
+    for part in folder.glob(f"{PART}*"):
+        with contextlib.suppress(OSError):  # it is being written, or another user's
+            descriptor = os.open(part, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _is_stream(path: Path) -> bool:
+    """Return whether a path is there and is neither a file nor a folder."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def check_writable(path: Path, option: str = "-o", read: Iterable[str | Path] = ()) -> None:
     """Raise `InputError` where `write_text` could not write, so that no long work is done in vain.
 
-    `option` is how the user names another place.
+    Nor may it write over a file that is `read` for this. `option` is how the user names another place.
     """
+    for source in read:
+        with contextlib.suppress(OSError, ValueError):  # there is none
+            if path.samefile(source):
+                raise InputError(f"{path}: it is read here, and would be lost; choose another place with {option}")
     try:
-        if path.is_dir():
+        if path.is_dir():  # it raises where the name is too long
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        if _is_stream(path):
+            return
+        folder = Path(os.path.realpath(path)).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(bytes(LEAST_BYTES))
+            stream.flush()
     except OSError as error:
         raise InputError(
             f"{path}: cannot write there ({error.strerror}); choose another place with {option}"
         ) from error
 
 
-def read_text(path: Path) -> str:
-    """Return the text of `path`; raises `InputError` where there is none."""
+def read_text(path: Path, most: int = MOST_BYTES) -> str:
+    """Return the text of `path`, without a byte order mark.
+
+    Raises `InputError` where there is none, or one of more than `most` bytes.
+    """
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file (byte {error.start} is no UTF-8)") from error
+        with path.open("rb") as stream:
+            content = stream.read(most + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot read it ({error.strerror})") from error
+    if len(content) > most:
+        raise InputError(f"{path}: larger than {human(most, 'bytes')}, the most that is read; give the file meant")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file (byte {error.start} is no UTF-8)") from error
 
 
 def read_json(path: Path) -> Any:
-    """Return the JSON document in `path`; raises `InputError` with the line of a syntax error."""
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+    """Return the JSON document in `path`, read strictly. Raises `InputError`."""
+    return parsed_json(read_text(path), str(path))
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the YAML document in `path`; raises `InputError` with the line of a syntax error."""
-    return parsed_yaml(read_text(path), str(path))
-
-
-def parsed_yaml(text: str, source: str) -> Any:
-    """Return the document of a YAML text, read by a safe loader; `source` is what errors call it.
-
-    Raises `InputError` with the line of a syntax error.
-    """
-    # The loader in C, where PyYAML has it, is ten times as fast, which tells on a published table; the one in Python
-    # tells better where an error is.
-    with contextlib.suppress(yaml.YAMLError):
-        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{source}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}{where}") from error
+    """Return the YAML document in `path`, read strictly. Raises `InputError`."""
+    return parsed_yaml(read_text(path, MOST_YAML_BYTES), str(path))
 
 
 def check_format(document: Any, name: str, source: str) -> None:
     """Raise `InputError` unless `document` says that it is `deepmad/NAME@1`."""
     if not isinstance(document, dict):
-        raise InputError(f"{source}: expected a mapping with format: deepmad/{name}@1, got {type(document).__name__}")
+        kind = "nothing" if document is None else type(document).__name__
+        raise InputError(f"{source}: expected a mapping with format: deepmad/{name}@1, got {kind}")
     found = document.get("format")
     if found != f"deepmad/{name}@1":
-        raise InputError(f"{source}: format is {found!r}; this version of deepmad reads 'deepmad/{name}@1'")
+        raise InputError(f"{source}: format is {shown(found)}; this version of deepmad reads 'deepmad/{name}@1'")
 
 
 def validated(adapter: TypeAdapter[T], document: Any, source: str) -> T:
@@ -119,5 +168,19 @@ def validated(adapter: TypeAdapter[T], document: Any, source: str) -> T:
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]).lstrip(".")
         if first["type"] == "value_error":  # our own message, which names value and way out already
             raise InputError(": ".join(filter(None, [source, path, str(first["ctx"]["error"])]))) from error
-        given = "" if first["type"] in ("missing", "unexpected_keyword_argument") else f" (got {first['input']!r})"[:80]
-        raise InputError(f"{source}: {path or 'document'}: {first['msg']}{given}") from error
+        if first["type"] == "unexpected_keyword_argument":
+            question = near(first["loc"][-1], sorted(_keys(adapter.json_schema())))
+            raise InputError(f"{source}: {path}: this key is unexpected{question}; leave it out or mend it") from error
+        given = "" if first["type"] == "missing_argument" else f" (got {shown(first['input'])})"
+        raise InputError(
+            f"{source}: {path or 'document'}: {first['msg'].replace('valid tuple', 'valid list')}{given}"
+        ) from error
+
+
+def _keys(schema: Any) -> set[str]:
+    """Return the names of all properties that a JSON Schema tells of, at every depth."""
+    if isinstance(schema, list):
+        return {key for one in schema for key in _keys(one)}
+    if not isinstance(schema, dict):
+        return set()
+    return set(schema.get("properties", ())) | {key for one in schema.values() for key in _keys(one)}

@@ -4,7 +4,7 @@ A record's numbers are integers for one network, or integer arrays of one shape 
 of networks: the same formulas serve both.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -91,16 +91,6 @@ class Body:
         """The main-path convolutions, which carry entropy."""
         return tuple(layer for layer in self.layers if layer.role == "main")
 
-    @property
-    def params(self) -> Count:
-        """Trainable parameters of the body."""
-        return sum(layer.params for layer in self.layers)
-
-    @property
-    def macs(self) -> Count:
-        """Multiply-accumulates of the body for one image."""
-        return sum(layer.macs for layer in self.layers)
-
     def live_elements(self) -> Iterator[Count]:
         """Elements alive while each main-path layer runs: its input, its output and the held shortcut.
 
@@ -127,17 +117,32 @@ class Part:
     ends_scale: bool = False
 
 
-def total_params(parts: tuple[Part, ...]) -> Count:
-    """Trainable parameters of a network."""
-    return sum(part.repeats * part.body.params for part in parts)
+def total(parts: Sequence[Part], cost: Callable[[Layer], Count]) -> Count:
+    """Return what a cost of layers adds up to over a network's parts."""
+    found: Count = 0
+    for part in parts:
+        for layer in part.body.layers:
+            runs = part.body.residual if layer.role == "shortcut" else 1  # within a population some have none
+            found = found + part.repeats * runs * cost(layer)
+    return found
 
 
-def total_macs(parts: tuple[Part, ...]) -> Count:
-    """Multiply-accumulates of a network for one image."""
-    return sum(part.repeats * part.body.macs for part in parts)
+def total_params(parts: Sequence[Part]) -> Count:
+    """Return the trainable parameters of a network."""
+    return total(parts, lambda layer: layer.params)
 
 
-def peak_activation_elements(parts: tuple[Part, ...]) -> Count:
+def total_macs(parts: Sequence[Part]) -> Count:
+    """Return the multiply-accumulates of a network for one image."""
+    return total(parts, lambda layer: layer.macs)
+
+
+def main_elements(layer: Layer) -> Count:
+    """Return the output elements of a layer for one image; 0 off the main path."""
+    return layer.output_elements if layer.role == "main" else 0
+
+
+def peak_activation_elements(parts: Sequence[Part]) -> Count:
     """Peak of the elements alive at once over the main-path layers, for one image."""
     peak: Count = 0
     for part in parts:

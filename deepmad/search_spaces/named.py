@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, near
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def imported(module: str, name: str) -> Callable[..., Any]:
         raise InputError(f"{module}:{name}: importing it raised {type(error).__name__}: {error}") from error
     for part in name.split("."):
         if not hasattr(found, part):
-            raise InputError(f"{module}:{name}: there is no {part}{_choices(found)}; write package.module:callable")
+            choices = _choices(found, part)
+            raise InputError(f"{module}:{name}: there is no {part}{choices}; write package.module:callable")
         found = getattr(found, part)
     if not callable(found):
         raise InputError(f"{module}:{name}: it is {type(found).__name__}, not a function")
@@ -75,11 +76,11 @@ def importable(folder: str) -> Iterator[None]:
         sys.path.remove(folder)
 
 
-def _choices(module: Any) -> str:
-    """Return the functions of the user's module, in words; nothing where it has none of its own."""
+def _choices(module: Any, wanted: str) -> str:
+    """Return the functions of the user's module, in words, and which may be meant; nothing where it has none."""
     own = [
         name
         for name, value in vars(module).items()
         if not name.startswith("_") and callable(value) and getattr(value, "__module__", None) == module.__name__
     ]
-    return f"; it has {', '.join(own[:5])}" if own else ""
+    return f"{near(wanted, own)}; it has {', '.join(own[:5])}" if own else ""

@@ -6,7 +6,7 @@ from itertools import product
 from math import prod
 
 from deepmad.search_spaces.architectures import Architecture, Stride
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, near
 from deepmad.search_spaces.spaces import Space
 
 Layout = tuple[Stride, ...]
@@ -88,4 +88,5 @@ def _check_offered(where: str, chosen: Sequence[object], offered: Sequence[objec
     """Raise `InputError` unless all that is chosen is offered."""
     for one in chosen:
         if one not in offered:
-            raise InputError(f"{where}: {one} is not offered; choose from {', '.join(map(str, offered))}")
+            question = near(one, map(str, offered))
+            raise InputError(f"{where}: {one} is not offered{question}; choose from {', '.join(map(str, offered))}")

@@ -8,143 +8,29 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
-from deepmad.search_spaces.architectures import Architecture, Kernel, Stage, Stride, Tail, check_sides
-from deepmad.search_spaces.blocks import BLOCKS
-from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.files import check_format, parsed_yaml, read_text, validated
-from deepmad.search_spaces.units import quantity
+from deepmad.search_spaces.architectures import (
+    MOST_NAME,
+    MOST_STAGES,
+    Architecture,
+    Channels,
+    Classes,
+    Resolution,
+    Stage,
+    Tail,
+    check_odd,
+    check_sides,
+)
+from deepmad.search_spaces.choices import Rules, StageSpace, StemSpace
+from deepmad.search_spaces.consistency import check_rules, check_size
+from deepmad.search_spaces.errors import InputError, near, shown
+from deepmad.search_spaces.files import check_format, read_yaml, validated
+from deepmad.search_spaces.ranges import check, field
+from deepmad.search_spaces.units import AtLeast, bound, quantity
+from deepmad.search_spaces.yaml_documents import parsed_yaml
 
 _CLOSED = ConfigDict(extra="forbid")
-_MOST_CHOICES = 100_000
-
-
-def _choices(step: int) -> BeforeValidator:
-    """Read a list as a choice, `{min, max, step}` as a range, a bare value as fixed."""
-
-    def read(value: Any) -> Any:
-        if isinstance(value, dict):
-            unknown = set(value) - {"min", "max", "step"}
-            if unknown or not {"min", "max"} <= set(value):
-                raise InputError(f"a range has min, max and perhaps step, not {', '.join(map(str, value)) or 'no key'}")
-            low, high, stride = value["min"], value["max"], value.get("step", step)
-            if not all(isinstance(item, int) for item in (low, high, stride)) or stride < 1 or low < 1:
-                raise InputError(f"a range's min, max and step are positive integers, not {value}")
-            if high < low or (high - low) // stride > _MOST_CHOICES:
-                raise InputError(f"the range {value} is empty, or over {_MOST_CHOICES} values; mend min, max or step")
-            return tuple(range(low, high + 1, stride))
-        return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-    return BeforeValidator(read)
-
-
-def _sorted_positive(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not values or min(values) <= 0:
-        raise InputError(f"needs at least one value, all of them positive, not {list(values)}")
-    return tuple(sorted(set(values)))
-
-
-def _schema(item: dict[str, object], *, ranges: bool = True) -> WithJsonSchema:
-    """Say in JSON Schema what `_choices` reads: a value, a list of them, a range of integers."""
-    limits = {key: {"type": "integer", "minimum": 1} for key in ("min", "max", "step")}
-    span = {"type": "object", "properties": limits, "required": ["min", "max"], "additionalProperties": False}
-    either: list[dict[str, object]] = [item, {"type": "array", "items": item, "minItems": 1}]
-    return WithJsonSchema({"anyOf": [*either, span] if ranges else either})
-
-
-_Int = Annotated[int, Field(strict=True)]
-_POSITIVE: dict[str, object] = {"type": "integer", "minimum": 1}
-Widths = Annotated[tuple[_Int, ...], _choices(8), _schema(_POSITIVE)]
-Depths = Annotated[tuple[_Int, ...], _choices(1), _schema(_POSITIVE)]
-Kernels = Annotated[tuple[Kernel, ...], _choices(2), _schema(_POSITIVE)]
-Strides = Annotated[tuple[Stride, ...], Field(alias="stride"), _choices(1), _schema({"enum": [1, 2]}, ranges=False)]
-Kinds = Annotated[tuple[str, ...], _choices(1), _schema({"enum": list(BLOCKS)}, ranges=False)]
-Expansions = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=64)], ...],
-    _choices(1),
-    _schema({"type": "number", "exclusiveMinimum": 0}),
-]
-
-
-@dataclass(frozen=True)
-class StemSpace:
-    """The stem's choices."""
-
-    __pydantic_config__ = _CLOSED
-    out: Widths
-    kernel: Kernel = 3
-    stride: Stride = 2
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "out", _sorted_positive(self.out))
-
-
-@dataclass(frozen=True)
-class StageSpace:
-    """One stage's choices; the inner width is a choice of its own or follows from `expansion`.
-
-    A width that follows is rounded to a multiple of `multiple`. A file's key for `strides` is `stride`.
-    """
-
-    __pydantic_config__ = _CLOSED
-    block: Kinds
-    strides: Strides
-    out: Widths
-    kernel: Kernels
-    depth: Depths
-    width: Widths | None = None
-    expansion: Expansions | None = None
-    multiple: Annotated[int, Field(strict=True, ge=1)] = 8
-
-    def __post_init__(self) -> None:
-        for name in ("strides", "out", "kernel", "depth", "width", "expansion"):
-            if (values := getattr(self, name)) is not None:
-                object.__setattr__(self, name, _sorted_positive(values))
-        unknown = [kind for kind in self.block if kind not in BLOCKS]
-        if unknown or not self.block:
-            raise InputError(f"block: {', '.join(unknown) or 'nothing'} is unknown; choose from {', '.join(BLOCKS)}")
-        if (self.width is None) == (self.expansion is None):
-            raise InputError("give either width or expansion, not both or neither")
-        if any(kernel % 2 == 0 for kernel in self.kernel):
-            raise InputError(f"kernel: {list(self.kernel)} holds an even one; padding is kernel // 2")
-
-    @property
-    def stride(self) -> Stride:
-        """The stage's only stride. Raises `InputError` where it is a choice."""
-        if len(self.strides) > 1:
-            raise InputError(
-                f"stride: {list(self.strides)} is a choice, and one stride a stage is needed here; "
-                "fix the strides, or restrict the space to a row (deepmad.search_spaces.rows)"
-            )
-        return self.strides[0]
-
-    def widths(self, out: int) -> tuple[int, ...]:
-        """Return the inner widths that may stand with `out`."""
-        if self.width is not None:
-            return self.width
-        return tuple(sorted({self.expanded(expansion, out) for expansion in self.expansion or ()}))
-
-    def expanded(self, expansion: float, out: int) -> int:
-        """Return the inner width that follows from `out` by one of the expansions."""
-        return expanded(expansion, out, self.multiple)
-
-
-@dataclass(frozen=True)
-class WidthRatio:
-    """Limits on width / out where the width is a choice of its own."""
-
-    __pydantic_config__ = _CLOSED
-    min: Annotated[float, Field(ge=0)] = 0.0
-    max: Annotated[float, Field(gt=0)] = float("inf")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What ties a space's widths together: `growth` bounds out / c_in of every stage."""
-
-    __pydantic_config__ = _CLOSED
-    non_decreasing: bool = True
-    growth: Annotated[float, Field(gt=0)] | None = None
-    width_ratio: WidthRatio = WidthRatio()
+LEAST_WEIGHT = 1e-6
+"""The largest entry of alpha is at least this; with less there is no entropy to maximise."""
 
 
 def _limit(kind: Literal["count", "number"], name: str) -> BeforeValidator:
@@ -152,16 +38,23 @@ def _limit(kind: Literal["count", "number"], name: str) -> BeforeValidator:
 
 
 _QUANTITY = WithJsonSchema({"type": ["number", "string", "null"]})
+_BOUND = BeforeValidator(lambda value: None if value is None else bound(value, "activations"))
 
 
 @dataclass(frozen=True)
 class SpaceLimits:
-    """The limits a space brings along; None is no limit."""
+    """The limits a space brings along; None is no limit. That on activations may be one from below, like `>=6M`."""
 
     __pydantic_config__ = _CLOSED
     rho: Annotated[float | None, _limit("number", "rho"), _QUANTITY] = None
     macs: Annotated[float | None, _limit("count", "macs"), _QUANTITY] = None
     params: Annotated[float | None, _limit("count", "params"), _QUANTITY] = None
+    activations: Annotated[float | AtLeast | None, _BOUND, _QUANTITY] = None
+
+    def __post_init__(self) -> None:
+        for name in ("rho", "macs", "params", "activations"):
+            if (value := getattr(self, name)) is not None:
+                check(name, value.value if isinstance(value, AtLeast) else value)
 
 
 @dataclass(frozen=True)
@@ -173,19 +66,26 @@ class Space:
     """
 
     __pydantic_config__ = _CLOSED
-    name: Annotated[str, Field(min_length=1)]
-    resolution: Annotated[int, Field(strict=True, ge=1, le=65_536)]
+    name: Annotated[str, Field(min_length=1, max_length=MOST_NAME, pattern=r"^[^/\\\x00-\x1f\x7f]+$")]
+    resolution: Resolution
     stem: StemSpace
-    stages: Annotated[tuple[StageSpace, ...], Field(min_length=1)]
-    in_channels: Annotated[int, Field(strict=True, ge=1)] = 3
+    stages: Annotated[tuple[StageSpace, ...], Field(min_length=1, max_length=MOST_STAGES)]
+    in_channels: Channels = 3
     tail: Tail | None = None
-    classes: Annotated[int, Field(strict=True, ge=0)] = 1000
-    rules: Rules = Rules()
-    alpha: tuple[Annotated[float, Field(ge=0)], ...] | None = None
-    beta: Annotated[float, Field(ge=0)] = 10.0
+    classes: Classes = 1000
+    rules: Rules = Rules()  # noqa: RUF009 - it is frozen
+    alpha: tuple[Annotated[float, field("alpha")], ...] | None = None
+    beta: Annotated[float, field("beta")] = 10.0
     limits: SpaceLimits = SpaceLimits()
 
     def __post_init__(self) -> None:
+        check("resolution", self.resolution)
+        check("classes", self.classes)
+        check("channels", self.in_channels, "in_channels")
+        check("beta", self.beta)
+        if self.alpha is not None:
+            _check_weights(self.alpha)
+        check_odd([self.tail.kernel] if self.tail else [], "tail.")
         halving = sum(stage.strides == (2,) for stage in self.stages)
         check_sides(self.resolution, [self.stem.stride, *[2] * halving])
         scales = 1 + halving
@@ -241,19 +141,29 @@ class Space:
             total *= kinds * len(stage.out) * inner * len(stage.kernel) * len(stage.depth)
         return total
 
+    def check_size(self) -> None:
+        """Raise `InputError` where the largest network is beyond what a file holds, or numbers count exactly."""
+        check_size(self.in_channels, self.resolution, self.stem, self.stages, self.tail, self.classes)
+
     def violations(self, network: Architecture) -> list[str]:
         """Return, a sentence each, why `network` is not a member of this space; empty where it is one."""
         return list(_violations(self, network))
 
 
+def _check_weights(alpha: tuple[float, ...]) -> None:
+    """Raise `InputError` unless the weights of the scales can be maximised by."""
+    for index, weight in enumerate(alpha):
+        check("alpha", weight, f"alpha[{index}]")
+    if max(alpha, default=1.0) < LEAST_WEIGHT:
+        raise InputError(
+            f"alpha: {', '.join(f'{weight:g}' for weight in alpha)} leaves no entropy to maximise; "
+            f"give one of {LEAST_WEIGHT:g} or more"
+        )
+
+
 def default_alpha(scales: int) -> tuple[float, ...]:
     """Return DeepMAD's weights for so many scales: (1, ..., 1, 8)."""
     return (1.0,) * (scales - 1) + (8.0,)
-
-
-def expanded(expansion: float, out: int, multiple: int = 8) -> int:
-    """Return expansion * out rounded to the nearest positive multiple of `multiple` (a tie upwards)."""
-    return max(multiple, int(expansion * out / multiple + 0.5) * multiple)
 
 
 def _violations(space: Space, network: Architecture) -> Iterator[str]:
@@ -306,18 +216,33 @@ def load_space(name_or_path: str | Path) -> Space:
 
     Raises `InputError` for an unknown preset, a missing file, or the first offending key.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise InputError(f"{shown(name_or_path)} is no name and no path; presets: {', '.join(presets())}")
     text = str(name_or_path)
     if text in presets():
         source = resources.files("deepmad.search_spaces") / "presets" / f"{text}.yaml"
         return parse_space(source.read_text(encoding="utf-8"), text)
     path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml") and not path.exists():
-        raise InputError(f"{text!r} is no preset and no file; presets: {', '.join(presets())}; or give a .yaml file")
-    return parse_space(read_text(path), text)
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+        question = near(text, presets())
+        raise InputError(
+            f"{text!r} is no preset and no file{question}; presets: {', '.join(presets())}; or give a .yaml file"
+        )
+    return _space(read_yaml(path), text)
 
 
 def parse_space(text: str, source: str) -> Space:
     """Return the space of a YAML text; `source` is what errors call it. Raises `InputError`."""
-    document = parsed_yaml(text, source)
+    return _space(parsed_yaml(text, source), source)
+
+
+def _space(document: Any, source: str) -> Space:
+    """Return the space of a document. Raises `InputError`, where its rules leave no network too."""
     check_format(document, "space", source)
-    return validated(ADAPTER, {key: value for key, value in document.items() if key != "format"}, source)
+    space = validated(ADAPTER, {key: value for key, value in document.items() if key != "format"}, source)
+    try:
+        check_rules(space.rules, space.stem, space.stages)
+        space.check_size()
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+    return space

@@ -6,14 +6,17 @@ PyTorch and timm are all that it needs: a file written for timm (`standalone.py`
 from typing import Any
 
 import torch
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers.classifier import create_classifier
-from timm.layers.drop import DropPath
-from timm.models import build_model_with_cfg, checkpoint_seq
-from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from deepmad.search_spaces.torch_modules import Block, Network, NetworkSpec, adapted, feature_info
+from deepmad.search_spaces.torchvision_operators import import_library
+
+import_library("timm")  # whatever build of torchvision stands beside this PyTorch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD  # noqa: E402
+from timm.layers.classifier import create_classifier  # noqa: E402
+from timm.layers.drop import DropPath  # noqa: E402
+from timm.models import build_model_with_cfg, checkpoint_seq  # noqa: E402
+from timm.models._features import feature_take_indices  # noqa: E402
 
 
 class TimmNetwork(Network):

@@ -1,10 +1,15 @@
 """The torch module of an architecture, assembled from the same layer records that count its costs."""
 
+import os
+
 from deepmad.search_spaces import torch_modules
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.layers import Layer, Part
+from deepmad.search_spaces.layers import Layer, Part, total_params
 from deepmad.search_spaces.torch_modules import BlockSpec, LayerSpec, NetworkSpec, StageSpec
+from deepmad.search_spaces.units import human
+
+BYTES_PER_WEIGHT = 4
 
 
 class Network(torch_modules.Network):
@@ -23,11 +28,24 @@ def build(architecture: Architecture, *, features_only: bool = False, zero_init_
     Its parameters and multiply-accumulates equal the records' exactly. With `features_only` the forward pass returns
     the feature maps (N, c_i, r_i, r_i) at the ends of the scales. With `zero_init_last` every residual block starts as
     its shortcut, which helps training deep networks; leave it out of networks that are timed, since compilers may
-    drop branches that are zero. Raises `InputError` where `architecture` is none.
+    drop branches that are zero. Raises `InputError` where `architecture` is none, and where this machine's memory
+    does not hold its weights.
     """
     if not isinstance(architecture, Architecture):
         raise InputError(f"build: {type(architecture).__name__} is no architecture; load one with Architecture.load")
+    _check_memory(architecture)
     return Network(architecture, features_only=features_only, zero_init_last=zero_init_last)
+
+
+def _check_memory(architecture: Architecture) -> None:
+    """Raise `InputError` where the weights need more memory than this machine has."""
+    params = total_params(architecture.parts())
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if (needed := params * BYTES_PER_WEIGHT) > there:
+        raise InputError(
+            f"{architecture.name or 'the network'}: its {human(params, 'count')} parameters need "
+            f"{human(needed, 'bytes')}, and this machine has {human(there, 'bytes')}; build a smaller one"
+        )
 
 
 def network_spec(architecture: Architecture) -> NetworkSpec:

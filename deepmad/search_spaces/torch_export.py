@@ -1,14 +1,12 @@
 """A network as a program that plain PyTorch loads, without deepmad."""
 
-import contextlib
-import os
-import tempfile
+import io
 import warnings
 from pathlib import Path
 
 import torch
 
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.files import write_bytes
 from deepmad.search_spaces.torch_builder import Network
 
 
@@ -27,17 +25,7 @@ def export_program(network: Network, path: str | Path) -> Path:
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\..*")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         program = torch.export.export(network.eval(), (image,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".pt2")
-        os.close(descriptor)
-        try:
-            torch.export.save(program, temporary)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot write there ({error}); choose another place with -o") from error
+    content = io.BytesIO()
+    torch.export.save(program, content)  # into memory: where a disk is full, its writer ends the process
+    write_bytes(path, content.getbuffer())
     return path

@@ -2,10 +2,10 @@
 
 from os import cpu_count
 
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, near, shown
 from deepmad.tasks.role import Done, Failed, Outcome, Tasks
 
-__all__ = ["Done", "Failed", "Outcome", "Tasks", "check_place", "open_tasks"]
+__all__ = ["Done", "Failed", "Outcome", "Tasks", "check_place", "check_place_name", "open_tasks"]
 
 
 def open_tasks(on: str = "local", workers: int | None = None) -> Tasks:
@@ -34,10 +34,16 @@ def open_tasks(on: str = "local", workers: int | None = None) -> Tasks:
 
 def check_place(on: str) -> None:
     """Raise `InputError` where `open_tasks` could do nothing `on` a place, so that no long work is done before."""
+    check_place_name(on)
     if on == "local":
         return
-    if on != "ray" and not on.startswith("ray://"):
-        raise InputError(f"on: {on!r} is no place to run; choose local, ray or ray://HOST:PORT")
     from deepmad.tasks.ray import check_cluster
 
     check_cluster(on)
+
+
+def check_place_name(on: str) -> None:
+    """Raise `InputError` for what names no place at all."""
+    if on not in ("local", "ray") and not str(on).startswith("ray://"):
+        question = near(on, ("local", "ray"))
+        raise InputError(f"on: {shown(on)} is no place to run{question}; choose local, ray or ray://HOST:PORT")

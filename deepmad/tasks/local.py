@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
 from multiprocessing.util import Finalize
-from threading import Thread
+from threading import Thread, Timer
+from types import FrameType
 
 from loky.backend import get_context
 
@@ -18,6 +19,8 @@ WATCH_SECONDS = 1.0
 """How often a worker looks whether the process that started it still lives, and the other way round."""
 PATIENCE_SECONDS = 5.0
 """How long a worker that is let go may take to end."""
+GRACE_SECONDS = 2.0
+"""How long a worker goes on after SIGTERM, which its parent has probably got as well."""
 LEAVE = b""
 """Stands where a function would: there is no other call."""
 AFTER_ALL_ELSE = -1000
@@ -99,8 +102,22 @@ class Processes:
         """Leave the place: nothing is held but the workers."""
 
 
+def _leave_to_parent(_number: int, _frame: FrameType | None) -> None:
+    """Let SIGTERM end this process, unless the one that started it gets it too, and ends this one in its own way.
+
+    A service or a batch job sends it to all processes at once; a worker that died of it first would be taken for one
+    whose call cannot be done.
+    """
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    timer = Timer(GRACE_SECONDS, os._exit, (128 + signal.SIGTERM,))
+    timer.daemon = True
+    timer.start()
+
+
 def _serve(connection: Connection, parent: int) -> None:
     """Do the calls that come, one after the other, until it is let go or the other end closes: what a worker does."""
+    signal.signal(signal.SIGTERM, _leave_to_parent)
     os.setpgid(0, 0)  # a group to be killed as a whole, and which a terminal does not interrupt
     with suppress(OSError):  # there may be no standard error
         os.dup2(2, 1)  # standard output belongs to the program, which may write a document there

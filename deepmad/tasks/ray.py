@@ -3,11 +3,16 @@
 import logging
 import os
 import re
+import secrets
 import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 from deepmad.search_spaces.errors import InputError, first_line
@@ -18,7 +23,8 @@ OBJECT_STORE_BYTES = 100 * 2**20
 """For the functions, items and values of a few calls at a time; Ray would take a third of the memory."""
 ANSWER_SECONDS = 5.0
 """Time for a cluster's port to answer; Ray itself would try for more than a minute."""
-
+LONGEST_FOLDER = 23
+"""Most bytes of the folder that a Ray's own is made in: the path of a socket, 84 bytes longer, may have 107."""
 JOINS = 3
 """Attempts at joining: of some sixty, Ray's head failed to start its server for the client in three."""
 
@@ -101,6 +107,12 @@ def check_cluster(on: str) -> None:
         _check_answers(address)
 
 
+def temp_folder() -> str:
+    """Return the folder for temporary files, or /tmp where a Ray's sockets would lie too deep under it."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= LONGEST_FOLDER else "/tmp"
+
+
 def _received(message: Any) -> bytes | Lost:
     """Return a message that is there, or how the actor was lost that owed it."""
     import ray
@@ -123,7 +135,8 @@ def _enter(on: str, workers: int | None) -> Callable[[], None]:
         return _start(workers)
     for left in reversed(range(JOINS)):
         try:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+            with _own_signals():
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
             ray.shutdown()  # else this program would stay half a client, which can join nothing
             if left and isinstance(error, ConnectionAbortedError):  # what timed out does so again, half a minute later
@@ -148,23 +161,25 @@ def _start(workers: int | None) -> Callable[[], None]:
     """
     import ray
 
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # the path of a socket has 107 characters at most
+    _set_token()
+    folder = _new_folder()
 
     def end() -> None:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 
     try:
-        ray.init(
-            "local",
-            num_cpus=workers,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,  # standard output belongs to the caller
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=folder,
-        )
+        with _own_signals():
+            ray.init(
+                "local",
+                num_cpus=workers,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=False,  # standard output belongs to the caller
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+            )
     except Exception as error:  # Ray raises plain ones, too
         end()
         raise InputError(
@@ -177,11 +192,42 @@ def _start(workers: int | None) -> Callable[[], None]:
     return end
 
 
+def _new_folder() -> str:
+    """Return a new folder for a Ray's files; raises `InputError` where there can be none."""
+    try:
+        return tempfile.mkdtemp(prefix="ray-", dir=temp_folder())
+    except OSError as error:
+        raise InputError(
+            f"on: Ray has no folder for its files ({first_line(error)}); name a short one in TMPDIR, or run on local"
+        ) from error
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this program does on SIGTERM: Ray puts an exit of its own in that place."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if current_thread() is main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
 def _set_environment() -> None:
     """Tell Ray, where the user does not, what it takes from the environment alone."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Workers see the GPUs, as processes of this machine do; Ray warns of the other setting, which it will give up.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+def _set_token() -> None:
+    """Give Ray a token for this process, where the user has none.
+
+    Else Ray would write one into the user's home for good, and ask every machine that joins a later Ray for it.
+    """
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path's raises where there is none
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ and not Path(home, ".ray", "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _check_answers(address: str) -> None:

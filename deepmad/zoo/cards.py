@@ -70,7 +70,8 @@ def _limits(record: dict[str, Any]) -> Iterator[Sequence[str]]:
     for name, use in delivered_limits(record).items():
         kind = KINDS[name]
         binding = " (binding)" if name in record["binding"] else ""
-        yield name, human(use["limit"], kind), f"{human(use['used'], kind)}{binding}"
+        from_below = ">= " if use.get("sense") == "at least" else ""
+        yield name, from_below + human(use["limit"], kind), f"{human(use['used'], kind)}{binding}"
 
 
 def _speeds(record: dict[str, Any]) -> Iterator[Sequence[str]]:
@@ -157,10 +158,10 @@ def command(entry: Entry, spec: Spec) -> str:
     words = ["deepmad", "design", need.member.name, "--latency", f"{entry.seconds!r}s"]
     words += ["--table", need.device.table] if need.device.table is not None else []
     words += entry.family.key.options().split()
-    asked = {"macs": limits.macs, "params": limits.params, "rho": limits.rho}
+    asked = {name: getattr(limits, name) for name in ("macs", "params", "rho", "activations")}
     for name, limit in asked.items():
         if limit != "space":
-            words += [f"--{name}", "none" if limit is None else repr(limit)]
+            words += [f"--{name}", "none" if limit is None else str(limit)]
     given = {
         "memory": limits.memory,
         "classes": settings.classes,

@@ -1,12 +1,11 @@
 """zoo.csv: a row an entry that has a network, in the columns of timm's benchmarks, then some of this project's."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from deepmad.profilers.importing.timm_files import RESULT_COLUMNS
 from deepmad.profilers.prediction.network_layers import NetworkLayers
+from deepmad.search_spaces import csv_files
 from deepmad.search_spaces.architectures import Architecture
 
 OWN_COLUMNS = (
@@ -19,11 +18,7 @@ OWN_COLUMNS = (
 
 def csv_text(entries: Sequence[tuple[dict[str, Any], Architecture]]) -> str:
     """Return the CSV of entries, each by its document in zoo.json and its network."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, (*RESULT_COLUMNS, *OWN_COLUMNS), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_row(record, network) for record, network in entries)
-    return stream.getvalue()
+    return csv_files.csv_text((*RESULT_COLUMNS, *OWN_COLUMNS), (_row(record, network) for record, network in entries))
 
 
 def _row(record: dict[str, Any], network: Architecture) -> dict[str, Any]:

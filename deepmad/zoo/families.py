@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
@@ -21,6 +21,11 @@ from deepmad.zoo.spec import Device, SolverSettings, Spec, SpecFile
 
 if TYPE_CHECKING:
     from deepmad.profilers.building.building import Progress
+
+
+T = TypeVar("T")
+LONGEST_NAME = 160
+"""Letters of a family's name: those of its networks' files, of 255 bytes at most, tell more than that."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +97,14 @@ class Family:
             macs=_limit(limits.macs, own.macs),
             params=_limit(limits.params, own.params),
             rho=_limit(limits.rho, own.rho),
+            activations=_limit(limits.activations, own.activations),
             latency=seconds,
             memory=limits.memory,
         )
         return Problem(self.space, budget, self.table, spec.solver.objective)
 
 
-def _limit(asked: float | str | None, own: float | None) -> float | None:
+def _limit(asked: T | str, own: T) -> T:
     """Return a limit as the spec asks for it; `space` stands for the space's own."""
     return own if isinstance(asked, str) else asked
 
@@ -133,6 +139,11 @@ def needs(file: SpecFile) -> list[Need]:
     found = [_need(file, member, device) for member in spaces for device in file.spec.devices]
     names = [need.name for need in found]
     for name in names:
+        if len(name) > LONGEST_NAME:
+            raise InputError(
+                f"{file.path}: the name of space and device, {name[:40]}..., has {len(name)} letters, and files are "
+                f"named after it; {LONGEST_NAME} at most: rename one in its file"
+            )
         if names.count(name) > 1:
             raise InputError(f"{file.path}: devices: two of them, each with a space, are called {name}; rename one")
     for need in found:
@@ -152,14 +163,14 @@ def _need(file: SpecFile, member: Member, device: Device) -> Need:
         return Need(member, device, file.place(device.table), wanted, missing=False)
     standard: dict[str, Any] = {"backend": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 1}
     key = Key(**(standard | wanted))
-    own = default_table(member.space.name, **asdict(key))
+    own = default_table(member.space.name, member.space.resolution, **asdict(key))
     path = own if device.table is None else file.place(device.table)
     if missing := not finished(path, key):
         if device.build is None:
             raise InputError(
                 f"{file.path}: device {device.name}: no latency table of this machine for {member.space.name} with "
                 f"{key}; give the device build: {{minutes: 10}}, or run deepmad table build {member.argument} "
-                f"{key.options()}"
+                f"{key.options()} --resolution {member.space.resolution}"
             )
         find_backend(key.backend, key.precision)
     return Need(member, device, path, asdict(key), missing)

@@ -1,8 +1,8 @@
 """How a report writes quantities, names and dates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepmad.engine.program.limits import KINDS
 from deepmad.search_spaces.units import Kind, human
@@ -10,12 +10,14 @@ from deepmad.search_spaces.units import Kind, human
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+AT_LEAST = "\N{GREATER-THAN OR EQUAL TO}"
 ABSENT = "–"
 """What stands in a table where a value does not apply."""
 
 LIMITS = {
     "macs": "MACs",
     "params": "parameters",
+    "activations": "activations",
     "rho": "ρ",
     "latency_seconds": "latency",
     "memory_bytes": "memory",
@@ -59,6 +61,12 @@ def interval(low: float | None, high: float | None) -> str:
 def limit(value: float | None, name: str) -> str:
     """Return a limit, or what is used of it, in the unit of the limit called `name`."""
     return figure(value, KINDS.get(name, "number"))
+
+
+def asked(use: Mapping[str, Any], name: str) -> str:
+    """Return the limit called `name` as it was asked for, with a sign where it is one from below."""
+    told = limit(use["limit"], name)
+    return _joined([AT_LEAST, told]) if use.get("sense") == "at least" else told
 
 
 def limit_name(name: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from deepmad.engine.answers.solutions import Measured, Solution
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.files import check_writable, read_json, write_text
+from deepmad.search_spaces.files import check_writable
+from deepmad.search_spaces.seals import read_sealed, write_sealed
 
 FOLDER = ".zoo"
 
@@ -29,9 +30,8 @@ class Journal:
         except OSError as error:
             os.close(self._lock)
             raise InputError(f"{folder}: another process is at it; wait for it, or choose another -o") from error
-        written = (".deepmad_*", ".zoo.json.*", ".zoo.csv.*", ".report.html.*")
-        for unfinished in [*self.folder.glob(".*"), *(path for name in written for path in folder.glob(name))]:
-            unfinished.unlink()  # what a killed run was writing
+        for unfinished in self.folder.glob(".*"):
+            unfinished.unlink()  # what a killed run was writing; those in the zoo's own folder go with the next file
 
     def close(self) -> None:
         """Let another process have the zoo."""
@@ -43,25 +43,27 @@ class Journal:
 
     def check(self, step: str, document: dict[str, Any], what: str) -> None:
         """Note what all steps rest on, or raise `InputError` where the zoo in the folder rests on something else."""
-        content = json.loads(json.dumps(document, default=str))
-        if not self.path(step).exists():
+        content = json.loads(json.dumps(document))
+        if (held := self.get(step)) is None:
             self.put(step, content)
-        elif read_json(self.path(step)) != content:
+        elif held != content:
             raise InputError(
                 f"{self.folder.parent}: it holds a zoo of another {what}; choose another folder with -o, or remove it"
             )
 
     def get(self, step: str) -> Any:
-        """Return the document of a step, None where it is not finished."""
-        return read_json(self.path(step)) if self.path(step).exists() else None
+        """Return the document of a step, None where it is not finished. Raises `InputError` where it is damaged."""
+        path = self.path(step)
+        return read_sealed(path, "remove the file to do its step again") if path.exists() else None
 
-    def put(self, step: str, document: Any) -> None:
+    def put(self, step: str, document: dict[str, Any]) -> None:
         """Store the document of a finished step."""
-        write_text(self.path(step), json.dumps(document, indent=1) + "\n")
+        write_sealed(self.path(step), document)
 
     def solution(self, step: str) -> Solution | None:
         """Return the solution that a step ended with, None where it is not finished."""
-        return Solution.load(self.path(step)) if self.path(step).exists() else None
+        document = self.get(step)
+        return None if document is None else Solution.from_dict(document, str(self.path(step)))
 
     def measured(self, step: str) -> Measured | None:
         """Return the measurement that a step ended with, None where it is not finished."""

@@ -13,7 +13,7 @@ from deepmad.engine.measured_loop import agreed
 from deepmad.profilers.backends import find_backend
 from deepmad.profilers.errors import DeviceError
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.search_spaces.files import write_text
 from deepmad.search_spaces.units import human
 from deepmad.tasks import check_place
@@ -76,8 +76,8 @@ def make_zoo(
     deterministic limit. `tell` is told the news.
 
     Raises `InputError` for a spec that cannot be made, or a folder that holds another one, `DeviceError` where a table
-    or the timing of a design without a target fails, and `KeyboardInterrupt`, after writing what is designed and
-    finished, on an interrupt.
+    or the timing of a design without a target fails, and `KeyboardInterrupt` or `MemoryError`, after writing what is
+    designed and finished, where one of them ends it.
     """
     file, folder = load_spec(spec), Path(folder)
     needed = needs(file)
@@ -103,6 +103,26 @@ class _Making:
 
     def go(self, needed: Sequence[Need]) -> dict[str, Any]:
         """Do all steps that are not done, from the tables on; return the document of zoo.json."""
+        try:
+            return self._all(needed)
+        except STOPS as stop:
+            if self.entries:
+                self.keep_designs()
+                self.write(finished=False)
+                self._report()
+            kind = MemoryError if isinstance(stop, MemoryError) else KeyboardInterrupt
+            raise kind(self._kept()) from stop
+
+    def _kept(self) -> str:
+        """Return what a run that ended before its time leaves behind."""
+        finished = sum(record["files"]["onnx"] is not None for record in self.records.values())
+        so_far = (
+            f"{finished} of {len(self.entries)} networks are finished" if self.entries else "what was finished is kept"
+        )
+        return f"{so_far} in {self.folder}; the same command goes on"
+
+    def _all(self, needed: Sequence[Need]) -> dict[str, Any]:
+        """Do all steps, as `go`."""
         self.open_families(needed)
         self.design_without_target()
         throughputs = {name: baseline.throughput for name, baseline in self.baselines.items()}
@@ -112,16 +132,10 @@ class _Making:
             if (record := self.journal.get(f"entry-{entry.name}")) is not None:
                 self.records[entry.name] = record
                 self.tell(News("", entry=entry, state=record["outcome"], record=record))
-        try:
-            solved = self.solve()
-            for _, entries in groupby(self.entries, lambda entry: entry.family.name):
-                self.finish_family(list(entries), solved)
-            self.refer()
-        except KeyboardInterrupt:
-            self.keep_designs()
-            self.write(finished=False)
-            self._report()
-            raise
+        solved = self.solve()
+        for _, entries in groupby(self.entries, lambda entry: entry.family.name):
+            self.finish_family(list(entries), solved)
+        self.refer()
         document = self.write(finished=True)
         self._report()
         return document
@@ -137,7 +151,7 @@ class _Making:
         """Open the tables, and measure those that are missing; no two spaces or tables may mix in one folder."""
         check_references(self.file)
         there = {need.name: load_family(need, self.spec) for need in needed if not need.missing}
-        spaces = {need.member.slug: asdict(need.member.space) for need in needed}
+        spaces = {need.member.slug: repr(need.member.space) for need in needed}
         self.journal.check("spec", {"spec": self.file.document, "spaces": spaces}, "spec")
         for need in needed:
             if need.missing:
@@ -178,7 +192,7 @@ class _Making:
             if isinstance(outcome, str):
                 failed[pending[index]] = outcome
             else:
-                outcome.save(self.journal.path(pending[index]))
+                self.journal.put(pending[index], outcome.to_dict())
         for family in self.families:
             step = steps[family.name]
             solution = self.journal.solution(step)
@@ -237,7 +251,7 @@ class _Making:
                 entry = pending[index]
                 solved[entry.name] = outcome
                 if isinstance(outcome, Solution):
-                    outcome.save(self.journal.path(f"solved-{entry.name}"))
+                    self.journal.put(f"solved-{entry.name}", outcome.to_dict())
                     self._tell_entry(entry, SOLVED, outcome)
         return solved
 

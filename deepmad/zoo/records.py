@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from deepmad.engine.answers.solutions import LimitUse, Measured, Solution, Status
+from deepmad.engine.answers.limit_uses import LimitUse
+from deepmad.engine.answers.solutions import Measured, Solution, Status
 from deepmad.engine.answers.summaries import summary
 from deepmad.engine.measured_loop import ENOUGH
-from deepmad.engine.program.budgets import BYTES_PER_ELEMENT
 from deepmad.engine.program.entropy import entropy, scales
 from deepmad.engine.program.latency import latency_nanoseconds
+from deepmad.engine.program.measures import BYTES_PER_ELEMENT
 from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -148,7 +149,7 @@ def _record(entry: Entry, solution: Solution | None, outcome: str, message: str)
             "throughput": entry.throughput,
             "relative": entry.target.relative,
         },
-        "limits": {name: asdict(use) | {"share": _share(use)} for name, use in limits.items()},
+        "limits": {name: use.to_dict() | {"share": use.share} for name, use in limits.items()},
         "binding": [name for name, use in limits.items() if _binds(name, use, measured)],
         "status": str(solution.status) if solution else None,
         "message": message,
@@ -163,16 +164,11 @@ def _record(entry: Entry, solution: Solution | None, outcome: str, message: str)
     }
 
 
-def _share(use: LimitUse) -> float | None:
-    return None if use.used is None else use.used / use.limit
-
-
 def _binds(name: str, use: LimitUse, measured: Measured | None) -> bool:
     """Whether a limit is used up, as far as a limit ever is."""
     if name == "latency_seconds" and measured is not None:
         return measured.latency_seconds >= ENOUGH * use.limit
-    share = _share(use)
-    return share is not None and share >= BINDING
+    return use.share is not None and use.share >= BINDING
 
 
 def _predicted(table: LatencyTable, network: Architecture) -> Record | None:

@@ -10,8 +10,9 @@ from typing import Any
 from deepmad.engine.answers.solutions import Measured
 from deepmad.engine.program.problems import Problem
 from deepmad.profilers.errors import DeviceError
-from deepmad.profilers.measuring.sources import load_source
-from deepmad.profilers.prediction.network_layers import NetworkLayers, predict_layers
+from deepmad.profilers.measuring.sources import check_listed, load_source
+from deepmad.profilers.prediction.network_layers import NetworkLayers
+from deepmad.profilers.tables.telling import tell
 from deepmad.search_spaces.architectures import Architecture, split_rank
 from deepmad.search_spaces.errors import InputError, first_line
 from deepmad.zoo.families import Family
@@ -29,10 +30,15 @@ class Known:
 
 
 def check_references(file: SpecFile) -> None:
-    """Raise `InputError` for a reference whose file is not there or no network, before any long work is done."""
+    """Raise `InputError` for a reference that is no network, or that its library does not have.
+
+    That is found before any long work is done.
+    """
     for reference in file.spec.references:
         if reference.model is not None and _is_file(reference.model):
             known(file, reference)
+        elif reference.model is not None:
+            check_listed(reference.model)
 
 
 def _is_file(model: str) -> bool:
@@ -90,17 +96,16 @@ def reference_record(
 
     Where neither can be had the note says why.
     """
-    batch, device, notes = family.table.batch, family.device.name, [reference.note]
+    batch, device, notes = family.table.batch, family.device.name, [reference.note, found.layers.counts_note]
     seconds, source, interval = None, PREDICTED, None
     try:
         if family.measured:
             measured, source = timed(found.model), MEASURED
             seconds, interval = measured.latency_seconds, (measured.low, measured.high)
-        elif found.layers.withheld is not None:
-            notes.append(found.layers.withheld)
         else:
-            seconds = predict_layers(family.table, found.layers.layers)
-            notes.append(found.layers.caveat)
+            told = tell(family.table, found.layers)
+            seconds = told.seconds
+            notes += told.notes
     except (DeviceError, InputError) as error:
         notes.append(str(error))
     low, high = interval or (None, None)

@@ -54,7 +54,9 @@ def report_text(zoo: Mapping[str, Any], source: str = "zoo.json") -> str:
 
     try:
         return environment.get_template("report.html.jinja").render(_context(zoo))
-    except (KeyError, UndefinedError) as error:
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, UndefinedError) as error:
         raise InputError(f"{source}: not a whole zoo ({error}); write it anew with 'deepmad zoo'") from error
 
 
@@ -72,6 +74,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     filters = (
+        "asked",
         "breakable",
         "count",
         "day",

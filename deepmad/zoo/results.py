@@ -40,7 +40,7 @@ def write_results(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "finished": finished,
         "title": file.spec.title,
-        "spec": json.loads(json.dumps(file.document, default=str)),
+        "spec": file.document,
         "objective": file.spec.solver.objective,
         "devices": [device_record(found) for found in devices],
         "baselines": [baseline.record() for baseline in baselines],

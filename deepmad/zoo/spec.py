@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
-from deepmad.engine.program.objectives import ObjectiveName
-from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.files import check_format, parsed_yaml, read_text, validated
-from deepmad.search_spaces.units import Kind, quantity
+from deepmad.engine.program.objectives import OBJECTIVES, ObjectiveName
+from deepmad.search_spaces.architectures import Name
+from deepmad.search_spaces.errors import InputError, shown, unknown
+from deepmad.search_spaces.files import check_format, read_yaml, validated
+from deepmad.search_spaces.ranges import check, field
+from deepmad.search_spaces.units import AtLeast, Kind, bound, quantity
 
 _CLOSED = ConfigDict(extra="forbid")
 _NUMBER_OR_TEXT: dict[str, Any] = {"type": ["number", "string"]}
@@ -22,29 +24,48 @@ RANGES: dict[str, Kind] = {"relative": "number", "latency": "seconds", "throughp
 """What a range of targets may be of."""
 
 
-def _read(kind: Kind) -> BeforeValidator:
-    """Return what reads a quantity with its unit; None stays None."""
-    return BeforeValidator(lambda value: None if value is None else quantity(value, kind, kind))
+def _quantity(value: Any, kind: Kind, of: str) -> float:
+    """Return a quantity in SI units. Raises `InputError` for one out of the range of `of`."""
+    found = quantity(value, kind, of)
+    check(of, found)
+    return found
 
 
-def _read_limit(kind: Kind) -> BeforeValidator:
-    """Return what reads a limit: a quantity, `none` for no limit, `space` for the space's own."""
+def _read(kind: Kind, of: str) -> BeforeValidator:
+    """Return what reads the quantity `of` with its unit; None stays None."""
+    return BeforeValidator(lambda value: None if value is None else _quantity(value, kind, of))
+
+
+def _read_limit(kind: Kind, of: str, *words: str) -> BeforeValidator:
+    """Return what reads a limit: a quantity, `none` for no limit, or one of `words`, as it stands."""
 
     def read(value: Any) -> Any:
-        if value in ("space", "none", None):
-            return "space" if value == "space" else None
-        return quantity(value, kind, kind)
+        if value is None or value == "none":
+            return None
+        return value if isinstance(value, str) and value in words else _quantity(value, kind, of)
 
     return BeforeValidator(read)
 
 
-Seconds = Annotated[float | None, _read("seconds"), _QUANTITY]
-PerSecond = Annotated[float | None, _read("per second"), _QUANTITY]
-Bytes = Annotated[float | None, _read_limit("bytes"), _QUANTITY]
-Count = Annotated[float | None, _read("count"), _QUANTITY]
-CountLimit = Annotated[float | Literal["space"] | None, _read_limit("count"), _QUANTITY]
-NumberLimit = Annotated[float | Literal["space"] | None, _read_limit("number"), _QUANTITY]
-GivenSeconds = Annotated[float, _read("seconds"), WithJsonSchema(_NUMBER_OR_TEXT)]
+def _read_bound(of: str) -> BeforeValidator:
+    """Return what reads a limit on a count as `_read_limit` does, `space` among its words; `>=6M` is one from below."""
+
+    def read(value: Any) -> Any:
+        return value if value == "space" else None if value in (None, "none") else bound(value, of)
+
+    return BeforeValidator(read)
+
+
+Seconds = Annotated[float | None, _read("seconds", "latency"), _QUANTITY]
+PerSecond = Annotated[float | None, _read("per second", "throughput"), _QUANTITY]
+Bytes = Annotated[float | None, _read_limit("bytes", "memory"), _QUANTITY]
+Macs = Annotated[float | None, _read("count", "macs"), _QUANTITY]
+Params = Annotated[float | None, _read("count", "params"), _QUANTITY]
+MacsLimit = Annotated[float | Literal["space"] | None, _read_limit("count", "macs", "space"), _QUANTITY]
+ParamsLimit = Annotated[float | Literal["space"] | None, _read_limit("count", "params", "space"), _QUANTITY]
+ActivationsLimit = Annotated[float | AtLeast | Literal["space"] | None, _read_bound("activations"), _QUANTITY]
+RhoLimit = Annotated[float | Literal["space"] | None, _read_limit("number", "rho", "space"), _QUANTITY]
+GivenSeconds = Annotated[float, _read("seconds", "time_limit"), WithJsonSchema(_NUMBER_OR_TEXT)]
 
 
 @dataclass(frozen=True)
@@ -52,7 +73,7 @@ class Build:
     """How this machine's table is measured where there is none yet: `minutes` at the most."""
 
     __pydantic_config__ = _CLOSED
-    minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    minutes: Annotated[float, field("minutes")] = 10.0
 
 
 @dataclass(frozen=True)
@@ -65,13 +86,13 @@ class Device:
     """
 
     __pydantic_config__ = _CLOSED
-    name: Annotated[str, _NAME]
-    table: str | None = None
+    name: Annotated[Name, _NAME]
+    table: Annotated[str, Field(min_length=1)] | None = None
     build: Build | None = None
     backend: str | None = None
     precision: str | None = None
-    batch: Annotated[int, Field(strict=True, ge=1, le=65_536)] | None = None
-    threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
+    batch: Annotated[int, field("batch")] | None = None
+    threads: Annotated[int, field("threads")] | None = None
     measure: Annotated[bool, Field(strict=True)] | None = None
 
 
@@ -82,7 +103,7 @@ class Target:
     __pydantic_config__ = _CLOSED
     latency: Seconds = None
     throughput: PerSecond = None
-    relative: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    relative: Annotated[float, field("relative")] | None = None
 
     def __post_init__(self) -> None:
         if sum(value is not None for value in (self.latency, self.throughput, self.relative)) != 1:
@@ -104,8 +125,8 @@ def _target(value: Any) -> Any:
     if isinstance(value, dict | Target):
         return value
     if isinstance(value, str) and value.strip().endswith("/s"):
-        return Target(throughput=quantity(value, "per second", "throughput"))
-    return Target(latency=quantity(value, "seconds", "latency"))
+        return Target(throughput=_quantity(value, "per second", "throughput"))
+    return Target(latency=_quantity(value, "seconds", "latency"))
 
 
 def _targets(value: Any) -> Any:
@@ -123,32 +144,42 @@ def _targets(value: Any) -> Any:
 
 def _listed(asked: Any, name: str) -> list[Any]:
     if not isinstance(asked, list):
-        raise InputError(f"{name}: {asked!r} is neither a list nor a range with from, to and count")
+        raise InputError(f"{name}: {shown(asked)} is neither a list nor a range with from, to and count")
     return asked
 
 
 def _steps(span: dict[str, Any], name: str) -> Iterator[float]:
     """Yield the targets of a range: each is the one before times the same factor, to four digits."""
     if set(span) != {"from", "to", "count"}:
-        raise InputError(f"{name}: {span} is no range; it has from, to and count")
+        raise InputError(f"{name}: {shown(span)} is no range; it has from, to and count")
     first, last = (quantity(span[end], RANGES[name], f"{name}: {end}") for end in ("from", "to"))
     count = span["count"]
     whole = isinstance(count, int) and not isinstance(count, bool)
     if not (first <= last and whole and 1 <= count <= MOST_TARGETS):
-        raise InputError(f"{name}: {span} needs from <= to, and a count from 1 to {MOST_TARGETS}")
+        raise InputError(f"{name}: {shown(span)} needs from <= to, and a count from 1 to {MOST_TARGETS}")
     for step in range(count):
         yield float(f"{first * (last / first) ** (step / max(1, count - 1)):.4g}")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits beside the targets: the space's own by default (`space`), None for none."""
+    """The limits beside the targets: the space's own by default (`space`), None for none.
+
+    That on activations may be one from below, like `>=6M`.
+    """
 
     __pydantic_config__ = _CLOSED
-    macs: CountLimit = "space"
-    params: CountLimit = "space"
-    rho: NumberLimit = "space"
+    macs: MacsLimit = "space"
+    params: ParamsLimit = "space"
+    activations: ActivationsLimit = "space"
+    rho: RhoLimit = "space"
     memory: Bytes = None
+
+
+def _objective(value: Any) -> Any:
+    if value not in OBJECTIVES:
+        raise InputError(unknown(value, OBJECTIVES))
+    return value
 
 
 @dataclass(frozen=True)
@@ -160,14 +191,14 @@ class SolverSettings:
 
     __pydantic_config__ = _CLOSED
     time_limit: GivenSeconds = 60.0
-    deterministic_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    gap: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
-    seed: Annotated[int, Field(strict=True, ge=0)] = 0
-    workers: Annotated[int, Field(strict=True, ge=1)] | None = None
-    objective: ObjectiveName = "paper"
-    classes: Annotated[int, Field(strict=True, ge=0)] | None = None
-    resolution: Annotated[int, Field(strict=True, ge=1)] | None = None
-    multiple: Annotated[int, Field(strict=True, ge=8)] | None = None
+    deterministic_limit: Annotated[float, field("deterministic_limit")] | None = None
+    gap: Annotated[float, field("gap")] = 0.01
+    seed: Annotated[int, field("seed")] = 0
+    workers: Annotated[int, field("workers")] | None = None
+    objective: Annotated[ObjectiveName, BeforeValidator(_objective)] = "paper"
+    classes: Annotated[int, field("classes")] | None = None
+    resolution: Annotated[int, field("resolution")] | None = None
+    multiple: Annotated[int, field("multiple")] | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +207,7 @@ class Verify:
 
     __pydantic_config__ = _CLOSED
     measure: Annotated[bool, Field(strict=True)] = True
-    rounds: Annotated[int, Field(strict=True, ge=1, le=100)] = 6
+    rounds: Annotated[int, field("rounds")] = 6
     seconds: GivenSeconds = 1.0
 
 
@@ -189,13 +220,13 @@ class Reference:
     """
 
     __pydantic_config__ = _CLOSED
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[Name, Field(min_length=1)]
     model: str | None = None
     device: str | None = None
     latency: Seconds = None
     throughput: PerSecond = None
-    macs: Count = None
-    params: Count = None
+    macs: Macs = None
+    params: Params = None
     note: str | None = None
 
     def __post_init__(self) -> None:
@@ -271,9 +302,7 @@ class Spec:
                 raise InputError(f"devices: {names.count(name)} are called {name}; give each a name of its own")
         for index, reference in enumerate(self.references):
             if reference.device is not None and reference.device not in names:
-                raise InputError(
-                    f"references[{index}].device: {reference.device!r} is none of the devices: {', '.join(names)}"
-                )
+                raise InputError(f"references[{index}].device: {unknown(reference.device, names)}")
 
     def measures(self, device: Device) -> bool:
         """Whether networks are timed on a device."""
@@ -304,7 +333,7 @@ class SpecFile:
 def load_spec(path: str | Path) -> SpecFile:
     """Return the spec in a YAML file. Raises `InputError` with the path of the first offending key."""
     path = Path(path)
-    document = parsed_yaml(read_text(path), str(path))
+    document = read_yaml(path)
     check_format(document, "zoo", str(path))
     spec = validated(ADAPTER, {key: value for key, value in document.items() if key != "format"}, str(path))
     return SpecFile(path, document, spec)

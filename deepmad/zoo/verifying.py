@@ -89,7 +89,7 @@ class Verifier:
         later = [replace(one, number=one.number + len(earlier)) for one in solution.rounds or ()]
         solving = time.monotonic() - began - watch.seconds
         solution = replace(solution, seconds=first.seconds + solving, rounds=(*earlier, *later))
-        solution.save(self.journal.path(step))
+        self.journal.put(step, solution.to_dict())
         return solution
 
     def _check(self, step: str, found: Mapping[Entry, Solution | str]) -> dict[Entry, Solution | str]:

@@ -1,1 +1,1 @@
-"""What comes out of a solve: solutions, their sentences and progress. Every solver and verb may come in."""
+"""What comes out of a solve: solutions, their sentences, progress. Nothing here solves; solvers and verbs come in."""

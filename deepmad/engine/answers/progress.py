@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from deepmad.engine.answers.claims import require_bound
 from deepmad.engine.answers.solutions import (
-    BROKEN_OFF,
-    MORE,
+    NOTHING_YET,
+    WAY_OUT,
     Solution,
     SolverInfo,
     found,
@@ -20,22 +21,30 @@ from deepmad.search_spaces.architectures import Architecture
 
 @dataclass(frozen=True)
 class Progress:
-    """One line of progress: best objective, upper bound, relative gap, seconds so far, and what is running."""
+    """One line of progress: best objective, upper bound, relative gap, seconds so far, and what is running.
+
+    `warning` is something to be told that the solve goes on in spite of.
+    """
 
     best: float | None
     bound: float | None
     gap: float | None
     seconds: float
     doing: str
+    warning: str | None = None
 
 
 Report = Callable[[Progress], None]
+
+CP_SAT, BRANCH_AND_PRICE = "CP-SAT", "branch and price"
+"""Who may claim a bound, or that there is no network."""
 
 
 class Race:
     """The best network and the least upper bound so far; every network offered is checked anew.
 
-    `start` is the clock's reading when the solve began, from which the time limit counts.
+    `start` is the clock's reading when the solve began, from which the time limit counts. A network above the bound
+    raises `ContradictionError`, whichever comes first.
     """
 
     def __init__(self, problem: Problem, gap: float, report: Report | None, start: float) -> None:
@@ -46,6 +55,7 @@ class Race:
         self.network: Architecture | None = None
         self.best: float | None = None
         self.bound = math.inf
+        self.bounded_by = ""
         self.doing = "starting"
 
     @property
@@ -68,28 +78,32 @@ class Race:
         if network is None or self.problem.broken(network):
             return
         value = self.problem.value(network)
+        require_bound(self.problem, self.bounded_by, self.bound, network, value)
         if self.best is None or value > self.best:
             self.network, self.best = network, value
             self.tell()
 
-    def lower(self, bound: float | None) -> None:
-        """Take `bound` if it is below the bound so far; a bound never falls below a network found."""
+    def lower(self, bound: float | None, who: str) -> None:
+        """Take the `bound` that `who` claims if it is the least so far; rounding may not take it below a network."""
         if bound is None or bound >= self.bound:
             return
-        self.bound = bound if self.best is None else max(bound, self.best)
+        if self.network is not None and self.best is not None:
+            require_bound(self.problem, who, bound, self.network, self.best)
+            bound = max(bound, self.best)
+        self.bound, self.bounded_by = bound, who
         self.tell()
 
     def update(self, network: Architecture | None, bound: float | None, _seconds: float) -> None:
         """Take a network and a bound at once, as the exact program reports them."""
         self.offer(network)
-        self.lower(bound)
+        self.lower(bound, CP_SAT)
 
-    def tell(self) -> None:
+    def tell(self, warning: str | None = None) -> None:
         """Report the state to whoever listens."""
         if self.report is not None:
             bound = self.bound if math.isfinite(self.bound) else None
             gap = self.gap if math.isfinite(self.gap) else None
-            self.report(Progress(self.best, bound, gap, self.seconds, self.doing))
+            self.report(Progress(self.best, bound, gap, self.seconds, self.doing, warning))
 
     def solution(self, solver: SolverInfo, *, interrupted: bool = False) -> Solution:
         """Return the solution around the best network so far."""
@@ -97,8 +111,8 @@ class Race:
             return found(
                 self.problem, self.network, self.bound, gap=self.gap_asked, solver=solver, seconds=self.seconds
             )
-        why = f"no network was found in {self.seconds:.0f} s, and none is proven impossible; {MORE}"
-        return without_network(self.problem, BROKEN_OFF if interrupted else why, solver, self.seconds, self.bound)
+        why = f"no network was found in {self.seconds:.0f} s, and none is proven impossible; {WAY_OUT}"
+        return without_network(self.problem, NOTHING_YET if interrupted else why, solver, self.seconds, self.bound)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -107,3 +121,16 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, solution: Solution) -> None:
         super().__init__("interrupted")
         self.solution = solution
+
+
+class OutOfMemoryError(MemoryError):
+    """Memory that was not to be had during a solve; `solution` is the best so far."""
+
+    def __init__(self, solution: Solution) -> None:
+        super().__init__("not enough memory")
+        self.solution = solution
+
+
+def stopped(stop: BaseException, solution: Solution) -> Interrupted | OutOfMemoryError:
+    """Return what one of `STOPS` is raised as once there is a solution."""
+    return OutOfMemoryError(solution) if isinstance(stop, MemoryError) else Interrupted(solution)

@@ -10,8 +10,12 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
+from deepmad.engine.answers.checks import check_objective, check_used
+from deepmad.engine.answers.claims import require_bound
+from deepmad.engine.answers.fields import Flag, Number, Positive, Whole
+from deepmad.engine.answers.limit_uses import LimitUse, limits_document, unused, uses
 from deepmad.engine.program.problems import Problem
-from deepmad.search_spaces.architectures import Architecture, Stride, numbered, split_rank
+from deepmad.search_spaces.architectures import Architecture, GivenStride, numbered, split_rank
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.units import human
@@ -19,7 +23,7 @@ from deepmad.search_spaces.units import human
 GAP_IS_ZERO = 1e-6
 """Relative gap below which objective and bound count as equal."""
 
-BROKEN_OFF, MORE = "interrupted before a network was found", "give more time or loosen a limit"
+NOTHING_YET, WAY_OUT = "interrupted before a network was found", "give more time or loosen a limit"
 """What a solution without a network says of an interrupt, and of the way out."""
 DIFFERENT_STAGES = 2
 """Stages in which a network and its alternatives have to differ, in any of their fields."""
@@ -40,24 +44,16 @@ class SolverInfo:
 
     name: str
     version: str
-    seed: int
-    workers: int
-
-
-@dataclass(frozen=True)
-class LimitUse:
-    """A limit and what the network uses of it; null where there is no network."""
-
-    limit: float
-    used: int | float | None  # a count stays one where a file is read again
+    seed: Whole
+    workers: Whole
 
 
 @dataclass(frozen=True)
 class Predicted:
     """The latency table's prediction: seconds for one batch, images a second."""
 
-    latency_seconds: float
-    throughput: float
+    latency_seconds: Positive
+    throughput: Positive
 
 
 @dataclass(frozen=True)
@@ -68,19 +64,19 @@ class Measured:
     the median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's.
     """
 
-    latency_seconds: float
-    low: float
-    high: float
-    throughput: float
-    violated: bool | None
+    latency_seconds: Positive
+    low: Positive
+    high: Positive
+    throughput: Positive
+    violated: Flag | None
     device: str
     backend: str
     version: str
     precision: str
-    batch: int
-    threads: int
+    batch: Whole
+    threads: Whole
     date: str
-    clock_seconds: float | None = None
+    clock_seconds: Number | None = None
 
 
 @dataclass(frozen=True)
@@ -93,14 +89,14 @@ class Round:
     measured nothing.
     """
 
-    number: int
-    limit: float
-    predicted: float | None = None
-    measured: float | None = None
-    low: float | None = None
-    high: float | None = None
-    objective: float | None = None
-    violated: bool | None = None
+    number: Whole
+    limit: Number
+    predicted: Number | None = None
+    measured: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    objective: Number | None = None
+    violated: Flag | None = None
     architecture: Architecture | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,18 +108,18 @@ class Round:
 class Sensitivity:
     """What a limit costs: the problem solved again with that limit alone at `loosened`, in the limit's unit.
 
-    `share` is used / limit. `objective` and `bound` are those of the loosened problem, `gain` the interval that
-    holds what loosening would gain in objective: at least what was found, at most what its bound allows (None
-    where there is no bound).
+    `share` is used / limit (limit / used of a limit from below). `objective` and `bound` are those of the loosened
+    problem, `gain` the interval that holds what loosening would gain in objective: at least what was found, at most
+    what its bound allows (None where there is no bound).
     """
 
-    used: float
-    limit: float
-    share: float
-    loosened: float
-    objective: float
-    bound: float | None
-    gain: tuple[float, float | None]
+    used: Number
+    limit: Number
+    share: Number
+    loosened: Number
+    objective: Number
+    bound: Number | None
+    gain: tuple[Number, Number | None]
 
 
 @dataclass(frozen=True)
@@ -134,25 +130,25 @@ class CallRecord:
     once. `seconds` is the time of all calls.
     """
 
-    calls: int
-    cached: int
-    failed: int
+    calls: Whole
+    cached: Whole
+    failed: Whole
     reasons: tuple[str, ...]
-    seconds: float
+    seconds: Number
 
 
 @dataclass(frozen=True)
 class Alternative:
     """Another network within the gap asked for, with the figures of a solution."""
 
-    objective: float
+    objective: Number
     architecture: Architecture
     limits: dict[str, LimitUse]
     predicted: Predicted | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document of a solution file's alternative."""
-        return asdict(self) | {"architecture": self.architecture.to_dict()}
+        return asdict(self) | {"architecture": self.architecture.to_dict(), "limits": limits_document(self.limits)}
 
 
 @dataclass(frozen=True)
@@ -160,18 +156,18 @@ class RowRecord:
     """What is known of a row: one block kind and one stride a stage.
 
     `objective` is that of the best network met there, `found_by` what met it: "evolution", "cpsat", or "start" where it
-    was given; None where none was met. No network of the row is better than `bound` (None: not known; a network
-    already known, of another row, may be what it says). `dropped`: the bound left nothing above the network delivered
-    but the gap asked for. `seconds` were spent on the row alone.
+    was given; both are None where none was met. No network of the row is better than `bound` (None: not known), which
+    may just be the objective of a network of another row, below which nothing was looked at. `dropped`: the bound
+    leaves nothing above the network delivered but the gap asked for. `seconds` were spent on the row alone.
     """
 
     blocks: tuple[str, ...]
-    strides: tuple[Stride, ...]
+    strides: tuple[GivenStride, ...]
     found_by: str | None
-    objective: float | None
-    bound: float | None
-    dropped: bool
-    seconds: float
+    objective: Number | None
+    bound: Number | None
+    dropped: Flag
+    seconds: Number
 
 
 @dataclass(frozen=True)
@@ -181,10 +177,10 @@ class RowCounts:
     A row that was not looked at still has the bound of all rows together.
     """
 
-    total: int
-    dropped: int
-    open: int
-    not_looked_at: int
+    total: Whole
+    dropped: Whole
+    open: Whole
+    not_looked_at: Whole
 
 
 @dataclass(frozen=True)
@@ -195,24 +191,26 @@ class Solution:
     (bound - objective) / |objective|, and 0 below 1e-6. `clash` names limits that cannot be met together.
     `nearest` holds, for each of them, the nearest value that would make the problem feasible, the other limits
     kept. `predicted` is that of the slowest device, `predicted_by_device` all of them where there are several.
-    `rounds` are those of the measured loop: with several, bound and gap are those of the program of the round that
-    found the network, whose latency limit was the target corrected by the measurement before.
+    `rounds` are those of the measured loop. Bound and gap then belong to the program of the round that found the
+    network; from the second round on its latency limit is the target, corrected by the measurement before.
     `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs;
     `black_boxes` how the functions behind limits were called. `rows` tells of rows of block kinds and strides, best
-    first, where the solver decided between them, `row_counts` of all. What does not apply is None.
+    first, where the solver decided between them, `row_counts` of all. `within_table` is the share of the network's
+    layers that lies within what the rows of the latency table span; `warnings` are sentences on what is doubtful. What
+    does not apply is None.
     """
 
     status: Status
     message: str
     solver: SolverInfo
-    seconds: float
+    seconds: Positive
     architecture: Architecture | None = None
-    objective: float | None = None
-    bound: float | None = None
-    gap: float | None = None
+    objective: Number | None = None
+    bound: Number | None = None
+    gap: Positive | None = None
     limits: dict[str, LimitUse] = field(default_factory=dict)
     clash: tuple[str, ...] | None = None
-    nearest: dict[str, float] | None = None
+    nearest: dict[str, Number] | None = None
     predicted: Predicted | None = None
     measured: Measured | None = None
     predicted_by_device: dict[str, Predicted] | None = None
@@ -222,10 +220,12 @@ class Solution:
     rows: tuple[RowRecord, ...] | None = None
     row_counts: RowCounts | None = None
     black_boxes: dict[str, CallRecord] | None = None
+    within_table: float | None = None
+    warnings: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution file's document."""
-        document = asdict(self) | {"status": str(self.status)}
+        document = asdict(self) | {"status": str(self.status), "limits": limits_document(self.limits)}
         document["architecture"] = self.architecture.to_dict() if self.architecture else None
         if self.alternatives is not None:
             document["alternatives"] = [other.to_dict() for other in self.alternatives]
@@ -242,17 +242,24 @@ class Solution:
         """Return the solution in a file; FILE#3 is that of its third network. Raises `InputError` naming the key."""
         file, rank = split_rank(path)
         document = read_json(file)
-        check_format(document, "solution", str(file))
-        fields = {key: value for key, value in document.items() if key not in ("format", "architecture")}
+        solution = Solution.from_dict(document, str(file))
+        numbered(document, rank, str(path))
+        return solution.ranked(rank)
+
+    @staticmethod
+    def from_dict(document: Any, source: str = "solution") -> "Solution":
+        """Return the solution of a document; raises `InputError` naming `source` and the key."""
+        check_format(document, "solution", source)
+        fields = {key: value for key, value in document.items() if key != "format"}
         for name in ("alternatives", "rounds"):
             if isinstance(parts := document.get(name), list):
-                fields[name] = [_with_network(part, str(file)) for part in parts]
-        network = document.get("architecture")
-        solution = validated(ADAPTER, fields, str(file))
-        solution = replace(solution, architecture=Architecture.from_dict(network, str(file)) if network else None)
-        if rank != 1:
-            numbered(document, rank, str(path))
-        return solution.ranked(rank)
+                fields[name] = [_with_network(part, source) for part in parts]
+        solution = validated(ADAPTER, _with_network(fields, source), source)
+        check_objective(solution.objective, solution.bound, network=solution.architecture is not None, source=source)
+        others = ((other.architecture, other.limits) for other in solution.alternatives or ())
+        for network, limits in ((solution.architecture, solution.limits), *others):
+            check_used(network, {name: use.used for name, use in limits.items()}, source)
+        return solution
 
     def ranked(self, rank: int) -> "Solution":
         """Return the solution around its network number `rank`, 1 for the best one."""
@@ -276,6 +283,7 @@ class Solution:
             rounds=None,
             rows=None,
             row_counts=None,
+            within_table=None,
         )
 
 
@@ -303,11 +311,13 @@ def found(
     """Return the solution around a network, every figure recomputed from its layer records.
 
     `gap` is the relative gap asked for, `called` what the functions of black-box limits returned for the network. A
-    network that breaks a limit is a bug of the solver: it is refused by an assertion, not delivered.
+    network that breaks a limit is a bug of the solver: it is refused by an assertion, not delivered. Raises
+    `ContradictionError` for one above the bound.
     """
     broken = problem.broken(network, called)
     assert not broken, f"the solver returned a network that is not feasible: {broken}"
     objective = problem.value(network)
+    require_bound(problem, solver.name, bound, network, objective)
     reached = relative_gap(objective, bound)
     network = replace(network, name=network.name or _name(problem, network))
     if reached <= gap:
@@ -325,7 +335,7 @@ def found(
         objective=objective,
         bound=max(bound, objective) if math.isfinite(bound) else None,
         gap=reached if math.isfinite(reached) else None,
-        limits={name: LimitUse(use.limit, use.used) for name, use in problem.usages(network, called).items()},
+        limits=uses(problem, network, called),
         predicted=predict(problem, network),
     )
 
@@ -338,12 +348,6 @@ def without_network(
     return Solution(Status.UNKNOWN, message, solver, seconds, bound=known, limits=unused(problem))
 
 
-def unused(problem: Problem) -> dict[str, LimitUse]:
-    """Return the limits, those of functions included, with nothing used."""
-    limits = {**problem.limits(), **{box.name: box.limit for box in problem.black_boxes}}
-    return {name: LimitUse(limit, None) for name, limit in limits.items()}
-
-
 def alternative(problem: Problem, network: Architecture) -> Alternative:
     """Return an alternative around a feasible network, every figure recomputed from its layer records."""
     broken = problem.broken(network)
@@ -351,7 +355,7 @@ def alternative(problem: Problem, network: Architecture) -> Alternative:
     return Alternative(
         problem.value(network),
         replace(network, name=_name(problem, network)),
-        {name: LimitUse(use.limit, use.used) for name, use in problem.usages(network).items()},
+        uses(problem, network),
         predict(problem, network),
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 from deepmad.engine.program.entropy import entropy, rho, scales
 from deepmad.engine.program.objectives import ObjectiveName, objective_value
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.layers import peak_activation_elements, total_macs, total_params
+from deepmad.search_spaces.layers import main_elements, peak_activation_elements, total, total_macs, total_params
 from deepmad.search_spaces.spaces import default_alpha
 
 FP32_BYTES = 4
@@ -15,24 +15,25 @@ FP32_BYTES = 4
 def summary(network: Architecture, *, beta: float = 10.0) -> dict[str, Any]:
     """Return the figures of `network` as `deepmad show --json` prints them.
 
-    Entropies are in nats, with DeepMAD's default weights of the scales; `activation_bytes` is the peak for
-    one fp32 image; costs of the stages are MACs, parameters and the side of the output in pixels.
+    Entropies are in nats, with DeepMAD's default weights of the scales; `activations` are the output elements of
+    main-path layers for one image, `activation_bytes` the peak for one fp32 image; costs of the stages are MACs,
+    parameters and the side of the output in pixels.
     """
     parts = network.parts()
     backbone = network.backbone().parts()
     found = scales(parts)
-    total = float(entropy(found, default_alpha(len(found))))
+    nats = float(entropy(found, default_alpha(len(found))))
     depths = [stage.depth for stage in network.stages]
     mean = sum(depths) / len(depths)
 
     def objective(name: ObjectiveName) -> float:
-        return float(objective_value(name, total, depths, network.stages[0].block, beta))
+        return float(objective_value(name, nats, depths, network.stages[0].block, beta))
 
     return {
         "name": network.name,
         "resolution": network.resolution,
         "classes": network.classes,
-        "entropy": total,
+        "entropy": nats,
         "scale_entropies": [float(scale.entropy) for scale in found],
         "scale_rhos": [float(scale.effectiveness) for scale in found],
         "rho": float(rho(found)),
@@ -42,6 +43,7 @@ def summary(network: Architecture, *, beta: float = 10.0) -> dict[str, Any]:
         "params": int(total_params(parts)),
         "backbone_macs": int(total_macs(backbone)),
         "backbone_params": int(total_params(backbone)),
+        "activations": int(total(parts, main_elements)),
         "activation_bytes": int(peak_activation_elements(parts)) * FP32_BYTES,
         "objective_paper": objective("paper"),
         "objective_reference": objective("reference"),

@@ -1,1 +1,1 @@
-"""The mathematical program: space, limits, objective. It knows no solver; every room above may come in."""
+"""The mathematical program: space, limits, objective. It knows no solver, and everything above reads it."""

@@ -5,9 +5,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from numbers import Real
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, unknown
+from deepmad.search_spaces.ranges import check
 
 if TYPE_CHECKING:
     from deepmad.search_spaces.architectures import Architecture
@@ -44,14 +45,12 @@ class BlackBox:
         object.__setattr__(self, "name", name)
         if isinstance(self.limit, bool) or not isinstance(self.limit, Real) or not math.isfinite(self.limit):
             raise InputError(f"{name}: the limit {self.limit!r} must be a finite number")
-        if not 0 < self.seconds < math.inf:
-            raise InputError(f"{name}: {self.seconds} is no positive number of seconds for a call")
+        check("time_limit", self.seconds, f"{name}: seconds")
         if self.takes is None:
             object.__setattr__(self, "takes", takes_of(self.function))
-        if self.at_once < 1:
-            raise InputError(f"{name}: {self.at_once} calls at once are below 1")
-        if self.takes not in ("architecture", "module"):
-            raise InputError(f"{name}: takes is {self.takes!r}; choose architecture or module")
+        check("workers", self.at_once, f"{name}: at_once")
+        if self.takes not in get_args(Takes):
+            raise InputError(f"{name}: takes: {unknown(self.takes, get_args(Takes))}")
 
     def excess(self, used: float) -> float:
         """Return by how much `used` is above the limit, as a share of the limit (absolute where that is 0)."""

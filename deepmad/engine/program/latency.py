@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from deepmad.search_spaces.layers import Count, Layer, Part
+from deepmad.search_spaces.layers import Count, Layer, Part, total
 
 
 class LatencyModel(Protocol):
@@ -30,12 +30,7 @@ class LatencyModel(Protocol):
 
 def latency_nanoseconds(parts: Sequence[Part], table: LatencyModel) -> Count:
     """Return the predicted nanoseconds of a network for one batch: exactly what the integer program adds up."""
-    total: Count = table.overhead_nanoseconds
-    for part in parts:
-        for layer in part.body.layers:
-            runs = part.body.residual if layer.role == "shortcut" else 1  # within a population some have none
-            total = total + part.repeats * runs * table.nanoseconds(layer)
-    return total
+    return table.overhead_nanoseconds + total(parts, table.nanoseconds)
 
 
 def slowest_seconds(parts: Sequence[Part], tables: Sequence[LatencyModel]) -> Count:

@@ -3,24 +3,19 @@
 from collections.abc import Collection
 from dataclasses import replace
 
-from deepmad.engine.program.budgets import FIELDS, Budget
+from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.measures import MEASURES
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.units import Kind
+from deepmad.search_spaces.units import AtLeast
 
-KINDS: dict[str, Kind] = {
-    "macs": "count",
-    "params": "count",
-    "rho": "number",
-    "latency_seconds": "seconds",
-    "memory_bytes": "bytes",
-}
+KINDS = {name: measure.kind for name, measure in MEASURES.items()}
 """What each limit is a quantity of."""
 
 
 def only(problem: Problem, names: Collection[str]) -> Problem:
     """Return the problem with no other limits than `names`, black boxes included."""
-    lifted = [field for name, fields in FIELDS.items() if name not in names for field in fields]
+    lifted = [field for name, measure in MEASURES.items() if name not in names for field in measure.fields]
     kept = tuple(box for box in problem.black_boxes if box.name in names)
     budget: Budget = replace(problem.budget, extra=kept, **dict.fromkeys(lifted))
     return replace(problem, budget=budget)
@@ -32,9 +27,14 @@ def without_black_boxes(problem: Problem) -> Problem:
 
 
 def with_limit(problem: Problem, name: str, value: float) -> Problem:
-    """Return the problem with the limit `name` at `value`, in the unit of `usages`; a throughput becomes a latency."""
-    field, *others = FIELDS[name]
-    budget: Budget = replace(problem.budget, **{field: value}, **dict.fromkeys(others))
+    """Return the problem with the limit `name` at `value`, in the unit of `usages`; a throughput becomes a latency.
+
+    The limit keeps its sense; where there was none, it is one from above.
+    """
+    field, *others = MEASURES[name].fields
+    below = isinstance(getattr(problem.budget, field), AtLeast)
+    changed = {field: AtLeast(value) if below else value}
+    budget: Budget = replace(problem.budget, **changed, **dict.fromkeys(others))  # type: ignore[arg-type]
     return replace(problem, budget=budget)
 
 

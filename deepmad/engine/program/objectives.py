@@ -1,15 +1,19 @@
 """The two objectives: the paper's, and the one of the authors' published code."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from deepmad.search_spaces.layers import Count
 
 ObjectiveName = Literal["paper", "reference"]
+OBJECTIVES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 REFERENCE_BETA = 10.0
 """Weight of the depth penalty in the published code, which it does not let anybody change."""
+MOST_PENALTY = 1e18
+"""A penalty on depths above this leaves nothing of the entropy in a floating-point number."""
+MOST_STEPS = 50
 RESIDUAL_BLOCKS = ("bottleneck", "basic")
 
 
@@ -40,6 +44,21 @@ def depth_penalty(objective: ObjectiveName, depths: Sequence[Count], beta: float
         return REFERENCE_BETA * np.exp(np.sqrt(spread))
     with np.errstate(over="ignore"):  # a variance above 709 is a penalty nobody can pay: infinity is right
         return beta * np.exp(spread)
+
+
+def least_penalty(objective: ObjectiveName, depths: Sequence[Sequence[int]], first_block: str, beta: float) -> float:
+    """Return about the least penalty that a network can have, `depths` holding every stage's choices.
+
+    Depths are moved towards their mean until they stay; with choices far apart a little less may be possible.
+    """
+    chosen = [choices[0] for choices in depths]
+    for _ in range(MOST_STEPS):
+        mean = sum(chosen) / len(chosen)
+        nearer = [min(choices, key=lambda depth: abs(depth - mean)) for choices in depths]
+        if nearer == chosen:
+            break
+        chosen = nearer
+    return float(depth_penalty(objective, chosen[penalised_stages(objective, first_block, len(chosen))], beta))
 
 
 def objective_value(

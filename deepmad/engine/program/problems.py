@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepmad.engine.program.black_boxes import BlackBox
-from deepmad.engine.program.budgets import BYTES_PER_ELEMENT, Budget, Usage, limits_used
+from deepmad.engine.program.budgets import Budget, Usage, limits_used
 from deepmad.engine.program.entropy import entropy, scales
 from deepmad.engine.program.latency import LatencyModel, slowest_seconds
-from deepmad.engine.program.objectives import ObjectiveName, objective_value
+from deepmad.engine.program.measures import BYTES_PER_ELEMENT, Limit
+from deepmad.engine.program.objectives import MOST_PENALTY, OBJECTIVES, ObjectiveName, least_penalty, objective_value
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, shown, unknown
 from deepmad.search_spaces.layers import Count, Part
+from deepmad.search_spaces.ranges import check
 from deepmad.search_spaces.spaces import Space
 
 SMALL_SPACE = 1e9
@@ -41,23 +43,42 @@ class Problem:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.objective not in ("paper", "reference"):
-            raise InputError(f"objective: {self.objective!r} is unknown; choose paper or reference")
-        if self.classes is not None and self.classes < 0:
-            raise InputError(f"classes: {self.classes} is negative; 0 is a backbone without classifier")
+        self._check_kinds()
         space = replace(
             self.space,
             classes=self.space.classes if self.classes is None else self.classes,
-            resolution=self.resolution or self.space.resolution,
+            resolution=self.space.resolution if self.resolution is None else self.resolution,
         )
+        space.check_size()
+        self._check_penalty(space)
         object.__setattr__(self, "space", space)
         for precision in [table.precision for table in self.tables] or [self.precision]:
-            if precision not in BYTES_PER_ELEMENT:
-                raise InputError(f"precision: {precision!r} is unknown; choose from {', '.join(BYTES_PER_ELEMENT)}")
+            if precision not in tuple(BYTES_PER_ELEMENT):
+                raise InputError(f"precision: {unknown(precision, BYTES_PER_ELEMENT)}")
         if self.tables:
             self._take_conditions()
         elif self.budget.latency_seconds(self.batch) is not None:
             raise InputError("latency: a limit on latency or throughput needs a latency table")
+
+    def _check_kinds(self) -> None:
+        """Raise `InputError` for what is no space, budget, objective or batch."""
+        if not isinstance(self.space, Space):
+            raise InputError(f"space: {shown(self.space)} is no Space; deepmad.space(NAME_OR_FILE) reads one")
+        if not isinstance(self.budget, Budget):
+            raise InputError(f"budget: {shown(self.budget)} is no Budget; Budget.of(space) gives the space's own")
+        if self.objective not in OBJECTIVES:
+            raise InputError(f"objective: {unknown(self.objective, OBJECTIVES)}")
+        object.__setattr__(self, "batch", check("batch", self.batch))
+
+    def _check_penalty(self, space: Space) -> None:
+        """Raise `InputError` where the depths of every network are too uneven for its entropy to count."""
+        depths = [stage.depth for stage in space.stages]
+        penalty = least_penalty(self.objective, depths, space.stages[0].block[0], space.beta)
+        if penalty > MOST_PENALTY:
+            raise InputError(
+                f"beta: the penalty on uneven depths is {penalty:.3g} at least, above {MOST_PENALTY:.0e}, and leaves "
+                "nothing of the entropy; offer depths nearer to each other, lower beta, or take objective reference"
+            )
 
     def _take_conditions(self) -> None:
         """Take batch and precision from the tables."""
@@ -113,19 +134,12 @@ class Problem:
         """The limits that only a function knows; solvers cannot express them, and see a problem without them."""
         return self.budget.black_boxes
 
-    def limits(self) -> dict[str, float]:
+    def limits(self) -> dict[str, Limit]:
         """Return the limits in force under the names of the solution file, black boxes left out."""
-        named = {
-            "macs": self.budget.macs,
-            "params": self.budget.params,
-            "rho": self.budget.rho,
-            "latency_seconds": self.budget.latency_seconds(self.batch),
-            "memory_bytes": self.budget.memory,
-        }
-        return {name: limit for name, limit in named.items() if limit is not None}
+        return self.budget.limits(self.batch)
 
-    def used(self, parts: tuple[Part, ...]) -> Iterator[tuple[str, float, Count]]:
-        """Yield name, value and use of every limit as `limits_used` does, black boxes left out."""
+    def used(self, parts: tuple[Part, ...]) -> Iterator[tuple[Limit, Count]]:
+        """Yield every limit and its use as `limits_used` does, black boxes left out."""
         return limits_used(parts, self.budget, batch=self.batch, precision=self.precision, tables=self.tables)
 
     def usages(self, network: Architecture, called: Mapping[str, float] | None = None) -> dict[str, Usage]:
@@ -134,7 +148,10 @@ class Problem:
         What black boxes returned for it is not called for here but comes with `called`, by their names; those that
         are not in it are left out.
         """
-        counted = {name: Usage(limit, np.asarray(used).item()) for name, limit, used in self.used(network.parts())}
+        counted = {
+            limit.name: Usage(limit.value, np.asarray(used).item(), limit.sense)
+            for limit, used in self.used(network.parts())
+        }
         known = called or {}
         return counted | {box.name: Usage(box.limit, known[box.name]) for box in self.black_boxes if box.name in known}
 
@@ -157,6 +174,11 @@ class Problem:
 
     def broken_at(self, network: Architecture, found: Mapping[str, Usage]) -> list[str]:
         """Return what `broken` does, for a network whose `usages` are `found`."""
-        limits = [f"{name} is {use.used:.10g}, above {use.limit:.10g}" for name, use in found.items() if not use.kept]
+        sides = {"at most": "above", "at least": "below"}
+        limits = [
+            f"{name} is {use.used:.10g}, {sides[use.sense]} {use.limit:.10g}"
+            for name, use in found.items()
+            if not use.kept
+        ]
         unknown = [f"{box.name} is not known" for box in self.black_boxes if box.name not in found]
         return self.space.violations(network) + limits + unknown

@@ -53,11 +53,9 @@ def _recounted_alike(problem: Problem, networks: Sequence[Architecture]) -> Iter
     parts = _common_parts(networks)
     found = scales(parts)
     totals = np.broadcast_to(entropy(found, problem.space.weights_for(len(found))), len(networks))
-    columns = {
-        name: (limit, np.broadcast_to(used, len(networks)).tolist()) for name, limit, used in problem.used(parts)
-    }
+    columns = [(limit, np.broadcast_to(used, len(networks)).tolist()) for limit, used in problem.used(parts)]
     for row, network in enumerate(networks):
-        usages = {name: Usage(limit, used[row]) for name, (limit, used) in columns.items()}
+        usages = {limit.name: Usage(limit.value, used[row], limit.sense) for limit, used in columns}
         # the penalty is counted network by network: the sums of whole arrays round otherwise in the last digit
         yield Recount(problem.value_at(network, totals[row]), usages, problem.broken_at(network, usages))
 

@@ -1,1 +1,1 @@
-"""The solvers, one room each. Only design.py and the verbs above it choose between them."""
+"""The solvers, one room each. `design` chooses between them; a solver sees only those on lower floors."""

@@ -7,19 +7,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepmad.engine.answers.progress import Interrupted
+from deepmad.engine.answers.claims import require_bound, require_none
+from deepmad.engine.answers.progress import CP_SAT, stopped
 from deepmad.engine.answers.solutions import DIFFERENT_STAGES, Solution, alternative, found
+from deepmad.engine.costs.tables import Floats
 from deepmad.engine.program.limits import require_counted
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.solvers.population.genomes import Genomes
-from deepmad.engine.solvers.population.tables import Floats
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import STOPS
 from deepmad.search_spaces.rows import row_of, with_strides
 
 ARCHIVE = 20_000
 """Networks kept of those met within the gap, the best ones."""
+MEETING_SECONDS, MEETING_SHARE = 0.5, 0.05
+"""Seconds of the search before the proofs in a small space, and its share of the time at most."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ def with_alternatives(problem: Problem, solution: Solution, count: int, solver: 
         problem = replace(problem, space=with_strides(problem.space, strides))
     try:
         more = _alternatives(problem, solution.architecture, count, solver, seconds)
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(solution) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, solution) from stop
     ranked = sorted([solution.architecture, *more.networks], key=problem.value, reverse=True)
     if solution.measured is not None:  # the network that was measured is the one delivered
         ranked = ranked[ranked.index(solution.architecture) :]
@@ -87,18 +91,27 @@ def _alternatives(problem: Problem, best: Architecture, count: int, solver: CpSa
 
 
 def _exact(problem: Problem, best: Architecture, count: int, solver: CpSat, seconds: float) -> Alternatives:
-    """Take the best next network again and again; search for the rest where the time does not suffice for a proof."""
+    """Take the best next network again and again; search for the rest where the time does not suffice for a proof.
+
+    A quick search comes first: what it met is where each proof begins, and what the proof is held against.
+    """
     from deepmad.engine.solvers.cpsat import next_best
 
     ends, networks, floor = time.monotonic() + seconds, [best], _floor(problem, best, solver.gap)
     workers, seed = solver.info.workers, solver.seed
+    met = _met(problem, best, solver, min(MEETING_SECONDS, MEETING_SHARE * seconds))
     while len(networks) < count and (left := ends - time.monotonic()) > 0:
         share = left / (count - len(networks))
-        result = next_best(problem, networks, floor=floor, seconds=share, workers=workers, seed=seed)
+        others = (network for network in met if all(different(network, one) for one in networks))
+        hint = next(others, None)
+        result = next_best(problem, networks, floor=floor, hint=hint, seconds=share, workers=workers, seed=seed)
         if result.status == "infeasible":
+            require_none(problem, CP_SAT, hint, f"there is no other network of objective {floor:.10g} or more")
             return Alternatives(networks[1:], complete=True)
         if result.network is None:
             return Alternatives(_searched(problem, networks, count, solver, max(0.0, ends - time.monotonic())))
+        if result.status == "optimal" and result.bound is not None and hint is not None:
+            require_bound(problem, CP_SAT, result.bound, hint)
         assert all(different(result.network, network) for network in networks), "the program holds them apart"
         networks.append(result.network)
     return Alternatives(networks[1:])
@@ -135,13 +148,17 @@ def _searched(
     problem: Problem, known: Sequence[Architecture], count: int, solver: CpSat, seconds: float
 ) -> list[Architecture]:
     """Return the networks `known` but for the first, the best one, and others met by a search around it."""
+    return _chosen(known, _met(problem, known[0], solver, seconds), count)
+
+
+def _met(problem: Problem, best: Architecture, solver: CpSat, seconds: float) -> list[Architecture]:
+    """Return the networks within the gap that a search around the best one meets, best first."""
     from deepmad.engine.solvers.search.scored import search_scored
 
     evaluator = Evaluator(problem)
-    archive = _Archive(evaluator, _floor(problem, known[0], solver.gap))
-    search_scored(problem, evaluator, archive, seed=solver.seed, seconds=seconds, start=known[0])
-    networks = [network for network in archive.best_first() if not problem.broken(network)]
-    return _chosen(known, networks, count)
+    archive = _Archive(evaluator, _floor(problem, best, solver.gap))
+    search_scored(problem, evaluator, archive, seed=solver.seed, seconds=seconds, start=best)
+    return [network for network in archive.best_first() if not problem.broken(network)]
 
 
 def _chosen(known: Sequence[Architecture], networks: Sequence[Architecture], count: int) -> list[Architecture]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deepmad.engine.answers.progress import Interrupted, Report
+from deepmad.engine.answers.progress import Interrupted, OutOfMemoryError, Report, stopped
 from deepmad.engine.answers.solutions import Solution, Status, found
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.solving import evolve
@@ -46,8 +46,8 @@ def evolved_further(
     """
     try:
         evolution = evolve(problem, solver.evolution(seconds), starts=starts, report=report)
-    except Interrupted as interrupt:
-        raise Interrupted(_joined(problem, exact, interrupt.solution, solver.gap)) from interrupt
+    except (Interrupted, OutOfMemoryError) as stop:
+        raise stopped(stop, _joined(problem, exact, stop.solution, solver.gap)) from stop
     return _joined(problem, exact, evolution, solver.gap)
 
 

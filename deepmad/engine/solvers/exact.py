@@ -10,15 +10,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
-from deepmad.engine.answers.progress import Interrupted, Race, Report
+from deepmad.engine.answers.claims import require_none
+from deepmad.engine.answers.progress import BRANCH_AND_PRICE, CP_SAT, Race, Report, stopped
 from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.nearest import infeasible
 from deepmad.engine.solvers.searchers import Proposals, Searchers, searching
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import STOPS, InputError
 
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
@@ -58,8 +60,8 @@ def design_exactly(
         with _imports_interrupted():
             if not run.go(starts):
                 return run.race.solution(solver.info)
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(run.race.solution(solver.info, interrupted=True)) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, run.race.solution(solver.info, interrupted=True)) from stop
     return run.infeasible()
 
 
@@ -89,6 +91,7 @@ class _Solve:
         self.problem, self.solver, self.race = problem, solver, race
         self.workers = solver.info.workers
         self.empty_handed_share = empty_handed_share
+        self.starts: Sequence[Architecture] = ()
 
     @property
     def left(self) -> float:
@@ -100,6 +103,7 @@ class _Solve:
 
     def go(self, starts: Sequence[Architecture]) -> bool:
         """Run until the gap is closed or the time is over; return whether there is no feasible network."""
+        self.starts = starts
         for network in starts:
             self.race.offer(network)
         if self.problem.small:
@@ -155,9 +159,10 @@ class _Solve:
             on_progress=self.race.update,
         )
         if result.status == "infeasible":
-            return self.race.network is None
+            require_none(self.problem, CP_SAT, self.race.network)
+            return True
         self.race.offer(result.network)
-        self.race.lower(result.bound)
+        self.race.lower(result.bound, CP_SAT)
         return False
 
     def bound(self, searchers: Searchers | None) -> bool:
@@ -170,10 +175,11 @@ class _Solve:
         proposals = searchers.proposals if searchers else Proposals()
         for count, step in enumerate(tighten(self.problem, lambda: self.race.best), start=1):
             self.race.doing = "bounding"
-            if step.infeasible and self.race.network is None:
+            if step.infeasible:
+                require_none(self.problem, BRANCH_AND_PRICE, self.race.network)
                 return True
             self.race.offer(step.proposal)
-            self.race.lower(step.bound)
+            self.race.lower(step.bound, BRANCH_AND_PRICE)
             proposals.add(step.proposal)
             if searchers:
                 searchers.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
@@ -201,4 +207,6 @@ class _Solve:
         from deepmad.engine.solvers.cpsat import clashes
 
         self.empty_handed_share = 1.0  # it is known now that no other solver finds one
-        return infeasible(self.race, self.solver, self.solver.info, seconds=self.left, clashes=clashes)
+        return infeasible(
+            self.race, self.solver, self.solver.info, seconds=self.left, clashes=partial(clashes, known=self.starts)
+        )

@@ -5,23 +5,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from deepmad.engine.answers.progress import Interrupted, Race
-from deepmad.engine.answers.solutions import Solution, SolverInfo, Status, unused
-from deepmad.engine.program.limits import KINDS, with_limit
+from deepmad.engine.answers.claims import PROOF, require_least, require_none
+from deepmad.engine.answers.limit_uses import unused
+from deepmad.engine.answers.progress import BRANCH_AND_PRICE, CP_SAT, Race, stopped
+from deepmad.engine.answers.solutions import Solution, SolverInfo, Status
+from deepmad.engine.program.limits import KINDS, only, with_limit
+from deepmad.engine.program.measures import Sense
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.settings import CpSat, Rows
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import STOPS
 from deepmad.search_spaces.rows import layouts, with_strides
 from deepmad.search_spaces.units import human
 
 LOOSE = 1e15
-"""A limit that every network keeps, in MACs, parameters or bytes, and for rho,"""
+"""A limit that every network keeps, on MACs, parameters, bytes or rho."""
 LOOSE_SECONDS = 1e6
-"""and one in seconds, small enough for its nanoseconds to be added up in 64 bits."""
+"""A latency limit that every network keeps; its nanoseconds can still be added up in 64 bits."""
+LOOSE_FROM_BELOW = 1.0
+"""A limit from below that every network keeps."""
 SEARCH_SHARE, LONGEST_SEARCH = 0.5, 5.0
-"""The quick search's share of the time, and its seconds at most,"""
+"""The quick search's share of the time, and the most seconds that it gets in a large space."""
 SHORTEST_SEARCH = 0.3
-"""but few seconds in a small space: CP-SAT is soon through with it."""
+"""The most seconds that it gets in a small space, which CP-SAT is soon through with."""
 LEAST_EXPLAINING_SECONDS, CLASH_SHARE = 10.0, 0.5
 """Seconds to say why there is no network, even past the time limit (but no longer than that again), and the share in
 which the clash is looked for."""
@@ -31,9 +37,10 @@ LESS = 1e-6
 
 @dataclass(frozen=True)
 class Nearest:
-    """The least value of a limit found feasible: what `network` uses of it while it keeps all others.
+    """The tightest value of a limit found feasible: what `network` uses of it while it keeps all others.
 
-    `proven` says that no smaller value is feasible. In the unit of `Problem.usages`.
+    `proven` says that none tighter is feasible: none smaller, or none larger of a limit from below. In the unit of
+    `Problem.usages`.
     """
 
     value: float
@@ -54,7 +61,7 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
     if not problem.space.strides_fixed:
         return _nearest_layout(problem, name, seconds=seconds, workers=workers, seed=seed)
     ends = time.monotonic() + seconds
-    free = with_limit(problem, name, LOOSE_SECONDS if name == "latency_seconds" else LOOSE)
+    free = _loose(problem, name)
     longest = SHORTEST_SEARCH if problem.small else LONGEST_SEARCH
     searching = min(longest, SEARCH_SHARE * seconds)
     witness = search_least(free, name, seed=seed, seconds=searching)
@@ -64,8 +71,20 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
         free = with_limit(free, name, free.usages(witness)[name].used)
     least = least_use(free, name, hint=witness, seconds=ends - time.monotonic(), workers=workers, seed=seed)
     if least.network is None:
+        if least.proven:
+            require_none(free, CP_SAT, witness)
         return None
+    if least.proven and witness is not None:
+        require_least(free, CP_SAT, name, free.usages(least.network)[name].used, witness)
     return Nearest(free.usages(least.network)[name].used, least.network, least.proven)
+
+
+def _loose(problem: Problem, name: str) -> Problem:
+    """Return the problem with the limit `name` where every network keeps it."""
+    limit = problem.limits().get(name)
+    if limit is not None and limit.sense == "at least":
+        return with_limit(problem, name, LOOSE_FROM_BELOW)
+    return with_limit(problem, name, LOOSE_SECONDS if name == "latency_seconds" else LOOSE)
 
 
 def _nearest_layout(problem: Problem, name: str, *, seconds: float, workers: int, seed: int) -> Nearest | None:
@@ -78,22 +97,25 @@ def _nearest_layout(problem: Problem, name: str, *, seconds: float, workers: int
     known = [one for one in found if one is not None]
     if not known:
         return None
-    least = min(known, key=lambda one: one.value)
+    sign = _loose(problem, name).limits()[name].sign
+    least = min(known, key=lambda one: sign * one.value)
     return replace(least, proven=len(known) == len(found) and all(one.proven for one in known))
 
 
 def least_priced(problem: Problem, name: str, witness: Architecture, ends: float) -> Nearest:
     """Return a network that uses no more than `witness` of the limit `name`, proven least where the time suffices.
 
-    Branch and price looks for a network below what the best one uses. It looks just below, which is the proof where
-    the best one is the least, and further down with every network that it meets, until there is none so far down.
-    It ends at `ends` by the monotonic clock.
+    Of a limit from below it uses no less, and is proven to use most. Branch and price looks for a network below (above)
+    what the best one uses. It looks just below, which is the proof where the best one is the least, and further down
+    with every network that it meets, until there is none so far down. It ends at `ends` by the monotonic clock.
     """
     from deepmad.engine.solvers.bounds import tighten
 
-    used, none_below, step = problem.usages(witness)[name].used, 0.0, LESS
-    while none_below < (1 - LESS) * used:
-        limit = min((1 - LESS) * used, max((1 - step) * used, (none_below + used) / 2))
+    sign = problem.limits()[name].sign
+    used, none_below, step = problem.usages(witness)[name].used, 0.0 if sign > 0 else math.inf, LESS
+    while sign * none_below < sign * _shifted(used, LESS, sign):
+        halfway = (none_below + used) / 2
+        limit = sign * min(sign * _shifted(used, LESS, sign), max(sign * _shifted(used, step, sign), sign * halfway))
         below = with_limit(problem, name, limit)
         found: Architecture | None = None
         for part in tighten(below, lambda: None):
@@ -106,21 +128,32 @@ def least_priced(problem: Problem, name: str, witness: Architecture, ends: float
             if part.done or time.monotonic() > ends:
                 return Nearest(used, witness, proven=False)
         if found is not None:
+            require_least(problem, BRANCH_AND_PRICE, name, none_below, found)
             witness, used, step = found, problem.usages(found)[name].used, 4 * step
         if time.monotonic() > ends:
             break
-    return Nearest(used, witness, proven=none_below >= (1 - LESS) * used)
+    return Nearest(used, witness, proven=sign * none_below >= sign * _shifted(used, LESS, sign))
+
+
+def _shifted(used: float, share: float, sign: int) -> float:
+    """Return a value tighter than `used` by a share of it."""
+    return (1 - sign * share) * used
 
 
 def nearest_each(
     problem: Problem, names: Sequence[str], *, seconds: float, workers: int, seed: int
 ) -> Iterator[tuple[str, Nearest]]:
-    """Yield the nearest value of each of the limits `names`, as it is found; one that has none is left out."""
+    """Yield the nearest value of each of the limits `names`, as it is found; one that has none is left out.
+
+    The names are of limits that no network keeps together: raises `ContradictionError` where one does.
+    """
     ends = time.monotonic() + seconds
     for place, name in enumerate(names):
         share = max(0.0, ends - time.monotonic()) / (len(names) - place)
         found = nearest(problem, name, seconds=share, workers=workers, seed=seed)
         if found is not None:
+            if not only(problem, names).broken(found.network):
+                require_none(problem, PROOF, found.network)
             yield name, found
 
 
@@ -157,19 +190,22 @@ def infeasible(
             clash = clashes(problem, seconds=CLASH_SHARE * (ends - time.monotonic()), **options)
         assert clash is not None
         near.update(nearest_each(problem, clash, seconds=ends - time.monotonic(), **options))
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(solution()) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, solution()) from stop
     return solution()
 
 
 def clash_message(problem: Problem, names: Sequence[str], near: Mapping[str, Nearest]) -> str:
     """Return the sentence on why there is no network, and from which limits on there is one.
 
-    `names` are the limits that clash, `near` the nearest values known. Values are rounded up where they are
-    rounded, so that a limit typed from the sentence is feasible.
+    `names` are the limits that clash, `near` the nearest values known. Values are rounded up, those of
+    limits from below down, so that a limit typed from the sentence is feasible.
     """
+    limits = problem.limits()
+    below = {name: ">= " if limits[name].sense == "at least" else "" for name in names}
     asked = [
-        f"{name} {problem.limits()[name]:.6g}{_throughput(problem, name, problem.limits()[name])}" for name in names
+        f"{name} {below[name]}{limits[name].value:.6g}{_throughput(problem, name, limits[name].value)}"
+        for name in names
     ]
     start = f"no network of space {problem.space.name} meets "
     if not names:
@@ -182,8 +218,8 @@ def clash_message(problem: Problem, names: Sequence[str], near: Mapping[str, Nea
         others = " and ".join(other for other in names if other != name)
         proof = "proven nearest" if found.proven else "the best found"
         kept = f"{others} as asked, {proof}" if others else proof
-        value = rounded_up(found.value)
-        ways.append(f"{name} {human(value, KINDS[name])}{_throughput(problem, name, value)} ({kept})")
+        value = rounded_looser(found.value, limits[name].sense)
+        ways.append(f"{name} {below[name]}{human(value, KINDS[name])}{_throughput(problem, name, value)} ({kept})")
     missing = " or ".join(name for name in names if name not in near)
     rest = f"; no network was found by loosening {missing} alone" if missing else ""
     return f"{start}; feasible from {' or '.join(ways)}{rest}"
@@ -198,7 +234,9 @@ def _throughput(problem: Problem, name: str, seconds: float) -> str:
     return f" (throughput {math.floor(throughput / step * (1 + 1e-9)) * step:.10g}/s)"
 
 
-def rounded_up(value: float, digits: int = 4) -> float:
-    """Return a positive `value` rounded up to so many significant digits."""
+def rounded_looser(value: float, sense: Sense, digits: int = 4) -> float:
+    """Return a positive `value` rounded to so many significant digits: up, or down for a limit from below."""
     step = 10.0 ** (math.floor(math.log10(value)) + 1 - digits)
+    if sense == "at least":
+        return math.floor(value / step * (1 + 1e-12)) * step
     return math.ceil(value / step * (1 - 1e-12)) * step

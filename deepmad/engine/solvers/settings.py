@@ -1,6 +1,5 @@
 """Settings of the solvers. They know nothing of how anything is solved, so that every solver may read them."""
 
-import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from os import cpu_count
@@ -8,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from deepmad.engine.answers.solutions import SolverInfo
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, shown
+from deepmad.search_spaces.ranges import check_settings
+from deepmad.tasks import check_place_name
 
-LEAST_POPULATION = 8
 GENERATIONS_A_UNIT = 20
 """Generations of evolution for a unit of deterministic work."""
 EVOLVED_UNITS = 1.0
@@ -33,14 +33,7 @@ class CpSat:
     deterministic_limit: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.time_limit < math.inf:
-            raise InputError(f"time_limit: {self.time_limit} is no positive number of seconds")
-        if not 0 <= self.gap < math.inf:
-            raise InputError(f"gap: {self.gap} is negative; 0.01 is one percent")
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"workers: {self.workers} is below 1")
-        if self.deterministic_limit is not None and not 0 < self.deterministic_limit < math.inf:
-            raise InputError(f"deterministic_limit: {self.deterministic_limit} is no positive number")
+        check_settings(self)
 
     @property
     def info(self) -> SolverInfo:
@@ -71,19 +64,12 @@ class Evolution:
     checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.time_limit is not None and not 0 < self.time_limit < math.inf:
-            raise InputError(f"time_limit: {self.time_limit} is no positive number of seconds")
+        check_settings(self)
         if self.time_limit is None and self.generations is None:
             raise InputError("generations: neither it nor time_limit is given; give one of them")
-        least = {"generations": 1, "population": LEAST_POPULATION, "islands": 1, "migration_every": 1, "workers": 1}
-        for name, lowest in least.items():
-            value = getattr(self, name)
-            if value is not None and value < lowest:
-                raise InputError(f"{name}: {value} is below {lowest}")
-        if self.seed < 0:
-            raise InputError(f"seed: {self.seed} is negative")
-        if self.on not in ("local", "ray") and not self.on.startswith("ray://"):
-            raise InputError(f"on: {self.on!r} is no place to run; choose local, ray or ray://HOST:PORT")
+        check_place_name(self.on)
+        if not isinstance(self.checkpoint, str | Path | None):
+            raise InputError(f"checkpoint: {shown(self.checkpoint)} is no path; give the name of a file")
         if self.checkpoint is not None:
             object.__setattr__(self, "checkpoint", Path(self.checkpoint))
 
@@ -123,8 +109,8 @@ class Auto:
     on: str = "local"
 
     def __post_init__(self) -> None:
-        self.exact()
-        self.evolution(self.time_limit)
+        check_settings(self)
+        check_place_name(self.on)
 
     def exact(self, share: float = 1.0) -> CpSat:
         """Return the settings of CP-SAT with a share of the time, or of the deterministic work."""
@@ -165,7 +151,10 @@ class Rows:
     evolution: Evolution | None = None
 
     def __post_init__(self) -> None:
-        self.exact()  # its settings are checked there, once for all solvers
+        check_settings(self)
+        check_place_name(self.on)
+        if not isinstance(self.evolution, Evolution | None):
+            raise InputError(f"evolution: {shown(self.evolution)} is no Evolution; give one, or None for the quick one")
         if self.evolution is not None and self.evolution.checkpoint is not None:
             raise InputError("checkpoint: rows have none; with fixed strides an evolution has one, or leave it out")
 

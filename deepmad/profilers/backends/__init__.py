@@ -1,4 +1,4 @@
-"""The back ends: one file each, one line a way of running in the registry."""
+"""The back ends: one file each, one line a way of running in the registry. What times networks comes in."""
 
 from deepmad.profilers.backends.onnxruntime_backend import OnnxRuntime
 from deepmad.profilers.backends.openvino_backend import OpenVino
@@ -7,9 +7,9 @@ from deepmad.profilers.backends.tensorrt_onnx import TensorRtOnnx
 from deepmad.profilers.backends.torch_backend import Torch
 from deepmad.profilers.backends.torch_tensorrt import TorchTensorRt
 from deepmad.profilers.settings import Settings
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, shown, unknown
 
-__all__ = ["BACKENDS", "Backend", "Runnable", "Settings", "find_backend"]
+__all__ = ["BACKENDS", "Backend", "Runnable", "Settings", "find_backend", "known_backend"]
 
 BACKENDS: dict[str, Backend] = {
     "onnxruntime": OnnxRuntime(),
@@ -25,17 +25,22 @@ BACKENDS: dict[str, Backend] = {
 }
 
 
+def known_backend(name: str) -> Backend:
+    """Return the back end of that name, whether it can run here or not. Raises `InputError` for an unknown one."""
+    if name not in BACKENDS:
+        raise InputError(f"backend: {unknown(name, BACKENDS)}")
+    return BACKENDS[name]
+
+
 def find_backend(name: str, precision: str) -> Backend:
     """Return the back end of that name, ready for that precision.
 
     Raises `InputError` for an unknown name, a precision it does not take, or a library that is missing.
     """
-    if name not in BACKENDS:
-        raise InputError(f"backend: {name!r} is unknown; choose from {', '.join(BACKENDS)}")
-    backend = BACKENDS[name]
+    backend = known_backend(name)
     if precision not in backend.precisions:
         choices = ", ".join(backend.precisions)
-        raise InputError(f"precision: the back end {name} does not take {precision!r}; choose from {choices}")
+        raise InputError(f"precision: the back end {name} does not take {shown(precision)}; choose from {choices}")
     if (reason := backend.availability()) is not None:
         raise InputError(f"backend {name}: {reason}")
     return backend

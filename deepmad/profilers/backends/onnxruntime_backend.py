@@ -1,6 +1,7 @@
 """ONNX Runtime with its CPU or its CUDA provider."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import util
@@ -13,6 +14,7 @@ import numpy as np
 from deepmad.profilers.backends.cuda import gpu_missing, gpu_name, rotations
 from deepmad.profilers.backends.role import Backend, Runnable, cpu_name, installed_version, load_library, package_files
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.onnx_files.reading import ImageSize
 from deepmad.profilers.settings import Settings
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError, first_line
@@ -85,8 +87,11 @@ class OnnxRuntime(Backend):
             return make(str(path), settings)
 
 
-def _session(source: str | bytes, settings: Settings, providers: Sequence[Any]) -> Any:
-    """Return a session on a file or a model's bytes. Raises `InputError` where it cannot be loaded or does not fit."""
+def _session(source: str | bytes, settings: Settings, providers: Sequence[Any], written: Path | None = None) -> Any:
+    """Return a session on a file or a model's bytes; what it makes of the network is `written` to a file.
+
+    Raises `InputError` where it cannot be loaded or does not fit.
+    """
     onnxruntime = load_library("onnxruntime", "onnxruntime")
     name = source if isinstance(source, str) else "the exported network"
     options = onnxruntime.SessionOptions()
@@ -94,7 +99,9 @@ def _session(source: str | bytes, settings: Settings, providers: Sequence[Any]) 
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised; that they are printed as well, in colours, serves nobody
+    if written is not None:
+        options.optimized_model_filepath = str(written)
     try:
         # Without the fallback: it would print on standard output, and run with other options than these.
         session = onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
@@ -108,9 +115,20 @@ class _CpuSession:
     """A session on the CPU whose input is bound once, outside the time that is measured."""
 
     def __init__(self, source: str | bytes, settings: Settings) -> None:
-        from deepmad.profilers.onnx_files.precisions import random_images
+        import onnx
 
-        self._session = _session(source, settings, ["CPUExecutionProvider"])
+        from deepmad.profilers.onnx_files.float_islands import float_islands
+        from deepmad.profilers.onnx_files.precisions import random_images
+        from deepmad.profilers.onnx_files.probing import LARGEST_BYTES
+
+        self._floats = Counter[str]()
+        if settings.precision == "int8" and len(source) <= LARGEST_BYTES:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "optimised.onnx"
+                self._session = _session(source, settings, ["CPUExecutionProvider"], path)
+                self._floats = float_islands(onnx.load(str(path)).graph)
+        else:
+            self._session = _session(source, settings, ["CPUExecutionProvider"])
         self._binding = self._session.io_binding()
         images = random_images(settings).astype(_INPUTS[settings.precision][1])
         self._binding.bind_cpu_input(self._session.get_inputs()[0].name, images)
@@ -120,6 +138,14 @@ class _CpuSession:
     def run(self) -> object:
         _run(self._session, self._binding)
         return self._binding
+
+    def remarks(self) -> list[str]:
+        """Return the sentence that tells of operators that stayed in float between quantised ones, if there are any."""
+        if not self._floats:
+            return []
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self._floats.items()))
+        told = f"ONNX Runtime left {self._floats.total()} operator(s) in float between quantised ones ({kinds})"
+        return [f"{told}; int8 may be slower than fp32"]
 
     def outputs(self) -> list[Any]:
         """Return the outputs of the last run as numpy arrays."""
@@ -190,9 +216,7 @@ def _check_input(session: Any, settings: Settings, name: str) -> None:
         raise InputError(
             f"{name}: takes {found}; in {settings.precision} only networks with one {wanted} input can be timed"
         )
-    shape = inputs[0].shape
-    fits = len(shape) == 4 and all(
-        not isinstance(size, int) or size == wanted for size, wanted in zip(shape, settings.shape, strict=True)
-    )
-    if not fits:
-        raise InputError(f"{name}: its input has the shape {shape}, not {list(settings.shape)}; see batch, resolution")
+    sizes = [size if isinstance(size, int) else None for size in inputs[0].shape]
+    if len(sizes) != len(settings.shape):
+        raise InputError(f"{name}: its input has {len(sizes)} axes, not batch, channels, height and width")
+    ImageSize(*sizes).check(name, settings.shape)

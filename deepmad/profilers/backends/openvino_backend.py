@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class OpenVino(Backend):
     """OpenVINO on the CPU, one stream, so that all threads work on one batch.
 
-    int8 runs the quantise-dequantise pairs of `onnx_precisions`, which OpenVINO turns into integer kernels.
+    int8 runs the quantise-dequantise pairs of `onnx_files.precisions`, which OpenVINO turns into integer kernels.
     """
 
     runs_onnx = True
@@ -59,18 +59,27 @@ class OpenVino(Backend):
         }
         try:
             core = openvino.Core()
-            compiled = core.compile_model(core.read_model(model=source), "CPU", options)
+            read = core.read_model(model=source)
+            compiled = core.compile_model(read, "CPU", options)
         except RuntimeError as error:
             raise InputError(f"openvino: cannot compile the network ({first_line(error)})") from error
-        return OpenVinoRequest(compiled, random_images(settings))
+        return OpenVinoRequest(compiled, random_images(settings), _shapes(read))
+
+
+def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that OpenVINO infers for a model's tensors."""
+    ends = (end for operation in model.get_ordered_ops() for end in operation.outputs())
+    known = (end for end in ends if end.get_partial_shape().is_static)
+    return {name: tuple(end.get_shape()) for end in known for name in end.get_names()}
 
 
 class OpenVinoRequest:
     """A compiled network with its input."""
 
-    def __init__(self, compiled: Any, images: np.ndarray) -> None:
+    def __init__(self, compiled: Any, images: np.ndarray, shapes: dict[str, tuple[int, ...]]) -> None:
         import openvino
 
+        self._shapes = shapes
         self._compiled, self._request = compiled, compiled.create_infer_request()
         self._request.set_input_tensor(openvino.Tensor(images))
 
@@ -85,6 +94,10 @@ class OpenVinoRequest:
     def outputs(self) -> list[np.ndarray]:
         """Return the outputs of the last run."""
         return [tensor.data.copy() for tensor in self._request.output_tensors]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the network's tensors by name, as OpenVINO has them."""
+        return self._shapes
 
     def kernel_precisions(self) -> set[str]:
         """Return the types in which the network's convolutions and classifier run, as OpenVINO names them."""

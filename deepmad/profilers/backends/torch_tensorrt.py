@@ -14,6 +14,7 @@ from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.settings import Settings
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import first_line
+from deepmad.search_spaces.extras import installation
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +37,7 @@ class TorchTensorRt(Backend):
     def availability(self) -> str | None:
         """Return None where Torch-TensorRT, a CUDA build of PyTorch and a GPU are there, or the way out."""
         if util.find_spec("torch_tensorrt") is None:
-            return "Torch-TensorRT is missing; pip install 'deepmad[tensorrt]'"
+            return f"Torch-TensorRT is missing; {installation('tensorrt')}"
         return torch_cuda_missing()
 
     def version(self) -> str:

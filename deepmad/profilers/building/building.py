@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from deepmad.profilers.backends import find_backend
-from deepmad.profilers.building.chunks import Chunk, measure_chunk, measure_chunk_apart, settings_of
+from deepmad.profilers.building.chunks import Chunk, ProbeSettings, measure_chunk, measure_chunk_apart, settings_of
 from deepmad.profilers.building.pace import Pace
 from deepmad.profilers.building.planning import (
     CANDIDATES,
@@ -107,11 +107,11 @@ def build_table(
             settings = records.settings() or _begin(file, records, space, series, networks, short)
         _check_settings(path, key, settings, {"resolution": space.resolution, "networks": networks, "short": short})
         if isolated:
-            measure = partial(measure_chunk_apart, key, settings.anchor)
+            measure = partial(measure_chunk_apart, settings.anchor)
         else:
             anchor = library.prepare(settings.anchor, settings_of(settings.anchor, key))
             stack.callback(anchor.close)
-            measure = partial(measure_chunk, library, key, anchor.run)
+            measure = partial(measure_chunk, library, anchor.run)
         pace = Pace(SHORT_SHARE)
         _Builder(file, records, key, space, seed, settings, measure, timer, time_limit, progress, pace).run()
         _store_fit(file, key)
@@ -145,7 +145,7 @@ class _Builder:
     space: Space
     seed: int
     settings: BuildSettings
-    measure: Callable[..., Chunk]
+    measure: Callable[[Sequence[Architecture], ProbeSettings], Chunk]
     timer: Timer
     time_limit: float | None
     progress: Callable[[Progress], None] | None
@@ -211,7 +211,7 @@ class _Builder:
         """Return the times of some networks of one kind; keep the pace, and what the GPU did."""
         start = time.monotonic()
         timer = replace(self.timer, seconds=self.timer.seconds * SHORT_SHARE) if short else self.timer
-        chunk = self.measure(networks, short=short, timer=timer)
+        chunk = self.measure(networks, ProbeSettings(self.key, short, timer))
         if chunk.gpu is not None:
             self.records.add_gpu_summary(chunk.rows[0].date, chunk.gpu)
         self.pace.add(len(networks), time.monotonic() - start, short=short)

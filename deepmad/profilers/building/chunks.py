@@ -9,6 +9,7 @@ from typing import Any
 from deepmad.profilers.backends import Backend, Settings, find_backend
 from deepmad.profilers.backends.telemetry import GpuWatch
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.measuring.isolation import Broken, call_apart
 from deepmad.profilers.measuring.machine import machine_state
 from deepmad.profilers.measuring.timing import Timer
 from deepmad.profilers.prediction.rows import Row, undisturbed
@@ -29,6 +30,19 @@ class Chunk:
     gpu: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class ProbeSettings:
+    """How the probes of a chunk are timed: as part of which series, whole or short ones, by which timer."""
+
+    key: Key
+    short: bool
+    timer: Timer
+
+    def failed(self, network: Architecture, reason: str) -> FailedProbe:
+        """Return what is told of a network that has no time."""
+        return FailedProbe(network, self.short, reason, _now())
+
+
 class _ProbeError(Exception):
     """A probe failed while it ran; the others can be timed without it."""
 
@@ -42,42 +56,38 @@ def settings_of(network: Architecture, key: Key) -> Settings:
     return Settings(key.batch, key.precision, key.threads, network.in_channels, network.resolution)
 
 
-def measure_chunk(
-    library: Backend, key: Key, anchor: Run, networks: Sequence[Architecture], *, short: bool, timer: Timer
-) -> Chunk:
+def measure_chunk(library: Backend, anchor: Run, networks: Sequence[Architecture], how: ProbeSettings) -> Chunk:
     """Time the networks and the anchor in turns; those that find no room beside the others come after them.
 
     Raises `DeviceError` where the anchor fails.
     """
     chunks, left = list[Chunk](), list(networks)
     while left:
-        chunk = _attempt(library, key, anchor, left, short=short, timer=timer)
+        chunk = _attempt(library, anchor, left, how)
         settled = {row.architecture for row in chunk.rows} | {failed.architecture for failed in chunk.failures}
         left = [network for network in left if network not in settled]
         chunks.append(chunk)
     return _joined(chunks)
 
 
-def _attempt(
-    library: Backend, key: Key, anchor: Run, networks: Sequence[Architecture], *, short: bool, timer: Timer
-) -> Chunk:
+def _attempt(library: Backend, anchor: Run, networks: Sequence[Architecture], how: ProbeSettings) -> Chunk:
     """Time the first of the networks, as many as can be prepared at once; or return one that fails."""
     with ExitStack() as stack:
         runs = dict[Architecture, Run]()
         for network in networks:
             try:
-                runnable = library.prepare(network, settings_of(network, key))
+                runnable = library.prepare(network, settings_of(network, how.key))
             except Exception as error:  # noqa: BLE001 - whatever a library raises costs this probe only
                 if runs:
                     break  # perhaps they took its memory: it comes first in the next attempt
                 _check(anchor)
-                return Chunk(failures=(_failed(network, short, first_line(error)),))
+                return Chunk(failures=(how.failed(network, first_line(error)),))
             stack.callback(runnable.close)
             runs[network] = _guarded(network, runnable.run)
         try:
-            return _timed(library, anchor, runs, short=short, timer=timer)
+            return _timed(library, anchor, runs, how)
         except _ProbeError as error:
-            return Chunk(failures=(_failed(error.network, short, str(error)),))
+            return Chunk(failures=(how.failed(error.network, str(error)),))
 
 
 def _check(anchor: Run) -> None:
@@ -97,42 +107,37 @@ def _joined(chunks: Sequence[Chunk]) -> Chunk:
     )
 
 
-def measure_chunk_apart(
-    key: Key, anchor: Architecture, networks: Sequence[Architecture], *, short: bool, timer: Timer
-) -> Chunk:
+def measure_chunk_apart(anchor: Architecture, networks: Sequence[Architecture], how: ProbeSettings) -> Chunk:
     """Time a chunk in a process of its own; where that crashes, every network of it in one of its own.
 
     Raises `DeviceError` where a process crashes even with the anchor alone.
     """
-    from deepmad.profilers.measuring.isolation import Broken, call_apart
 
     def attempt(some: Sequence[Architecture]) -> Chunk | Broken:
-        return call_apart(_chunk_from_scratch, key, anchor, tuple(some), short, timer)
+        return call_apart(_chunk_from_scratch, anchor, tuple(some), how)
 
     found = attempt(networks)
     if isinstance(found, Chunk):
         return found
     if isinstance(alone := attempt(()), Broken):
-        raise DeviceError(f"{key.backend}: the network that all probes run beside failed: {alone.reason}")
+        raise DeviceError(f"{how.key.backend}: the network that all probes run beside failed: {alone.reason}")
     chunks = []
     for network in networks:
         single = attempt([network])
-        chunks.append(
-            Chunk(failures=(_failed(network, short, single.reason),)) if isinstance(single, Broken) else single
-        )
+        if isinstance(single, Broken):
+            single = Chunk(failures=(how.failed(network, single.reason),))
+        chunks.append(single)
     return _joined(chunks)
 
 
-def _chunk_from_scratch(
-    key: Key, anchor: Architecture, networks: tuple[Architecture, ...], short: bool, timer: Timer
-) -> Chunk:
+def _chunk_from_scratch(anchor: Architecture, networks: tuple[Architecture, ...], how: ProbeSettings) -> Chunk:
     """Prepare the anchor, run it once and time the chunk: what a process of its own does."""
-    library = find_backend(key.backend, key.precision)
+    library = find_backend(how.key.backend, how.key.precision)
     with ExitStack() as stack:
-        runnable = library.prepare(anchor, settings_of(anchor, key))
+        runnable = library.prepare(anchor, settings_of(anchor, how.key))
         stack.callback(runnable.close)
         runnable.run()
-        return measure_chunk(library, key, runnable.run, networks, short=short, timer=timer)
+        return measure_chunk(library, runnable.run, networks, how)
 
 
 def _guarded(network: Architecture, run: Run) -> Run:
@@ -147,29 +152,18 @@ def _guarded(network: Architecture, run: Run) -> Run:
     return guarded
 
 
-def _timed(
-    library: Backend,
-    anchor: Run,
-    runs: dict[Architecture, Run],
-    *,
-    short: bool,
-    timer: Timer,
-) -> Chunk:
+def _timed(library: Backend, anchor: Run, runs: dict[Architecture, Run], how: ProbeSettings) -> Chunk:
     before = machine_state()
     with GpuWatch(len(runs) + 1) if library.processor == "cuda" else nullcontext() as watch:
-        anchor_visits, *visits = timer.visit_all([anchor, *runs.values()])
+        anchor_visits, *visits = how.timer.visit_all([anchor, *runs.values()])
     after = machine_state()
     levels = [undisturbed(visit) for visit in anchor_visits]
     machine = (before.load, after.load, before.stolen_share(after))
     rows = tuple(
-        Row(network, short, found, levels, _now(), *machine) for network, found in zip(runs, visits, strict=True)
+        Row(network, how.short, found, levels, _now(), *machine) for network, found in zip(runs, visits, strict=True)
     )
     telemetry = watch.telemetry if watch is not None else None
     return Chunk(rows, gpu=telemetry.summary() if telemetry is not None else None)
-
-
-def _failed(network: Architecture, short: bool, reason: str) -> FailedProbe:
-    return FailedProbe(network, short, reason, _now())
 
 
 def _now() -> str:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
+from deepmad.search_spaces.choices import Rules, StageSpace
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.rows import layouts, with_strides
-from deepmad.search_spaces.spaces import Rules, Space, StageSpace
+from deepmad.search_spaces.spaces import Space
 
 _ATTEMPTS = 500
 _BISECTIONS = 14

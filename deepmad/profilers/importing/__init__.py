@@ -1,1 +1,1 @@
-"""Tables from files that other tools wrote."""
+"""Tables from files that other tools wrote. For the command line."""

@@ -1,1 +1,1 @@
-"""How fast a network runs on this machine: timing, conditions and records. Tables are built from it."""
+"""How fast a network runs on this machine, and under which conditions. Builders of tables and verbs come in."""

@@ -9,13 +9,15 @@ from pathlib import Path
 class MachineState:
     """Load average of the last minute, and processor ticks so far: stolen by the hypervisor, and all of them.
 
-    `megahertz` is the mean clock of the cores, None where the system does not tell.
+    `megahertz` is the mean clock of the cores, `cores` how many this process may use; None where the system does not
+    tell.
     """
 
     load: float
     stolen_ticks: int
     ticks: int
     megahertz: float | None = None
+    cores: int | None = None
 
     def stolen_share(self, later: "MachineState") -> float:
         """Return the share of the processor's time that was stolen between this state and a later one."""
@@ -28,10 +30,15 @@ def machine_state() -> MachineState:
     try:
         first = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:]
     except OSError:
-        return MachineState(load, 0, 0)
+        return MachineState(load, 0, 0, cores=usable_cores())
     user, nice, system, idle, waiting, interrupts, soft_interrupts, stolen = map(int, first[:8])
     ticks = user + nice + system + idle + waiting + interrupts + soft_interrupts + stolen
-    return MachineState(load, stolen, ticks, core_megahertz())
+    return MachineState(load, stolen, ticks, core_megahertz(), usable_cores())
+
+
+def usable_cores() -> int | None:
+    """Return how many cores this process may run on, None where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def core_megahertz(cpuinfo: Path = Path("/proc/cpuinfo")) -> float | None:

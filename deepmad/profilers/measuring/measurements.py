@@ -13,11 +13,12 @@ import numpy as np
 from deepmad.profilers.backends.telemetry import GpuTelemetry, GpuWatch
 from deepmad.profilers.measuring.isolation import Broken, call_apart
 from deepmad.profilers.measuring.machine import MachineState, machine_state
-from deepmad.profilers.measuring.preparation import Prepared, prepare_all
+from deepmad.profilers.measuring.preparation import Prepared, naming, prepare_all
 from deepmad.profilers.measuring.reference import REFERENCE, SHARE, ReferenceTimes
 from deepmad.profilers.measuring.requests import Request
 from deepmad.profilers.measuring.timing import Timer, bootstrap_interval
 from deepmad.profilers.prediction.network_layers import NetworkLayers
+from deepmad.profilers.prediction.quantities import SPARE_LOAD, STOLEN_SHARE
 from deepmad.profilers.prediction.rows import Visit
 from deepmad.search_spaces.architectures import Architecture
 
@@ -27,17 +28,15 @@ if TYPE_CHECKING:
 STANDARD = Timer()
 WIDE_INTERVAL = 0.03
 """An interval wider than this share of the median is doubtful."""
-STOLEN_SHARE = 0.01
-"""So is a measurement while the hypervisor kept more than this share of the processor's time."""
 CLOCK_DROP = 0.1
-"""And one after which the processor's clock is lower by more than this share."""
+"""One after which the processor's clock is lower by more than this share."""
 LONG_SECONDS = 2.0
 """A measurement of so many seconds, or of several networks, is accompanied by the reference network."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a number was measured with; `date` is ISO 8601 in UTC."""
+    """What a number was measured with; `date` is ISO 8601 in UTC, `width` the images' where they are no squares."""
 
     device: str
     backend: str
@@ -48,6 +47,7 @@ class Conditions:
     in_channels: int
     resolution: int
     date: str
+    width: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Measurement:
     `times` holds the raw seconds in the order they were taken, `before` and `after` what else the machine
     was doing, `gpu` what the GPU was doing, where the back end runs on one and NVML tells. `reference` holds
     the times of the reference network beside it, `network` what it is made of; None where that was not found out.
+    `doubts` is what its preparation found: sentences that say why it may not be the network that was meant.
     """
 
     times: tuple[float, ...]
@@ -66,6 +67,7 @@ class Measurement:
     gpu: GpuTelemetry | None = None
     reference: ReferenceTimes | None = None
     network: NetworkLayers | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -113,12 +115,18 @@ class Measurement:
         return tuple(self._doubts())
 
     def _doubts(self) -> Iterator[str]:
+        yield from self.doubts
+        if self.network is not None and self.network.counts_note is not None:
+            yield f"MACs, parameters and activations: {self.network.counts_note}"
         width = (self.high - self.low) / self.seconds
         if width > WIDE_INTERVAL:
             limit = f"{WIDE_INTERVAL:.0%}"
             yield f"the 95 % interval is {width:.1%} wide, above {limit}; measure longer or free the machine"
+        cores, threads = self.before.cores, self.conditions.threads
+        if self.gpu is None and cores is not None and threads > cores:
+            yield f"{threads} threads share {cores} core(s) and wait for each other; take at most {cores} (--threads)"
         load, own = max(self.before.load, self.after.load), self.conditions.threads
-        if load > own + 0.5:
+        if load > own + SPARE_LOAD:
             yield f"the load average was {load:.1f}, and the timing explains {own}; other processes were running"
         stolen = self.before.stolen_share(self.after)
         if stolen > STOLEN_SHARE:
@@ -150,6 +158,7 @@ class Measurement:
             "macs": self.network.macs if self.network else None,
             "params": self.network.params if self.network else None,
             "activations": self.network.activations if self.network else None,
+            "counts_note": self.network.counts_note if self.network else None,
             "relative_to_reference": self.relative_to_reference,
             "drift": self.reference.drift if self.reference else None,
             "reference_times": self.reference.visits if self.reference else None,
@@ -239,7 +248,8 @@ def measure_all(
         references = prepare_all([_reference(*way) for way in ways], stack)
         date = datetime.now(UTC).isoformat(timespec="seconds")
         before = machine_state()
-        times, beside, gpu = _visits(prepared, references, timer)
+        with naming(requests[0]) if len(requests) == 1 else nullcontext():
+            times, beside, gpu = _visits(prepared, references, timer)
         after = machine_state()
     accompanied = {way: ReferenceTimes(tuple(map(tuple, visits))) for way, visits in zip(ways, beside, strict=True)}
     return [
@@ -319,4 +329,5 @@ def _measurement(
         gpu if backend.processor == "cuda" else None,
         reference,
         network.network,
+        network.doubts,
     )

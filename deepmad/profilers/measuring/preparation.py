@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmad.profilers.backends import Backend, Settings, find_backend
+from deepmad.profilers.backends import Backend, Runnable, Settings, find_backend
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.measuring import checks
 from deepmad.profilers.measuring.requests import Request
+from deepmad.profilers.onnx_files.probing import Probe, probe
 from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -20,12 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A network that has run once under its settings, and what it is made of where that is known."""
+    """A network that has run once under its settings, and what it is made of where that is known.
+
+    `doubts` are sentences that say why it may not be the network that was meant.
+    """
 
     run: Callable[[], object]
     backend: Backend
     settings: Settings
     network: NetworkLayers | None = None
+    doubts: tuple[str, ...] = ()
 
 
 def prepare_all(requests: Sequence[Request], stack: ExitStack, *, describe: bool = False) -> list[Prepared]:
@@ -53,15 +59,16 @@ class _Workshop:
     sources: dict[Any, Request] = field(default_factory=dict)
     exports: dict[Any, Path] = field(default_factory=dict)
     networks: dict[Any, NetworkLayers | None] = field(default_factory=dict)
+    probes: dict[Any, Probe | None] = field(default_factory=dict)
 
     def loaded(self, request: Request) -> Request:
         """Return the request with its model at hand, the same one for the same name."""
         if not isinstance(request.model, str):
-            with _naming(request):
+            with naming(request):
                 return request.loaded()
         key = (request.model, request.resolution, request.in_channels)
         if key not in self.sources:
-            with _naming(request):
+            with naming(request):
                 self.sources[key] = request.loaded()
         found = self.sources[key]
         return replace(
@@ -72,13 +79,35 @@ class _Workshop:
         """Return the network of a loaded request, after its first run."""
         settings, model = request.settings(), request.model
         assert not isinstance(model, str), "loaded"
-        with _naming(request):
+        with naming(request):
             if backend.runs_onnx and not isinstance(model, Architecture | Path) and not hasattr(model, "architecture"):
                 model = self._exported(model, settings)  # once for all back ends; ours are written from their records
             runnable = backend.prepare(model, settings)
             self.stack.callback(runnable.close)
-            runnable.run()
-        return Prepared(runnable.run, backend, settings)
+            result = runnable.run()
+            doubts = tuple(self._doubts(request.model, model, runnable, result, backend, settings))
+        return Prepared(runnable.run, backend, settings, doubts=doubts)
+
+    def _doubts(
+        self, given: Any, model: Any, runnable: Runnable, result: object, backend: Backend, settings: Settings
+    ) -> Iterator[str]:
+        """Yield why a network that has run once may not be the one that was `given`; `model` is what runs."""
+        outputs = checks.first_outputs(runnable, result)
+        yield from checks.output_doubts(outputs)
+        yield from getattr(runnable, "remarks", list)()
+        if not isinstance(given, Architecture | Path) and not hasattr(given, "architecture"):
+            yield from checks.module_doubts(given)
+        if isinstance(model, Path) and (seen := self._probed(model, settings)) is not None:
+            yield from checks.probe_doubts(seen if given is model else replace(seen, zero_weights=0))
+            if backend.name != "onnxruntime":
+                yield from checks.runtime_doubts(runnable, outputs, seen, backend.name, settings.precision)
+
+    def _probed(self, path: Path, settings: Settings) -> Probe | None:
+        """Return what an ONNX file's network gives for the images that it is timed with."""
+        key = (path, settings.shape)
+        if key not in self.probes:
+            self.probes[key] = probe(path, settings)
+        return self.probes[key]
 
     def _exported(self, module: "nn.Module", settings: Settings) -> Path:
         """Return the ONNX file of a module, written where there is none yet."""
@@ -121,7 +150,7 @@ class _Workshop:
 
 
 @contextmanager
-def _naming(request: Request) -> Iterator[None]:
+def naming(request: Request) -> Iterator[None]:
     """Put the model's name before what went wrong with it, unless it is said already."""
     try:
         yield

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepmad.profilers.measuring.sources import load_source
+from deepmad.profilers.onnx_files.reading import ImageSize, read_model
 from deepmad.profilers.settings import Settings
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -61,25 +62,12 @@ class Request:
         for name in ("batch", "threads"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: {getattr(self, name)} is no positive number")
-        source = self.model if isinstance(self.model, Architecture) else getattr(self.model, "architecture", None)
-        channels, side = _onnx_input(self.model) if isinstance(self.model, Path) else (None, None)
-        if isinstance(source, Architecture):
-            channels, side = source.in_channels, source.resolution
-        side = self.resolution or side
-        if side is None:
+        if isinstance(self.model, Path):
+            size = ImageSize.of(read_model(self.model, weights=False), self.label)
+            batch, channels, height, width = size.filled(self.label, self.batch, self.in_channels, self.resolution)
+            return Settings(batch, self.precision, self.threads, channels, height, None if width == height else width)
+        known = self.model if isinstance(self.model, Architecture) else getattr(self.model, "architecture", None)
+        own = (known.in_channels, known.resolution) if isinstance(known, Architecture) else (3, None)
+        if (side := self.resolution or own[1]) is None:
             raise InputError("resolution: the network does not say what it takes; give the side of its input in pixels")
-        return Settings(self.batch, self.precision, self.threads, self.in_channels or channels or 3, side)
-
-
-def _onnx_input(path: Path) -> tuple[int | None, int | None]:
-    """Return channels and side of an ONNX file's first input, None where the file leaves one open."""
-    import onnx
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give an architecture file or an ONNX file")
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        sizes = [axis.dim_value or None for axis in model.graph.input[0].type.tensor_type.shape.dim]
-    except Exception as error:  # the parser raises classes of its own
-        raise InputError(f"{path}: not an ONNX file that can be read ({type(error).__name__})") from error
-    return (sizes[1], sizes[2]) if len(sizes) == 4 else (None, None)
+        return Settings(self.batch, self.precision, self.threads, self.in_channels or own[0], side)

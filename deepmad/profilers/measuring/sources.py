@@ -1,6 +1,5 @@
 """Models that a user names: files, other libraries' models, any callable that makes a module."""
 
-import importlib
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -8,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepmad.search_spaces.architectures import Architecture, split_rank
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, first_line, near
 from deepmad.search_spaces.named import importable, imported
-from deepmad.search_spaces.torchvision_operators import import_torchvision
+from deepmad.search_spaces.torchvision_operators import import_library
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,8 +34,7 @@ def load_source(name: str, *, resolution: int | None = None) -> Source:
     `resolution` replaces the model's own input side. Raises `InputError` where there is no such model, or its
     library is missing or broken.
     """
-    if name.endswith(".onnx"):
-        path = Path(name)
+    if (path := Path(name)).suffix.lower() == ".onnx":
         if not path.is_file():
             raise InputError(f"{name}: there is no such file")
         return Source(path, None, resolution)
@@ -58,35 +56,46 @@ def load_source(name: str, *, resolution: int | None = None) -> Source:
 def _library(name: str) -> Any:
     """Import an optional library; raises `InputError` with the way to get a working one."""
     try:
-        import_torchvision()
-        return importlib.import_module(name)
+        return import_library(name)
     except ImportError as error:
-        raise InputError(f"{name}: not installed ({error}): pip install 'deepmad[timm]'") from error
-    except RuntimeError as error:
-        raise InputError(
-            f"{name}: installed but broken ({error}); install the build that matches this PyTorch"
-        ) from error
+        raise InputError(str(error)) from error
+
+
+def check_listed(name: str) -> None:
+    """Raise `InputError` where timm or torchvision, as in `timm:NAME`, has no such model.
+
+    Where the library is missing nothing is known, and nothing raised.
+    """
+    library, _, model = name.partition(":")
+    try:
+        listed = _library({"timm": "timm", "torchvision": "torchvision.models"}[library])
+    except InputError:
+        return
+    known = listed.list_models()
+    if model not in known and not (library == "timm" and listed.is_model(model)):  # a timm name may have a tag
+        raise InputError(f"{name}: {library} has no such model{near(model, known)}; mend the name")
 
 
 def _from_timm(name: str, resolution: int | None) -> Source:
     timm = _library("timm")
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('.', 1)[0]}*")[:5]
-        raise InputError(f"timm:{name}: timm has no such model{'; near it: ' + ', '.join(near) if near else ''}")
-    model = timm.create_model(name, pretrained=False)
+    check_listed(f"timm:{name}")
+    model = _with_weights(timm.create_model, name)
     channels, side, _ = model.pretrained_cfg.get("input_size", (3, DEFAULT_RESOLUTION, DEFAULT_RESOLUTION))
     return Source(model, channels, resolution or side)
 
 
-def _from_torchvision(name: str, resolution: int | None) -> Source:
-    _library("torchvision")
-    models = _library("torchvision.models")
+def _with_weights(create_model: Any, name: str) -> Any:
+    """Return a network of timm whose residual branches do not end in a scale of zero, where the model takes that."""
     try:
-        model = models.get_model(name, weights=None)
-    except ValueError as error:
-        known = ", ".join(models.list_models()[:5])
-        raise InputError(f"torchvision:{name}: torchvision has no such model; it has {known}, ...") from error
-    return Source(model, 3, resolution or DEFAULT_RESOLUTION)
+        return create_model(name, pretrained=False, zero_init_last=False)
+    except TypeError:  # most models know no such thing
+        return create_model(name, pretrained=False)
+
+
+def _from_torchvision(name: str, resolution: int | None) -> Source:
+    models = _library("torchvision.models")
+    check_listed(f"torchvision:{name}")
+    return Source(models.get_model(name, weights=None), 3, resolution or DEFAULT_RESOLUTION)
 
 
 def _from_callable(module: str, name: str) -> "nn.Module":
@@ -101,7 +110,9 @@ def _from_callable(module: str, name: str) -> "nn.Module":
         try:
             made = function()
         except Exception as error:
-            raise InputError(f"{module}:{name}: calling it raised {type(error).__name__}: {error}") from error
+            raise InputError(
+                f"{module}:{name}: calling it raised {type(error).__name__}: {first_line(error)}"
+            ) from error
     if not isinstance(made, nn.Module):
         raise InputError(f"{module}:{name}: it returned {type(made).__name__}, not a torch module")
     return made

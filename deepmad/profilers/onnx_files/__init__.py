@@ -1,1 +1,1 @@
-"""ONNX files: written from layer records, and read as layers. Back ends and measuring may come in."""
+"""ONNX files: written from layer records, and read as layers. Back ends and measuring come in, and exports."""

@@ -82,7 +82,8 @@ def _export_module(
             warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(torch|onnxscript|onnx_ir)\b.*")
             program = torch.onnx.export(module.eval(), (images,), dynamo=True, dynamic_shapes=shapes, verbose=False)
     except Exception as error:
-        raise InputError(f"{type(module).__name__}: PyTorch cannot export it to ONNX ({first_line(error)})") from error
+        why = first_line(error.__cause__ or error)  # the exporter's own message is about how to mend the module
+        raise InputError(f"{type(module).__name__}: PyTorch cannot export it to ONNX ({why})") from error
     finally:
         for name, part in module.named_modules():
             part.training = training[name]

@@ -8,11 +8,13 @@ record's side is its output's side times the stride, so that its multiply-accumu
 import math
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from deepmad.profilers.onnx_files.counting import count
+from deepmad.profilers.onnx_files.reading import attribute, read_model
 from deepmad.profilers.onnx_files.shapes import Shapes
+from deepmad.profilers.onnx_files.trained import trained_parameters
 from deepmad.profilers.prediction.network_layers import NetworkLayers
-from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Layer, Role
 
 if TYPE_CHECKING:
@@ -34,22 +36,17 @@ _GLOBAL_POOLS = frozenset({"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "
 def read_onnx_layers(path: Path, side: int) -> NetworkLayers:
     """Return what the network in an ONNX file is made of, for one image whose open sides are `side` pixels.
 
-    Parameters are the weights that the file holds: normalisation folded into a convolution counts as its bias.
-    Raises `InputError` where the file cannot be read.
+    Parameters are the trained weights that the network uses: normalisation folded into a convolution counts as its
+    bias. Raises `InputError` where the file cannot be read.
     """
-    import onnx
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # the parser raises classes of its own
-        raise InputError(f"{path}: not an ONNX file that can be read ({type(error).__name__})") from error
-    return onnx_layers(model, side)
+    return onnx_layers(read_model(path, weights=False), side)
 
 
 def onnx_layers(model: "onnx.ModelProto", side: int) -> NetworkLayers:
     """Return what the network in an ONNX model is made of; see `read_onnx_layers`."""
-    reader = _Reader(Shapes.of(model, side))
-    for node in model.graph.node:
+    shapes = Shapes.of(model, side)
+    reader = _Reader(shapes)
+    for node in shapes.nodes:
         reader.read(node)
     return reader.found()
 
@@ -60,7 +57,6 @@ class _Reader:
     def __init__(self, shapes: Shapes) -> None:
         self.shapes = shapes
         self.layers: list[Layer] = []
-        self.macs = self.activations = 0
         self.left_out: Counter[str] = Counter()
         self.approximated: Counter[str] = Counter()
         self.withheld: str | None = None
@@ -74,12 +70,18 @@ class _Reader:
             tuple(f"{count} {what}" for what, count in sorted(counted.items()))
             for counted in (self.left_out, self.approximated)
         )
-        counts = (self.macs, self.shapes.params, self.activations)
-        return NetworkLayers(tuple(self.layers), *counts, left_out, approximated, self.withheld)
+        work = count(self.shapes)
+        return NetworkLayers(
+            tuple(self.layers), work.macs, trained_parameters(self.shapes), work.activations, left_out, approximated,
+            self.withheld, work.uncounted, (*work.assumed, *filter(None, [self.shapes.contradiction])),
+        )  # fmt: skip
 
     def read(self, node: "onnx.NodeProto") -> None:
         """Add the records of one node, or what they leave out."""
         operation = node.op_type
+        if scopes := self.shapes.scopes.get(node.output[0]):
+            self._withhold(f"{scopes[0].operation} has no layer record")
+            return
         if operation in _INTEGER:
             self._withhold(f"{operation} has no layer record")
             return
@@ -101,27 +103,20 @@ class _Reader:
     def _withhold(self, reason: str) -> None:
         self.withheld = self.withheld or reason
 
-    def _count(self, result: tuple[int, ...], fan_in: int) -> None:
-        """Count what a convolution or a matrix product does for one image."""
-        elements = math.prod(result) // self.shapes.batch
-        self.activations += elements
-        self.macs += elements * fan_in
-
     def _convolution(self, node: "onnx.NodeProto") -> None:
         weight, result = self.shapes[node.input[1]], self.shapes[node.output[0]]
         if weight is None or result is None:
             self._withhold(f"the shape of {node.name or 'a Conv'} is not known")
             return
         outputs, inputs, *kernel = weight
-        self._count(result, inputs * math.prod(kernel))
-        strides = _attribute(node, "strides", [1] * len(kernel))
+        strides = attribute(node, "strides", [1] * len(kernel))
         if len(kernel) != 2 or len({*kernel}) > 1 or len({*strides}) > 1 or result[2] != result[3]:
             what = f"a {'x'.join(map(str, kernel))} convolution to {'x'.join(map(str, result[2:]))} pixels"
             self._withhold(f"{what} has no layer record, which is square")
             return
-        if any(step != 1 for step in _attribute(node, "dilations", [1])):
+        if any(step != 1 for step in attribute(node, "dilations", [1])):
             self.approximated["dilated Conv as one without"] += 1
-        groups = _attribute(node, "group", 1)
+        groups = attribute(node, "group", 1)
         self._convolution_records(node, inputs, outputs, result[2], kernel[0], strides[0], groups)
 
     def _convolution_records(
@@ -157,8 +152,7 @@ class _Reader:
         if left is None or right is None or result is None:
             self._withhold(f"the shape of {node.name or node.op_type} is not known")
             return
-        inputs = left[0] if _attribute(node, "transA", 0) else left[-1]
-        self._count(result, inputs)
+        inputs = left[0] if attribute(node, "transA", 0) else left[-1]
         if node.input[1] not in self.shapes.constant:
             self._withhold("a MatMul of activations, as in attention, has no layer record")
             return
@@ -175,8 +169,11 @@ class _Reader:
 
     def _pool(self, node: "onnx.NodeProto") -> None:
         result = self.shapes[node.output[0]]
-        kernel = _attribute(node, "kernel_shape", [])
-        strides = _attribute(node, "strides", [1] * len(kernel))
+        kernel = attribute(node, "kernel_shape", [])
+        if self._pools_all(node) and self._covers_all(node, kernel):
+            self._global_pool(node)
+            return
+        strides = attribute(node, "strides", [1] * len(kernel))
         square = result is not None and len(result) == 4 and result[2] == result[3]
         if result is None or not square or len({*kernel}) > 1 or len({*strides}) > 1:
             self.left_out[node.op_type] += 1
@@ -185,6 +182,11 @@ class _Reader:
             self.approximated["MaxPool as an average pool"] += 1
         shape = (result[1], result[1], result[2] * strides[0], kernel[0], strides[0])
         self.layers.append(Layer("shortcut", "average_pool", *shape, norm=False))
+
+    def _covers_all(self, node: "onnx.NodeProto", kernel: list[int]) -> bool:
+        """Return whether a window holds all pixels of the map it moves over."""
+        source = self.shapes[node.input[0]]
+        return source is not None and all(size >= side for size, side in zip(kernel, source[2:], strict=True))
 
     def _pools_all(self, node: "onnx.NodeProto") -> bool:
         """Return whether a reduction takes every square map to one value."""
@@ -211,11 +213,3 @@ def _adding(shapes: Shapes) -> set[str]:
             operands = (shapes.convolution_before(name) for name in node.input)
             found |= {next((name for name in operands if name is not None), "")}
     return found - {""}
-
-
-def _attribute(node: "onnx.NodeProto", name: str, default: Any) -> Any:
-    """Return an attribute of a node, lists as lists."""
-    from onnx import helper
-
-    found = next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
-    return list(found) if isinstance(default, list) else found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepmad.profilers.onnx_files.export import export_onnx, onnx_bytes
+from deepmad.profilers.onnx_files.reading import ImageSize, image_inputs, read_model
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError, first_line
 
@@ -26,7 +27,7 @@ def onnx_model(model: "Architecture | nn.Module | Path", settings: "Settings") -
     `InputError` for a file that cannot be read, or one whose input has another shape or type.
     """
     found = _loaded(model, settings)
-    _set_batch(found, settings, str(model) if isinstance(model, Path) else "the exported network")
+    _set_shape(found, settings, str(model) if isinstance(model, Path) else "the exported network")
     if settings.precision == "fp16":
         return half(found)
     return quantised(found, settings) if settings.precision == "int8" else found
@@ -67,7 +68,7 @@ def quantised(model: "onnx.ModelProto", settings: "Settings") -> "onnx.ModelProt
         """One batch of random images."""
 
         def __init__(self) -> None:
-            self._batches = iter([{model.graph.input[0].name: random_images(settings)}])
+            self._batches = iter([{image_inputs(model.graph)[0].name: random_images(settings)}])
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self._batches, None)
@@ -105,41 +106,35 @@ def _loaded(model: "Architecture | nn.Module | Path", settings: "Settings") -> "
     if isinstance(model, Architecture):
         return onnx.load_from_string(onnx_bytes(model, settings.batch))
     if isinstance(model, Path):
-        if not model.is_file():
-            raise InputError(f"{model}: no such file; give an architecture file or an ONNX file")
-        try:
-            return onnx.load(str(model))
-        except Exception as error:  # the parser raises classes of its own
-            raise InputError(f"{model}: not an ONNX file that can be read ({type(error).__name__})") from error
+        return read_model(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(model, path, settings.batch, in_channels=settings.in_channels, resolution=settings.resolution)
         return onnx.load(str(path))
 
 
-def _set_batch(model: "onnx.ModelProto", settings: "Settings", name: str) -> None:
-    """Give an open axis of the input its size; raise `InputError` unless the input fits `settings`."""
+def _set_shape(model: "onnx.ModelProto", settings: "Settings", name: str) -> None:
+    """Give the open axes of the input their sizes; raise `InputError` unless the input fits `settings`.
+
+    What a file with open axes says of the tensors behind its input is dropped: it follows from the input.
+    """
     from onnx import TensorProto
 
-    weights = {weight.name for weight in model.graph.initializer}
-    inputs = [item for item in model.graph.input if item.name not in weights]
+    inputs = image_inputs(model.graph)
     taken = [TensorProto.DataType.Name(item.type.tensor_type.elem_type) for item in inputs]
     if taken not in ([["FLOAT"], ["FLOAT16"]] if settings.precision == "fp16" else [["FLOAT"]]):
         found = ", ".join(taken) or "nothing"
         raise InputError(f"{name}: takes {found}; in {settings.precision} only one floating-point input can be timed")
-    axes = inputs[0].type.tensor_type.shape.dim
-    sizes = [axis.dim_value or axis.dim_param for axis in axes]
-    if len(axes) != 4 or any(
-        axis.dim_value not in (0, wanted) for axis, wanted in zip(axes, settings.shape, strict=True)
-    ):
-        raise InputError(f"{name}: its input has the shape {sizes}, not {list(settings.shape)}; see batch, resolution")
-    named = {axis.dim_param: size for axis, size in zip(axes, settings.shape, strict=True) if axis.dim_param}
-    for axis, size in zip(axes, settings.shape, strict=True):
-        axis.dim_value = size
-    for value in [*model.graph.value_info, *model.graph.output]:
+    ImageSize.of(model, name).check(name, settings.shape)
+    dims = inputs[0].type.tensor_type.shape.dim
+    if all(axis.dim_value for axis in dims):
+        return
+    for axis, wanted in zip(dims, settings.shape, strict=True):
+        axis.dim_value = wanted
+    del model.graph.value_info[:]
+    for value in model.graph.output:
         for axis in value.type.tensor_type.shape.dim:
-            if axis.dim_param in named:
-                axis.dim_value = named[axis.dim_param]
+            axis.Clear()
 
 
 def _tensors(model: "onnx.ModelProto") -> "Iterator[Any]":

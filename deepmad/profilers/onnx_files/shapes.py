@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from deepmad.search_spaces.errors import InputError, first_line
+from deepmad.profilers.onnx_files.flattening import Flat, Scope
+from deepmad.profilers.onnx_files.inference import Shape, infer
+from deepmad.profilers.onnx_files.reading import told_channels
 
 if TYPE_CHECKING:
     import onnx
 
-Shape = tuple[int, ...]
-_BOOKKEEPING = ("INT64", "INT32", "BOOL", "STRING")
-"""Types of the tensors that say how others are shaped, and carry nothing of the images."""
 _SCALES = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -21,15 +20,19 @@ _SCALES = ("QuantizeLinear", "DequantizeLinear")
 class Shapes:
     """Shapes of the tensors by name; `constant` are those that do not depend on the images.
 
-    `batch` is the number of images that the shapes are for, `bookkeeping` the tensors of whole numbers.
+    `nodes` is the graph without graphs inside it, `scopes` the branches and loops that nodes came from, `tensors` the
+    constants that it holds. `batch` is the number of images that the shapes are for, `bookkeeping` the tensors of
+    whole numbers, `contradiction` the sentence that says where the file states other shapes.
     """
 
     nodes: tuple["onnx.NodeProto", ...]
+    scopes: dict[str, tuple[Scope, ...]]
+    tensors: dict[str, "onnx.TensorProto"] = field(repr=False)
     batch: int
     sizes: dict[str, Shape]
     constant: frozenset[str]
     bookkeeping: frozenset[str]
-    params: int
+    contradiction: str | None
     users: dict[str, list["onnx.NodeProto"]] = field(repr=False)
 
     @staticmethod
@@ -38,33 +41,24 @@ class Shapes:
 
         Raises `InputError` where the network contradicts itself.
         """
-        import onnx
-        from onnx import TensorProto
-
-        graph = _with_input(model, side).graph
-        sizes: dict[str, Shape] = {weight.name: tuple(weight.dims) for weight in graph.initializer}
-        bookkeeping = set()
-        for value in [*graph.input, *graph.value_info, *graph.output]:
-            tensor = value.type.tensor_type
-            if TensorProto.DataType.Name(tensor.elem_type) in _BOOKKEEPING:
-                bookkeeping.add(value.name)
-            dims = tensor.shape.dim
-            if tensor.HasField("shape") and all(axis.HasField("dim_value") for axis in dims):
-                sizes[value.name] = tuple(axis.dim_value for axis in dims)
-        constant = {weight.name for weight in graph.initializer}
+        flat = Flat.of(model)
+        inferred = infer(model, flat, side, told_channels(model.graph))
+        constant = set(flat.constants)
         users: dict[str, list[onnx.NodeProto]] = defaultdict(list)
-        for node in graph.node:
+        for node in flat.nodes:
             if all(name in constant for name in node.input if name):
                 constant.update(node.output)
             for name in node.input:
                 users[name].append(node)
-        batch = sizes[_image(graph).name][0]
-        params = sum(math.prod(weight.dims) for weight in graph.initializer if _learned(weight, users[weight.name]))
-        return Shapes(tuple(graph.node), batch, sizes, frozenset(constant), frozenset(bookkeeping), params, dict(users))
+        return Shapes(
+            tuple(flat.nodes), flat.scopes, flat.constants, inferred.batch, inferred.sizes, frozenset(constant),
+            inferred.whole, inferred.contradiction, dict(users),
+        )  # fmt: skip
 
     def __getitem__(self, name: str) -> Shape | None:
-        """Return the shape of a tensor, None where it is not known."""
-        return self.sizes.get(name)
+        """Return the shape of a tensor, None where it is not known, or such that the tensor would hold nothing."""
+        shape = self.sizes.get(name)
+        return None if shape is None or any(size < 1 for size in shape) else shape
 
     def computes(self, node: "onnx.NodeProto") -> bool:
         """Return whether a node works on something that depends on the images, shapes aside."""
@@ -102,45 +96,3 @@ class Shapes:
                     found.add(name)
                     pending.append(name)
         return found, gates
-
-
-def _image(graph: "onnx.GraphProto") -> "onnx.ValueInfoProto":
-    """Return the graph's input that is no weight."""
-    weights = {weight.name for weight in graph.initializer}
-    image: onnx.ValueInfoProto = next(value for value in graph.input if value.name not in weights)
-    return image
-
-
-def _with_input(model: "onnx.ModelProto", side: int) -> "onnx.ModelProto":
-    """Return a copy whose open axes have their sizes and whose shapes are inferred."""
-    import onnx
-
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    named = {}
-    for axis, size in zip(_image(fixed.graph).type.tensor_type.shape.dim, (1, 3, side, side), strict=False):
-        if not axis.dim_value:
-            if axis.dim_param:
-                named[axis.dim_param] = size
-            axis.dim_value = size
-    for value in [*fixed.graph.value_info, *fixed.graph.output]:
-        for axis in value.type.tensor_type.shape.dim:
-            if axis.dim_param in named:
-                axis.dim_value = named[axis.dim_param]
-    try:
-        return onnx.shape_inference.infer_shapes(fixed, data_prop=True)
-    except Exception as error:  # the inference raises classes of its own
-        raise InputError(f"the ONNX network: its shapes cannot be inferred ({first_line(error)})") from error
-
-
-def _learned(weight: "onnx.TensorProto", users: "list[onnx.NodeProto]") -> bool:
-    """Return whether a constant is a trained parameter: no scalar, shape, scale, zero point or running mean."""
-    from onnx import TensorProto
-
-    for node in users:
-        place = list(node.input).index(weight.name)
-        if node.op_type in _SCALES:
-            return place == 0
-        if node.op_type == "BatchNormalization":
-            return place < 3
-    return bool(weight.dims) and TensorProto.DataType.Name(weight.data_type) not in _BOOKKEEPING

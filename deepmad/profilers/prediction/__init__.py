@@ -1,1 +1,1 @@
-"""What a layer or network is predicted to take, from measured rows. It opens no file and no device."""
+"""What a layer or a network is predicted to take. It opens no file and no device; every room above comes in."""

@@ -16,6 +16,7 @@ class NetworkLayers:
     `activations` is the number of elements that convolutions and matrix products write (timm's `macts`).
     `left_out` names the operators that have no record, `approximated` those that stand as the nearest one, each with
     how often. `withheld` is the sentence that says why the records cannot stand for the network; None where they can.
+    `uncounted` names the operators whose work the counts leave out, `assumed` what the counts take for granted.
     """
 
     layers: tuple[Layer, ...]
@@ -25,6 +26,8 @@ class NetworkLayers:
     left_out: tuple[str, ...] = ()
     approximated: tuple[str, ...] = ()
     withheld: str | None = None
+    uncounted: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
     @staticmethod
     def of(architecture: Architecture) -> "NetworkLayers":
@@ -34,6 +37,12 @@ class NetworkLayers:
         products = (layer for layer in layers if layer.operation in ("conv", "linear"))
         activations = sum(layer.output_elements for layer in products)
         return NetworkLayers(layers, int(total_macs(parts)), int(total_params(parts)), activations)
+
+    @property
+    def counts_note(self) -> str | None:
+        """What the counts leave out or take for granted, in a sentence; None where they are the network's own."""
+        least = f"at least, without {', '.join(self.uncounted)}" if self.uncounted else None
+        return "; ".join(filter(None, [least, *self.assumed])) or None
 
     @property
     def caveat(self) -> str | None:

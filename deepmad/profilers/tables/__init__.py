@@ -1,1 +1,1 @@
-"""Latency tables: files of measured rows, and the predictions read from them."""
+"""Latency tables: files of measured rows, and the predictions read from them. Builders, importers and verbs come in."""

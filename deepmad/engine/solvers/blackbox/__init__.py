@@ -1,1 +1,1 @@
-"""Black-box limits: what a function of the user says of a network, called in worker processes, each network once."""
+"""Limits that only a function of the user knows, called in worker processes, once a network. For `design` alone."""

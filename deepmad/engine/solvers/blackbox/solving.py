@@ -9,16 +9,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deepmad.engine.answers.progress import Interrupted, Progress, Report
+from deepmad.engine.answers.limit_uses import unused
+from deepmad.engine.answers.progress import Progress, Report, stopped
 from deepmad.engine.answers.solutions import (
-    BROKEN_OFF,
-    MORE,
+    NOTHING_YET,
+    WAY_OUT,
     Solution,
     SolverInfo,
     Status,
     found,
     relative_gap,
-    unused,
     without_network,
 )
 from deepmad.engine.program.limits import without_black_boxes
@@ -31,23 +31,25 @@ from deepmad.engine.solvers.exact import design_exactly
 from deepmad.engine.solvers.search import search
 from deepmad.engine.solvers.settings import Auto, Evolution
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.tasks import open_tasks
 
 EXACT_SHARE = 0.3
 """CP-SAT's share of the time, for the problem without black boxes."""
 ALTERNATIVES, ALTERNATIVES_GAP, ALTERNATIVES_SHARE = 5, 0.1, 0.1
-"""Networks called for where CP-SAT's breaks a limit, how far below it they may be (and it above the limit, where there
-is a guess to aim with instead), and the share of the time left."""
+"""Where CP-SAT's network breaks a limit: the networks near it, itself included, that are called for; how far below its
+objective they may be; their share of the time left. The second is also how far above the limit it may be for that,
+unless there is no guess to aim with instead."""
 AIMS, AIMING_SHARE = 12, 0.5
 """Networks that guesses aim at, and their share of the time left."""
 AIM, LOWER, ENOUGH = 0.98, 0.97, 0.955
-"""Where in a black-box limit a guess aims, how much lower where that leads to a network known to break one, and the
-share of a limit from which on a network that keeps it is no longer improved so."""
+"""The share of a black-box limit that a guess aims at; the factor by which it aims lower after it led to a network that
+is known to break a limit; the share that is enough: a network that keeps the limit and uses so much ends the aiming."""
 SEARCH_SECONDS, SEARCH_SHARE = 3.0, 0.05
 """Seconds of a search for such a network at most, and its share of the time limit."""
 LEAST_SLACK, MOST_SLACK = 1.05, 1.5
-"""How much above a limit a network may be guessed for evolution to look at it, and from where on a guess is no use."""
+"""How far above a limit (as a factor) a network may be guessed for evolution to look at it: never less than the first.
+A guess so rough that it would need more than the second is left out."""
 
 
 def design_with_calls(
@@ -76,10 +78,10 @@ def design_with_calls(
         with open_tasks(on=solver.on, workers=workers) as tasks:  # to leave a cluster takes a while, too
             run = _Run(problem, solver, Screen(problem, Calls(boxes, tasks, ends=ends)), report, began)
             run.go(starts)
-    except KeyboardInterrupt as interrupt:
+    except STOPS as stop:
         if run is None:
             raise
-        raise Interrupted(run.solution(interrupted=True)) from interrupt
+        raise stopped(stop, run.solution(interrupted=True)) from stop
     return run.solution()
 
 
@@ -267,12 +269,12 @@ class _Run:
         """Return the solution where no network that keeps all limits was found."""
         if self.exact is not None and self.exact.status is Status.INFEASIBLE:
             return replace(self.exact, limits=unused(self.problem), seconds=self.seconds)
-        message = BROKEN_OFF
+        message = NOTHING_YET
         if not interrupted:
             names = " and ".join(box.name for box in self.problem.black_boxes)
             message = (
                 f"no network that keeps the limit on {names} was found in {self.seconds:.0f} s among "
-                f"{len(self.screen.seen)} called for, and none is proven impossible; {self.failures()}{MORE}"
+                f"{len(self.screen.seen)} called for, and none is proven impossible; {self.failures()}{WAY_OUT}"
             )
         return without_network(self.problem, message, info, self.seconds, self.bound)
 

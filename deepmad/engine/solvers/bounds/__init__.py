@@ -1,4 +1,4 @@
-"""Valid upper bounds on a problem's objective, by branch and price over the stages."""
+"""Valid upper bounds on a problem's objective, by branch and price over the stages. Whatever proves comes in."""
 
 from deepmad.engine.solvers.bounds.search import BoundStep, tighten
 

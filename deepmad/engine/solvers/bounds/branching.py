@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from deepmad.engine.costs.tables import LOG_WIDTHS
 from deepmad.engine.solvers.bounds.columns import CONVS, DEPTH, Columns
 from deepmad.engine.solvers.bounds.master import Master
 from deepmad.engine.solvers.bounds.nodes import Node
@@ -18,7 +19,7 @@ from deepmad.engine.solvers.bounds.relaxation import (
     spread_cuts,
     within,
 )
-from deepmad.engine.solvers.bounds.tables import ENTROPY, Array, Ints, SpaceTables
+from deepmad.engine.solvers.bounds.tables import Array, Ints, SpaceTables
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 
 Dimension = Literal["channels", "depths", "widths", "options", "totals"]
@@ -158,7 +159,7 @@ def _depth_split(space: SpaceTables, stage: int, columns: Columns, shares: Array
     """
     depths = columns.numbers[:, DEPTH]
     mean = float(shares @ depths)
-    per_block = columns.numbers[:, ENTROPY] / depths
+    per_block = columns.numbers[:, LOG_WIDTHS] / depths
     score = slope * abs(float(shares @ ((depths - mean) * (per_block - shares @ per_block))))
     score += slope * float(shares @ per_block) * abs(mean - round(mean))
     spread = math.sqrt(max(0.0, float(shares @ (depths - mean) ** 2)))
@@ -183,7 +184,7 @@ def _option_split(stage: int, columns: Columns, shares: Array, slope: float, off
     """Split off the option with the largest share, scored by the spread of the entropy a block between options."""
     options, depths = columns.fields[:, 1], columns.numbers[:, DEPTH]
     totals = np.bincount(options, weights=shares, minlength=max(offered) + 1)
-    sums = np.bincount(options, weights=shares * columns.numbers[:, ENTROPY] / depths, minlength=len(totals))
+    sums = np.bincount(options, weights=shares * columns.numbers[:, LOG_WIDTHS] / depths, minlength=len(totals))
     spread = float(np.abs(sums - totals * sums.sum()).sum() * (shares @ depths))
     # the box may have lost options since the master was solved
     return Split(_OPTION_SHARE * slope * spread, "options", stage, max(offered, key=lambda option: totals[option]))
@@ -227,18 +228,19 @@ def _member(
     stem_out, stages = int(space.channels[0][position]), []
     for stage, choice in enumerate(space.problem.space.stages):
         allowed = space.allowed[stage][position]
-        option, outs = space.options[stage][options[stage]], space.channels[stage + 1]
-        if option.widths is not None:
-            allowed = allowed & option.widths.offered.any(0)
+        tables, outs = space.options[stage][options[stage]], space.channels[stage + 1]
+        option = tables.option
+        if tables.widths is not None:
+            allowed = allowed & tables.widths.offered.any(0)
         if not allowed.any():
             return None
         position = _nearest(outs, channels[stage + 1], allowed)
         out = int(outs[position])
-        if option.widths is None:
+        if tables.widths is None:
             width = choice.expanded(option.expansion or 1.0, out)
         else:
-            values = np.array(option.widths.values)
-            width = int(values[_nearest(values, widths[stage], option.widths.offered[:, position])])
+            values = np.array(tables.widths.values)
+            width = int(values[_nearest(values, widths[stage], tables.widths.offered[:, position])])
         depth = int(space.depths[stage][_nearest(space.depths[stage], depths[stage], None)])
         stages.append(Stage(option.kind, out, width, option.kernel, depth, choice.stride))
     whole = space.problem.space

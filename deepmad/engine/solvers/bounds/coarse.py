@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepmad.engine.solvers.bounds.pricing import Box, Choice, Interval, Prices
-from deepmad.engine.solvers.bounds.tables import Ints, Option, SpaceTables
+from deepmad.engine.solvers.bounds.tables import Ints, OptionTables, SpaceTables
 
 MANY_CELLS = 400_000
 """Cells of (c_in, out, width) a stage, over its options, from which on a box is looked at coarsely first."""
@@ -89,7 +89,7 @@ def _picked(values: Sequence[int] | Ints, at: Interval, step: float) -> Ints:
     return np.array(found if found[-1] == at[1] else [*found, at[1]])
 
 
-def _part(option: Option, ins: Ints, outs: Ints, chosen: Ints) -> Option:
+def _part(option: OptionTables, ins: Ints, outs: Ints, chosen: Ints) -> OptionTables:
     """Return the tables of an option for some channels and widths alone."""
     pair, later = option.pair[:, ins][:, :, outs], option.later[:, outs]
     if (tables := option.widths) is None:

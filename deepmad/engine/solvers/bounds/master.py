@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepmad.engine.costs.tables import LOG_WIDTHS
 from deepmad.engine.solvers.bounds.columns import CONVS, DEPTH, Columns, Pool
 from deepmad.engine.solvers.bounds.pricing import Prices, no_prices
 from deepmad.engine.solvers.bounds.relaxation import (
@@ -17,7 +18,7 @@ from deepmad.engine.solvers.bounds.relaxation import (
     penalised_span,
     spread_cuts,
 )
-from deepmad.engine.solvers.bounds.tables import ENTROPY, Array, SpaceTables
+from deepmad.engine.solvers.bounds.tables import Array, SpaceTables
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -130,14 +131,15 @@ class _Program:
         return row
 
     def _budget(self, index: int) -> int:
-        row = self._row(self.columns.numbers[:, 1 + index] / self.space.limits[index])
+        sign = float(self.space.signs[index])
+        row = self._row(sign * (self.columns.numbers[:, 1 + index] / self.space.limits[index]))
         row[self.excess if self.limits_only else self.excess + index] = -1.0
-        return self.upper.add(row, 1.0)
+        return self.upper.add(row, sign)
 
     def _products(self, scale: int) -> dict[float, int]:
         info, found = self.space.scales[scale], {}
         for kink in self.relaxation.kinks[scale]:
-            shares = -kink * np.where(self.before[scale], self.columns.numbers[:, ENTROPY], 0.0)
+            shares = -kink * np.where(self.before[scale], self.columns.numbers[:, LOG_WIDTHS], 0.0)
             if not info.fixed:
                 shares -= self.columns.read(info.stages, envelope(self.space, self.relaxation, scale, kink))
             row = self._row(shares)
@@ -149,7 +151,7 @@ class _Program:
         info, found = self.space.scales[scale], {}
         for convs in self.relaxation.chords[scale]:
             slope, constant = chord(self.space, convs)
-            earned = slope * self.columns.numbers[:, CONVS] - self.columns.numbers[:, ENTROPY]
+            earned = slope * self.columns.numbers[:, CONVS] - self.columns.numbers[:, LOG_WIDTHS]
             row = self._row(np.where(self.before[scale], earned, 0.0))
             if self.limits_only:
                 row[self.excess] = -max(1.0, slope * convs + constant)
@@ -224,7 +226,9 @@ class _Program:
         equal = -np.array(result.eqlin.marginals)
         shares, columns, space = result.x[: self.count], self.columns, self.space
         before = np.array(self.before, dtype=float)
-        entropies = np.array([info.entropy for info in space.scales]) + before @ (shares * columns.numbers[:, ENTROPY])
+        entropies = np.array([info.entropy for info in space.scales]) + before @ (
+            shares * columns.numbers[:, LOG_WIDTHS]
+        )
         convs = np.array([info.convs for info in space.scales]) + before @ (shares * columns.numbers[:, CONVS])
         by_stage = [columns.stage == stage for stage in range(space.stages)]
         depths = np.array([shares[mask] @ columns.numbers[mask, DEPTH] for mask in by_stage])
@@ -273,8 +277,9 @@ class _Program:
         """Add the multipliers of budgets and effectiveness to `prices`; return their constant."""
         space, constant = self.space, 0.0
         for index, row in self.budget_rows.items():
-            prices.costs[index] = -duals[row] / space.limits[index]
-            constant += float(duals[row])
+            sign = float(space.signs[index])
+            prices.costs[index] = -sign * duals[row] / space.limits[index]
+            constant += sign * float(duals[row])
         for info, rows in zip(space.scales, self.chord_rows, strict=True):
             for at, row in rows.items():
                 slope, base = chord(space, at)

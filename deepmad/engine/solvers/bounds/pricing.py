@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepmad.engine.solvers.bounds.tables import Array, Option, SpaceTables
+from deepmad.engine.solvers.bounds.tables import Array, SpaceTables
 from deepmad.engine.solvers.bounds.widths import WidthCells, best_depth, reaches
 
 Interval = tuple[int, int]
@@ -40,8 +40,8 @@ class Box:
 class Prices:
     """Multipliers: what a network earns for each quantity; a network's score is `constant` plus its earnings.
 
-    `entropy`, `convs`, `depths` and `squares` (of the depths) are per stage; `costs` (usually negative) per unit of
-    MACs, parameters and nanoseconds; `channels[s]` for every choice of channels before stage s.
+    `entropy`, `convs`, `depths` and `squares` (of the depths) are per stage; `costs` per unit of every additive cost
+    (negative, but for a limit from below); `channels[s]` for every choice of channels before stage s.
     """
 
     entropy: Array
@@ -263,7 +263,7 @@ def choice_in(space: SpaceTables, stage: int, box: Box, prices: Prices, option: 
 
 def choice_costs(space: SpaceTables, stage: int, choice: Choice) -> Array:
     """Return (quantities,) of a stage."""
-    option: Option = space.options[stage][choice.option]
+    option = space.options[stage][choice.option]
     depth = int(space.depths[stage][choice.depth])
     costs = option.pair[:, choice.c_in, choice.out] + (depth - 1) * option.later[:, choice.out]
     if choice.width is not None:

@@ -179,7 +179,7 @@ def full_box(space: SpaceTables, kinds: tuple[str, ...]) -> Box:
 
     free = [options[0].widths for options in space.options]
     chosen = [tuple(range(len(options))) for options in space.options]
-    chosen[0] = tuple(index for index in chosen[0] if space.options[0][index].kind in kinds)
+    chosen[0] = tuple(index for index in chosen[0] if space.options[0][index].option.kind in kinds)
     box = Box(
         tuple(whole(len(values)) for values in space.channels),
         tuple(whole(len(values)) for values in space.depths),

@@ -1,35 +1,32 @@
-"""Stage tables: what every choice of a stage costs, read once from the layer records of a space."""
+"""Stage tables: what every choice of a stage costs, as slices that branch and price adds up."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from deepmad.engine.program.latency import LatencyModel
+from deepmad.engine.costs.additive import Additive, additive_costs
+from deepmad.engine.costs.records import Option, channels, end_bodies, option_grid, options, scale_ends, stage_bodies
+from deepmad.engine.costs.tables import LOG_WIDTHS, aligned, layer_costs, summed
 from deepmad.engine.program.objectives import RESIDUAL_BLOCKS, entropy_factor, penalised_stages
 from deepmad.engine.program.problems import Problem
-from deepmad.search_spaces.architectures import Stage, Stem, network_parts
-from deepmad.search_spaces.layers import Count, Layer, Part
+from deepmad.search_spaces.layers import Body
 from deepmad.search_spaces.spaces import Space
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-ENTROPY = 0
-"""Row of a cost table that holds the sum of ln w_l over main-path layers. The rows after it are the limited costs:
-MACs, parameters, and nanoseconds by every latency table."""
-
 
 @dataclass(frozen=True)
 class WidthTables:
     """Costs that depend on the inner width where that is a choice of its own: (quantities, widths, channels).
 
-    `into` is over c_in, the others over out; `same` is the whole opening block where c_in = out. `offered`
-    (widths, out) says which widths the rules allow.
+    `into` is over c_in, the others over out; `same` is the whole opening block where c_in = out (0 for an out that is
+    no c_in). `offered` (widths, out) says which widths the rules allow.
     """
 
     values: tuple[int, ...]
@@ -41,16 +38,14 @@ class WidthTables:
 
 
 @dataclass(frozen=True)
-class Option:
-    """One way to fill a stage: block kind, kernel and, where widths follow from `out`, the expansion.
+class OptionTables:
+    """What one option of a stage costs: rows of log-widths, then of every additive cost.
 
     A stage of depth d costs pair[c_in, out] + (d - 1) * later[out], plus what `widths` adds. `convs` are the
     main-path convolutions of the opening block and of a later one.
     """
 
-    kind: str
-    kernel: int
-    expansion: float | None
+    option: Option
     convs: tuple[int, int]
     pair: Array
     later: Array
@@ -76,17 +71,19 @@ class ScaleRow:
 class SpaceTables:
     """Everything that the bound needs to know of a problem, as arrays.
 
-    `channels[s]` are the choices before stage s (the last: after the last stage), `limits` the budget of the limited
-    costs (inf: none), `allowed[s]` which (c_in, out) the rules admit.
+    `channels[s]` are the choices before stage s (the last: after the last stage), `limits` what the budget leaves to
+    every additive cost (inf: it has no limit), `signs` 1 for a limit from above and -1 for one from below, `allowed[s]`
+    which (c_in, out) the rules admit.
     """
 
     problem: Problem
     channels: tuple[Ints, ...]
     depths: tuple[Ints, ...]
-    options: tuple[tuple[Option, ...], ...]
+    options: tuple[tuple[OptionTables, ...], ...]
     allowed: tuple[Bools, ...]
     scales: tuple[ScaleRow, ...]
     limits: Array
+    signs: Ints
 
     @property
     def stages(self) -> int:
@@ -109,25 +106,31 @@ class SpaceTables:
 
 def read_tables(problem: Problem) -> SpaceTables:
     """Return the tables of a problem."""
-    space = problem.space
-    channels = tuple(np.array(values) for values in (space.stem.out, *(stage.out for stage in space.stages)))
-    allowed = tuple(_allowed(space, ins, outs) for ins, outs in pairwise(channels))
-    ends = _end_costs(problem, channels)
-    options = tuple(
-        tuple(_options(problem, stage, channels[stage], channels[stage + 1], ends)) for stage in range(len(allowed))
+    space, costs = problem.space, additive_costs(problem)
+    choices = channels(space)
+    stem, closing = end_bodies(space, choices[0], choices[-1])
+    opened = summed(stem, costs, (len(choices[0]),))
+    opened[LOG_WIDTHS] = 0.0  # a scale starts with it
+    closed = sum((summed(body, costs, (len(choices[-1]),)) for body in closing), np.zeros((1 + len(costs), 1)))
+    found = []
+    for index, stage in enumerate(space.stages):
+        found.append(tuple(_option_tables(space, index, option, costs) for option in options(stage)))
+        for tables in found[-1]:
+            if index == 0:
+                tables.pair[...] += opened[:, :, None]
+            if index == len(space.stages) - 1:
+                tables.pair[...] += closed[:, None, :]
+    return SpaceTables(
+        problem,
+        choices,
+        tuple(np.array(stage.depth) for stage in space.stages),
+        tuple(found),
+        tuple(_allowed(space, ins, outs) for ins, outs in pairwise(choices)),
+        tuple(_scale_rows(problem, choices, stem, closing)),
+        # what is left of a limit is a divisor in the linear program; one nanosecond is as hopeless as none
+        np.array([max(1, cost.room) if cost.of_device else cost.room for cost in costs]),
+        np.array([cost.sign for cost in costs]),
     )
-    depths = tuple(np.array(stage.depth) for stage in space.stages)
-    return SpaceTables(problem, channels, depths, options, allowed, _scale_rows(problem, channels), _limits(problem))
-
-
-def _limits(problem: Problem) -> Array:
-    nanoseconds = problem.limit_nanoseconds
-    counts = [np.inf if limit is None else float(limit) for limit in (problem.budget.macs, problem.budget.params)]
-    # what the overhead leaves is a divisor in the linear program; one nanosecond is as hopeless as none
-    devices = [
-        np.inf if nanoseconds is None else max(1, nanoseconds - table.overhead_nanoseconds) for table in problem.tables
-    ]
-    return np.array([*counts, *devices])
 
 
 def _allowed(space: Space, ins: Ints, outs: Ints) -> Bools:
@@ -141,182 +144,59 @@ def _allowed(space: Space, ins: Ints, outs: Ints) -> Bools:
     return allowed
 
 
-def _parts(space: Space, stages: dict[int, Stage], stem_out: Count = 1) -> tuple[Part, ...]:
-    """Return the parts of a network with the given stages; the others are fillers."""
-    fillers = [Stage(choice.block[0], 1, 1, 1, 1, choice.stride) for choice in space.stages]
-    row = [stages.get(index, filler) for index, filler in enumerate(fillers)]
-    stem = Stem(stem_out, space.stem.kernel, space.stem.stride)
-    return network_parts(space.in_channels, space.resolution, stem, row, space.tail, space.classes)
-
-
-def _layer_costs(layer: Layer, latencies: Sequence[LatencyModel]) -> Array:
-    """Return (quantities, ...) of one layer; the trailing shape is that of its broadcast records."""
-    inputs, outputs = np.broadcast_arrays(layer.inputs, layer.outputs)
-    flat = replace(layer, inputs=inputs.ravel(), outputs=outputs.ravel())
-    nanoseconds = (np.broadcast_to(table.nanoseconds(flat), inputs.size) for table in latencies)
-    entropy = np.log(layer.fan_in) if layer.role == "main" else 0.0
-    found = (entropy, layer.macs, layer.params, *(row.reshape(inputs.shape) for row in nanoseconds))
-    return np.stack([np.broadcast_to(np.asarray(row, dtype=float), inputs.shape) for row in found])
-
-
-def _end_costs(problem: Problem, channels: Sequence[Ints]) -> tuple[Array, Array]:
-    """Return (quantities, channels) of the stem, and of tail and classifier; the stem's entropy is a scale's start."""
-    space = problem.space
-    outs: Count = channels[-1]
-    last = Stage(space.stages[-1].block[0], outs, 1, 1, 1, space.stages[-1].stride)
-    parts = _parts(space, {len(space.stages) - 1: last}, channels[0])
-    costs = []
-    for found, size in (([parts[0]], len(channels[0])), (parts[1 + 2 * len(space.stages) :], len(channels[-1]))):
-        total = np.zeros((1, size))
-        for part in found:
-            for layer in part.body.layers:
-                cost = _layer_costs(layer, problem.tables)
-                total = total + cost.reshape(len(cost), -1)
-        costs.append(total)
-    costs[0][ENTROPY] = 0.0
-    return costs[0], costs[1]
-
-
-def _scale_rows(problem: Problem, channels: Sequence[Ints]) -> tuple[ScaleRow, ...]:
-    space = problem.space
-    parts = _parts(space, {})
-    stem, after = parts[0].body, [layer for part in parts[1 + 2 * len(space.stages) :] for layer in part.body.main]
+def _scale_rows(problem: Problem, choices: Sequence[Ints], stem: Body, closing: Sequence[Body]) -> Iterator[ScaleRow]:
     start = float(sum(np.log(layer.fan_in) for layer in stem.main))
-    ends = [part.stage for part in parts if part.ends_scale and part.stage is not None]
-    rows = []
-    for stages, alpha in zip([*ends, len(space.stages)], space.weights, strict=True):
-        before = stem.main[-1] if stages == 0 else parts[2 * stages - 1].body.main[-1]
-        convs, side, counts = len(stem.main), before.out_side, channels[stages]
-        fixed = stages == len(space.stages) and bool(after)
+    for end, alpha in zip(scale_ends(problem.space), problem.space.weights, strict=True):
+        weight, convs, counts = entropy_factor(problem.objective) * alpha, len(stem.main), choices[end.stages]
+        fixed = end.channels is not None
         if fixed:
-            convs, side, counts = convs + len(after), after[-1].out_side, np.array([after[-1].outputs])
-        weight = entropy_factor(problem.objective) * alpha
-        rows.append(ScaleRow(stages, weight, np.log(side**2 * counts), start, convs, fixed))
-    return tuple(rows)
+            convs, counts = convs + sum(len(body.main) for body in closing), np.array([end.channels])
+        yield ScaleRow(end.stages, weight, np.log(end.side**2 * counts), start, convs, fixed)
 
 
-def _options(problem: Problem, stage: int, ins: Ints, outs: Ints, ends: tuple[Array, Array]) -> Iterator[Option]:
-    choice = problem.space.stages[stage]
-    for kind in dict.fromkeys(choice.block):
-        for kernel in choice.kernel:
-            reader = _Reader(problem, stage, kind, kernel, ins, outs)
-            for option in (
-                [reader.free_widths()] if choice.width else [reader.expansion(x) for x in choice.expansion or ()]
-            ):
-                if stage == 0:
-                    option.pair[...] += ends[0][:, :, None]
-                if stage == len(problem.space.stages) - 1:
-                    option.pair[...] += ends[1][:, None, :]
-                yield option
+def _option_tables(space: Space, index: int, option: Option, costs: Sequence[Additive]) -> OptionTables:
+    """Return the tables of one option of a stage, read from its layer records over all its widths."""
+    ins, outs = channels(space)[index : index + 2]
+    first, later = stage_bodies(space, index, option_grid(space, index, option))
+    convs = len(first.main), len(later.main)
+    if option.expansion is not None:
+        pair = summed(first, costs, (len(ins), len(outs), 1, 1))[..., 0, 0]
+        after = summed(later, costs, (1, len(outs), 1, 1))[:, 0, :, 0, 0]
+        return OptionTables(option, convs, np.ascontiguousarray(pair), np.ascontiguousarray(after), None)
+    values = space.stages[index].width or ()
+    widths, ratio = np.array(values)[:, None], space.rules.width_ratio
+    pair, into, out_of, same = _by_widths(first, costs, ins, outs, len(values))
+    after = summed(later, costs, (1, len(outs), len(values), 1))[:, 0, :, :, 0].swapaxes(1, 2)
+    offered = (ratio.min * outs <= widths) & (widths <= ratio.max * outs)
+    tables = WidthTables(values, into, out_of, np.ascontiguousarray(after), same, offered)
+    return OptionTables(option, convs, pair, np.zeros((1 + len(costs), len(outs))), tables)
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads the tables of one block kind and kernel in one stage."""
+def _by_widths(
+    body: Body, costs: Sequence[Additive], ins: Ints, outs: Ints, widths: int
+) -> tuple[Array, Array, Array, Array]:
+    """Return an opening block's costs by what they depend on: (c_in, out), (width, c_in) and (width, out).
 
-    problem: Problem
-    stage: int
-    kind: str
-    kernel: int
-    ins: Ints
-    outs: Ints
-
-    @property
-    def quantities(self) -> int:
-        """Rows of a cost table."""
-        return 3 + len(self.problem.tables)
-
-    def parts(self, c_in: Count, out: Count, width: Count) -> tuple[Part, Part]:
-        """Return the stage's opening part and its later one; the three counts broadcast."""
-        space = self.problem.space
-        stages = {self.stage: Stage(self.kind, out, width, self.kernel, 2, space.stages[self.stage].stride)}
-        if self.stage:
-            before = space.stages[self.stage - 1]
-            stages[self.stage - 1] = Stage(before.block[0], c_in, 1, 1, 1, before.stride)
-        parts = _parts(space, stages, 1 if self.stage else c_in)
-        return parts[1 + 2 * self.stage], parts[2 + 2 * self.stage]
-
-    def layers(self, part: Part) -> list[Array]:
-        """Return (quantities, ...) of every layer of a part."""
-        return [_layer_costs(layer, self.problem.tables) for layer in part.body.layers]
-
-    def convs(self) -> tuple[int, int]:
-        """Return the main-path convolutions of the opening block and of a later one."""
-        first, later = self.parts(1, 2, 1)
-        return len(first.body.main), len(later.body.main)
-
-    def rectangles(self) -> Iterator[tuple[Ints, Ints]]:
-        """Yield index sets of c_in and out that cover every pair but c_in = out, none with c_in = out in it.
-
-        A block may have other layers where c_in = out (an identity shortcut), so those cells are read apart.
-        Two different numbers differ in some bit.
-        """
-        for bit in range(int(max(self.ins.max(), self.outs.max())).bit_length()):
-            for flag in (0, 1):
-                rows = np.flatnonzero((self.ins >> bit & 1) == flag)
-                columns = np.flatnonzero((self.outs >> bit & 1) != flag)
-                if len(rows) and len(columns):  # two at least, so that a layer's shape tells what it depends on
-                    yield np.resize(rows, max(2, len(rows))), np.resize(columns, max(2, len(columns)))
-
-    def expansion(self, expansion: float) -> Option:
-        """Return the option whose widths are expansion * out."""
-        choice = self.problem.space.stages[self.stage]
-        widths = np.array([choice.expanded(expansion, int(out)) for out in self.outs])
-        pair = np.zeros((self.quantities, len(self.ins), len(self.outs)))
-        for rows, columns in self.rectangles():
-            first, _ = self.parts(self.ins[rows, None], self.outs[None, columns], widths[None, columns])
-            pair[:, rows[:, None], columns] = sum(cost.reshape(len(cost), *_two(cost)) for cost in self.layers(first))
-        first, later = self.parts(self.outs, self.outs, widths)
-        rows, columns = np.nonzero(self.ins[:, None] == self.outs)
-        pair[:, rows, columns] = _total(self.layers(first), (len(self.outs),))[:, columns]
-        after = _total(self.layers(later), (len(self.outs),))
-        return Option(self.kind, self.kernel, expansion, self.convs(), pair, after, None)
-
-    def free_widths(self) -> Option:
-        """Return the option whose widths are a choice of their own."""
-        values = self.problem.space.stages[self.stage].width or ()
-        widths = np.array(values)
-        shape = (len(widths), len(self.outs))
-        pair = np.zeros((self.quantities, len(self.ins), len(self.outs)))
-        into, out_of = np.zeros((self.quantities, len(widths), len(self.ins))), np.zeros((self.quantities, *shape))
-        for rows, columns in self.rectangles():
-            c_in, out = self.ins[None, rows, None], self.outs[None, None, columns]
-            first, _ = self.parts(c_in, out, widths[:, None, None])
-            pairs, ins, outs = _grouped(self.layers(first), (len(widths), len(rows), len(columns)))
-            pair[:, rows[:, None], columns], into[:, :, rows], out_of[:, :, columns] = pairs, ins, outs
-        first, later = self.parts(self.outs[None, :], self.outs[None, :], widths[:, None])
-        ratio = self.problem.space.rules.width_ratio
-        offered = (ratio.min * self.outs <= widths[:, None]) & (widths[:, None] <= ratio.max * self.outs)
-        tables = WidthTables(
-            values, into, out_of, _total(self.layers(later), shape), _total(self.layers(first), shape), offered
-        )
-        return Option(self.kind, self.kernel, None, self.convs(), pair, np.zeros(pair[:, 0].shape), tables)
-
-
-def _two(cost: Array) -> tuple[int, ...]:
-    return (1,) * (3 - cost.ndim) + cost.shape[1:]
-
-
-def _total(costs: list[Array], shape: tuple[int, ...]) -> Array:
-    return sum(costs, np.zeros((1, *shape)))
-
-
-def _grouped(costs: list[Array], shape: tuple[int, int, int]) -> tuple[Array, Array, Array]:
-    """Return layer costs summed by what they depend on: (c_in, out), (width, c_in) and (width, out)."""
-    widths, ins, outs = shape
-    rows = len(costs[0])
-    pairs, into, out_of = (np.zeros((rows, *cells)) for cells in ((ins, outs), (widths, ins), (widths, outs)))
-    for cost in costs:
-        whole = cost.reshape(rows, *(1,) * (4 - cost.ndim), *cost.shape[1:])
-        has_width, has_in, has_out = (size > 1 for size in whole.shape[1:])
+    The last array is the whole block where c_in = out, over (width, out): it may have other layers there (a shortcut).
+    """
+    rows = 1 + len(costs)
+    pairs, into = np.zeros((rows, len(ins), len(outs))), np.zeros((rows, widths, len(ins)))
+    out_of, same = np.zeros((rows, widths, len(outs))), np.zeros((rows, widths, len(outs)))
+    left, right = np.nonzero(ins[:, None] == outs)
+    for layer in layer_costs(body, costs):
+        cost = aligned(layer.stacked(), 4)[..., 0]
+        has_in, has_out, has_width = (size > 1 for size in cost.shape[1:])
         assert not (has_width and has_in and has_out), "a layer depends on two of c_in, width and out at most"
         if not has_width:
-            pairs += whole[:, 0]
+            pairs += cost[..., 0]
         elif has_in:
-            into += whole[:, :, :, 0]
+            into += cost[:, :, 0].swapaxes(1, 2)
         else:
-            out_of += whole[:, :, 0, :]
-    return pairs, into, out_of
+            out_of += cost[:, 0].swapaxes(1, 2)
+        spread = np.broadcast_to(cost, (rows, len(ins), len(outs), widths))
+        same[:, :, right] += spread[:, left, right].swapaxes(1, 2)
+    pairs[:, left, right] = 0.0
+    return pairs, into, out_of, same
 
 
 def families(problem: Problem) -> list[tuple[str, ...]]:

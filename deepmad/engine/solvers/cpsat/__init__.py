@@ -1,4 +1,4 @@
-"""The design problem as an exact integer program, solved by OR-Tools' CP-SAT."""
+"""The design problem as an exact integer program, solved by OR-Tools' CP-SAT. Whatever proves comes in."""
 
 from deepmad.engine.solvers.cpsat.clashes import clashes
 from deepmad.engine.solvers.cpsat.distinct import next_best

@@ -1,8 +1,10 @@
 """Why a problem has no network: the limits that cannot be met together."""
 
 import time
+from collections.abc import Sequence
 from itertools import combinations
 
+from deepmad.engine.answers.claims import PROOF, require_none
 from deepmad.engine.program.limits import only
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.bounds import tighten
@@ -17,15 +19,18 @@ SUBSET_SHARE = 0.6
 """Share of the time left that one set of limits may take: those that can be met take next to none."""
 
 
-def clashes(problem: Problem, *, seconds: float, workers: int, seed: int) -> list[str]:
+def clashes(
+    problem: Problem, *, known: Sequence[Architecture] = (), seconds: float, workers: int, seed: int
+) -> list[str]:
     """Return a smallest set of limits, by the keys of `usages`, that no network of the space keeps together.
 
     Empty where the space's own rules already leave no network. Call it for an infeasible problem: where
-    `seconds` do not suffice, the answer is all of its limits.
+    `seconds` do not suffice, the answer is all of its limits. `known` are networks that keep some of them, perhaps.
+    Raises `ContradictionError` where a network is found that keeps all.
     """
     ends = time.perf_counter() + seconds
     limits = list(problem.limits())
-    witnesses: list[set[str]] = []
+    witnesses = [_kept(problem, network) for network in known if not problem.space.violations(network)]
     # Sets of limits from the smallest on; one that a network found before keeps needs no search of its own.
     subsets = [set(some) for size in range(len(limits)) for some in combinations(limits, size)]
     for place, subset in enumerate(subsets):
@@ -39,6 +44,8 @@ def clashes(problem: Problem, *, seconds: float, workers: int, seed: int) -> lis
         if result.status == "infeasible":
             return [name for name in limits if name in subset]
         if result.network is not None:
+            if not problem.broken(result.network):
+                require_none(problem, PROOF, result.network)
             witnesses.append(_kept(problem, result.network))
     return limits
 

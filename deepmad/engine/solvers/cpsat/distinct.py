@@ -1,34 +1,44 @@
 """The best network that differs from those chosen before, by the exact program with a cut for each of them."""
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 
 from ortools.sat.python import cp_model
 
 from deepmad.engine.answers.solutions import DIFFERENT_STAGES
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Expression
+from deepmad.engine.solvers.cpsat.digits import Expression, at_most
+from deepmad.engine.solvers.cpsat.expressions import Axis, Builder
 from deepmad.engine.solvers.cpsat.program import Program, build_program
-from deepmad.engine.solvers.cpsat.solving import Effort, ExactResult, Search, searched
+from deepmad.engine.solvers.cpsat.solving import Effort, ExactResult, best_search, searched
 from deepmad.engine.solvers.cpsat.stages import StageVariables
 from deepmad.search_spaces.architectures import Architecture, Stage
 
 
 def next_best(
-    problem: Problem, chosen: Sequence[Architecture], *, floor: float, seconds: float, workers: int, seed: int
+    problem: Problem,
+    chosen: Sequence[Architecture],
+    *,
+    floor: float,
+    hint: Architecture | None = None,
+    seconds: float,
+    workers: int,
+    seed: int,
 ) -> ExactResult:
     """Return the best network that differs from each of `chosen` in two stages and whose objective reaches `floor`.
 
-    The status is `optimal` where it is proven to be the best, `infeasible` where there is proven to be none.
+    `hint` is such a network. The status is `optimal` where the one returned is proven to be the best, `infeasible`
+    where there is proven to be none. Raises `ContradictionError` where the hint refutes that.
     """
-    began = time.perf_counter()
+    search = best_search(problem)
     program = build_program(problem)
     for network in chosen:
         _add_difference(program, network)
     if program.objective is not None:
-        program.builder.model.add(program.objective >= math.floor(floor * program.unit))
-    search = Search(problem.value, None, program.most, began)
+        at_most(program.builder.model, -program.objective, -math.floor(floor * program.unit), "floor")
+    search.bound = program.most
+    if hint is not None:
+        search.take(hint)
     status = searched(program, search, Effort(seconds, None, workers, seed, 0.0))
     if search.network is None or search.value < floor:
         none = status == cp_model.INFEASIBLE or (status == cp_model.OPTIMAL and search.network is not None)

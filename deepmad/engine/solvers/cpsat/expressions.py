@@ -4,18 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import gcd
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ortools.sat.python import cp_model
 
+from deepmad.engine.solvers.cpsat.digits import Expression, selected, variable
 from deepmad.engine.solvers.cpsat.terms import Array, Terms, maximum, minimum
 
 LARGEST_TABLE = 2**12
 """Entries of the largest table that may not be replaced by a smaller one: CP-SAT expands each into literals, and
 a table of 2^16 keeps it from looking at its time limit for many seconds."""
-Expression = Any
-"""A linear expression of OR-Tools, a variable or an int."""
+
+Rounding = Literal["down", "up"]
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class Builder:
     products: dict[tuple[int, int], Expression] = field(default_factory=dict)
     literals: dict[int, list[Any]] = field(default_factory=dict)
     halves: dict[int, Axis] = field(default_factory=dict)
-    understated: set[str] = field(default_factory=set)
+    rounded: set[str] = field(default_factory=set)
 
     def variable(self, low: int, high: int, name: str) -> Expression:
         """Return a new integer variable, or the number itself where there is nothing to choose."""
-        return low if low == high else self.model.new_int_var(low, high, name)
+        return variable(self.model, low, high, name)
 
     def choice(self, count: int, name: str) -> Choice:
         """Return a choice among `count` options."""
@@ -108,16 +109,17 @@ class Builder:
             self.products[key] = target
         return self.products[key]
 
-    def lookup(self, axes: Sequence[Axis], array: Array, name: str, *, understate: bool = False) -> Expression:
+    def lookup(self, axes: Sequence[Axis], array: Array, name: str, rounding: Rounding | None = None) -> Expression:
         """Return array[indices of axes]: a polynomial of the widths where it is one, else by a table.
 
-        `understate` allows a table too large for the solver to be replaced by a smaller one that lies below it.
+        `rounding` allows a table too large for the solver to be replaced by a smaller one: that lies below it for
+        `down`, above it for `up`. `rounded` then holds `name`.
         """
         axes = [axis for axis in axes if len(axis.values) > 1]  # a width that is fixed is no variable
         array = array.reshape([len(axis.values) for axis in axes])
         if (found := self.polynomial(axes, array)) is not None:
             return found
-        return self.stacked(Choice([], 0), axes, [array], name, understate=understate)
+        return self.stacked(Choice([], 0), axes, [array], name, rounding)
 
     def polynomial(self, axes: Sequence[Axis], array: Array) -> Expression | None:
         """Return an array over at most two axes as a polynomial of degree at most 2, or None."""
@@ -128,19 +130,21 @@ class Builder:
         if fit is None:
             return None
         constant, *linear, mixed = fit
-        total: Expression = constant + sum(slope * axis.unit for slope, axis in zip(linear, axes, strict=True))
+        terms = (slope * axis.unit for slope, axis in zip(linear, axes, strict=True) if slope)
+        total: Expression = constant + sum(terms)
         return total + mixed * self.product(axes[0], axes[-1]) if mixed else total
 
     def stacked(
-        self, choice: Choice, axes: Sequence[Axis], arrays: Sequence[Array], name: str, *, understate: bool = False
+        self, choice: Choice, axes: Sequence[Axis], arrays: Sequence[Array], name: str, rounding: Rounding | None = None
     ) -> Expression:
         """Return arrays[choice][indices of axes] by one table over a linear index."""
-        while understate and len(arrays) * arrays[0].size > LARGEST_TABLE:
-            self.understated.add(name)
+        while rounding and len(arrays) * arrays[0].size > LARGEST_TABLE:
+            self.rounded.add(name)
             longest = max(range(len(axes)), key=lambda axis: len(axes[axis].values))
             axes = [self._halved(axis) if place == longest else axis for place, axis in enumerate(axes)]
             pairs = np.arange(0, arrays[0].shape[longest], 2)
-            arrays = [np.minimum.reduceat(array, pairs, axis=longest) for array in arrays]
+            extreme = np.minimum if rounding == "down" else np.maximum
+            arrays = [extreme.reduceat(array, pairs, axis=longest) for array in arrays]
         index: Expression = choice.index
         for axis in axes:
             index = index * len(axis.values) + axis.index
@@ -152,7 +156,7 @@ class Builder:
         return self.element(index, table, name)
 
     def _halved(self, axis: Axis) -> Axis:
-        """Return an axis over neighbouring pairs of another's values; it stands for the smaller one of each."""
+        """Return an axis over neighbouring pairs of another's values; its values are the smaller ones."""
         if id(axis) not in self.halves:
             values = axis.values[::2]
             index = self.variable(0, len(values) - 1, "pair")
@@ -162,9 +166,14 @@ class Builder:
         return self.halves[id(axis)]
 
     def chosen(
-        self, choice: Choice, axes: Sequence[Axis], options: Sequence[Terms], name: str, *, understate: bool = False
+        self,
+        choice: Choice,
+        axes: Sequence[Axis],
+        options: Sequence[Terms],
+        name: str,
+        rounding: Rounding | None = None,
     ) -> Expression:
-        """Return the terms of the chosen option as a linear expression; `understate` as for `lookup`."""
+        """Return the terms of the chosen option as a linear expression; `rounding` as for `lookup`."""
         shared: Expression = 0
         own: list[Expression] = [0] * len(options)
         for chosen_axes in dict.fromkeys(key for terms in options for key in terms):
@@ -173,20 +182,19 @@ class Builder:
             arrays = [np.asarray(terms.get(chosen_axes, np.zeros(shape, np.int64))) for terms in options]
             offsets = [int(array.flat[0] - arrays[0].flat[0]) for array in arrays]
             if all(np.array_equal(array, arrays[0] + offset) for array, offset in zip(arrays, offsets, strict=True)):
-                shared += self.lookup(over, arrays[0], name, understate=understate)
-                shared += sum(offset * literal for offset, literal in zip(offsets, choice.literals, strict=True))
+                shared += self.lookup(over, arrays[0], name, rounding)
+                literals = zip(offsets, choice.literals, strict=True)
+                shared += sum(offset * literal for offset, literal in literals if offset)
                 continue
             polynomials = [self.polynomial(over, array) for array in arrays]
             if any(polynomial is None for polynomial in polynomials):
-                shared += self.stacked(choice, over, arrays, name, understate=understate)
+                shared += self.stacked(choice, over, arrays, name, rounding)
                 continue
             own = [total + polynomial for total, polynomial in zip(own, polynomials, strict=True)]
         if all(isinstance(terms, int) and terms == 0 for terms in own):
             return shared
-        target = self.variable(min(map(minimum, options)), max(map(maximum, options)), name)
-        for literal, terms in zip(choice.literals, own, strict=True):
-            self.model.add(target == shared + terms).only_enforce_if(literal)
-        return target
+        cases = [(literal, shared + terms) for literal, terms in zip(choice.literals, own, strict=True)]
+        return selected(self.model, cases, min(map(minimum, options)), max(map(maximum, options)), name)
 
 
 def _quadratic(array: Array, units: Array) -> tuple[int, int, int] | None:

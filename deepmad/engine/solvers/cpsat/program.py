@@ -3,43 +3,53 @@
 Widths, depths, kernels, expansions and block kinds are decided together. All amounts are whole numbers: MACs,
 parameters, elements and nanoseconds are exact; logarithms and the objective are rounded once, always in the
 direction that overstates the objective and loosens the limit on rho. So a bound on the program is a bound on
-the problem, no feasible network is cut off, and every network found is checked exactly outside. Latency tables
-too large for the solver are replaced by smaller ones that lie below them, with the same consequence.
+the problem, no feasible network is cut off, and every network found is checked exactly outside. Tables of limited
+costs that are too large for the solver are replaced by smaller ones that lie below them (above, where the limit is one
+from below), with the same consequence.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import gcd
 
 import numpy as np
+from ortools.sat.python import cp_model
 
-from deepmad.engine.program.entropy import Scale
-from deepmad.engine.program.latency import LatencyModel, latency_nanoseconds
-from deepmad.engine.program.objectives import depth_penalty, entropy_factor, penalised_stages
+from deepmad.engine.costs.additive import additive_costs
+from deepmad.engine.costs.records import end_grids
+from deepmad.engine.program.objectives import entropy_factor
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Expression
+from deepmad.engine.solvers.cpsat.digits import Expression, at_most
+from deepmad.engine.solvers.cpsat.expressions import Axis, Builder, Rounding
+from deepmad.engine.solvers.cpsat.penalty import LARGEST_PENALTY, depth_penalty_total
+from deepmad.engine.solvers.cpsat.scales import ScaleTotals, scale_totals
 from deepmad.engine.solvers.cpsat.stages import (
-    ReadTerms,
     StageVariables,
     Total,
     add_memory_limit,
     add_rules,
+    end_total,
     keep_alive_within,
+    stage_terms,
     stage_total,
     stage_variables,
 )
-from deepmad.engine.solvers.cpsat.terms import LOG_UNIT, Array, Terms, ends, flat, maximum, minimum, scaled_logs, summed
+from deepmad.engine.solvers.cpsat.terms import (
+    LOG_UNIT,
+    Array,
+    in_units,
+    summed,
+)
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
-from deepmad.search_spaces.layers import Body, Part, total_macs, total_params
+from deepmad.search_spaces.layers import Body, total
 
-_OBJECTIVE_BITS = 31
+_OBJECTIVE_BITS = 29
 """Bits of the largest objective in the program's units."""
-_FACTOR_BITS = 26
-"""Bits of either side of a product; beyond 2^59 in all, CP-SAT 9.15 was seen to return wrong answers."""
-_LARGEST_PENALTY = 2.0**10
-"""Penalties above so many times the largest entropy are held there."""
-_LARGEST_SPREAD = 2**20
+_FACTOR_BITS, _SUM_BITS = 26, 58
+"""Bits of either side of a product, and at most of a sum of them: beyond 2^59, CP-SAT 9.15 was seen to return wrong
+answers."""
 
 
 @dataclass(frozen=True)
@@ -97,23 +107,22 @@ class Program:
 
     def lets_pass(self, broken: Sequence[str]) -> bool:
         """Whether the program may hold a solution that breaks the limits of these sentences."""
-        loose = ("rho", *(name.partition("@")[0] for name in self.builder.understated))
+        loose = ("rho", *(name.partition("@")[0] for name in self.builder.rounded))
         return all(sentence.split()[0] in loose for sentence in broken)
 
     def check(self, network: Architecture, counted: Mapping[str, int]) -> None:
         """Assert that the program's totals for `network` are exactly those of its layer records.
 
-        A total with a table too large for the solver may be less.
+        A total with a table too large for the solver may be less, or more where its limit is one from below.
         """
         parts = network.parts()
-        found = {"macs": total_macs(parts), "params": total_params(parts)}
-        for place, table in enumerate(self.problem.tables):
-            found[_latency_name(place)] = latency_nanoseconds(parts, table)
-        for name, ours in counted.items():
-            exact = found[name]
-            understated = name in self.builder.understated and ours <= exact
-            assert ours == exact or understated, (
-                f"{name}: the program counts {ours}, the layer records {exact}, for {network}"
+        for cost in additive_costs(self.problem):
+            if cost.name not in counted:
+                continue
+            ours, exact = counted[cost.name], cost.constant + total(parts, cost.of_layer)
+            rounded = cost.name in self.builder.rounded and cost.sign * ours <= cost.sign * exact
+            assert ours == exact or rounded, (
+                f"{cost.name}: the program counts {ours}, the layer records {exact}, for {network}"
             )
 
 
@@ -129,29 +138,27 @@ def build_program(problem: Problem, *, objective: bool = True) -> Program:
     Raises `InputError` for a block kind whose layers depend on more than two widths at once.
     """
     space, builder = problem.space, Builder()
-    parts = ends(space)
     # Variables: the stem's width, then for every stage its variant, widths and depth.
     stem = builder.axis(space.stem.out, "stem.out")
     stages: list[StageVariables] = []
-    c_in, side = stem, space.resolution // space.stem.stride
-    for place, stage in enumerate(space.stages):
-        stages.append(stage_variables(builder, f"stages[{place}]", stage, c_in, side))
-        c_in, side = stages[-1].out, side // stage.stride
+    for index in range(len(space.stages)):
+        stages.append(stage_variables(builder, space, index, stages[-1].out if stages else stem))
     # Rules: widths do not shrink along the network, nor grow too fast; inner widths keep their ratio.
     for variables in stages:
         add_rules(builder, variables, space.rules)
-    # Limits: MACs, parameters and latency are sums over the stages; memory holds layer by layer.
-    totals = _add_limits(problem, builder, stem, stages, parts)
+    # Limits: most are on sums over the stages; memory holds layer by layer.
+    ends = end_grids(space)
+    totals = _add_limits(problem, builder, stem, stages, ends)
     if (elements := problem.limit_elements) is not None:
         for variables in stages:
-            add_memory_limit(builder, variables, elements)
-        for part in parts:
-            keep_alive_within(builder, [stem, c_in], part.body, elements, [])
+            add_memory_limit(builder, variables, elements.__floordiv__)
+        for body in ends:
+            keep_alive_within(builder, [stem, stages[-1].out], body, elements.__floordiv__, [])
     program = Program(problem, builder, stem, stages, totals)
     if problem.budget.rho is None and not objective:
         return program
     # Entropy so far and convolutions so far, at every scale; rho ties the two together.
-    found = scale_totals(builder, stem, stages, parts)
+    found = scale_totals(builder, space, stem, stages)
     if problem.budget.rho is not None:
         for scale in found:
             _add_effectiveness(builder, scale, problem.budget.rho)
@@ -159,106 +166,32 @@ def build_program(problem: Problem, *, objective: bool = True) -> Program:
 
 
 def _add_limits(
-    problem: Problem, builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]
+    problem: Problem, builder: Builder, stem: Axis, stages: list[StageVariables], ends: Sequence[Body]
 ) -> dict[str, Expression]:
-    """Add the limits on MACs, parameters and latency; return the totals by name."""
-    budget = problem.budget
-    limits: dict[str, tuple[float | None, int, ReadTerms]] = {
-        "macs": (budget.macs, 0, lambda body: summed(body, lambda layer: layer.macs)),
-        "params": (budget.params, 0, lambda body: summed(body, lambda layer: layer.params)),
-    }
-    for place, table in enumerate(problem.tables):
-        predicted = partial(_nanoseconds, table)
-        limits[_latency_name(place)] = (problem.limit_nanoseconds, table.overhead_nanoseconds, predicted)
+    """Add the limits on costs that add up; return the totals by name."""
     totals: dict[str, Expression] = {}
-    for name, (limit, constant, read) in limits.items():
-        if limit is None:
+    for cost in additive_costs(problem):
+        if cost.limit is None:
             continue
-        total = Total(constant, constant, constant)
-        for part in parts:
-            total += _end_total(builder, stem, stages[-1].out, read(part.body), name)
-        for stage in stages:
-            total += stage_total(builder, stage, read, name, math.floor(limit))
-        builder.model.add(total.expression <= math.floor(limit))
-        totals[name] = total.expression
+        read = partial(summed, cost=cost.of_layer)
+        outside = [read(body) for body in ends]
+        inside = [stage_terms(stage, read) for stage in stages]
+        # In the largest unit that all numbers are multiples of, most totals are small.
+        arrays = [array for terms in outside for array in terms.values()] + [
+            a for terms in inside for a in terms.arrays
+        ]
+        unit = max(1, gcd(*(int(np.gcd.reduce(array, axis=None)) for array in arrays)))
+        most = (math.floor(cost.sign * cost.limit.value) - cost.sign * cost.constant) // unit
+        rounding: Rounding = "down" if cost.sign > 0 else "up"
+        highest = most if cost.sign > 0 else None
+        amount = Total(0, 0, 0)
+        for terms in outside:
+            amount += end_total(builder, stem, stages[-1].out, in_units(terms, unit), cost.name)
+        for stage, costs in zip(stages, inside, strict=True):
+            amount += stage_total(builder, stage, costs.in_units(unit), cost.name, rounding, highest)
+        at_most(builder.model, cost.sign * amount.expression, most, cost.name)
+        totals[cost.name] = unit * amount.expression + cost.constant
     return totals
-
-
-def _latency_name(place: int) -> str:
-    """Return the name of the limit on latency on one of the problem's devices."""
-    return f"latency_seconds@{place}"
-
-
-def _nanoseconds(table: LatencyModel, body: Body) -> Terms:
-    return summed(body, flat(table.nanoseconds))
-
-
-def _end_total(builder: Builder, stem: Axis, out: Axis, terms: Terms, name: str) -> Total:
-    """Return a cost of a part outside the stages."""
-    axes = [stem, out]
-    values = (builder.lookup([axes[axis] for axis in over], array, f"ends.{name}") for over, array in terms.items())
-    return Total(sum(values), minimum(terms), maximum(terms))
-
-
-@dataclass(frozen=True)
-class ScaleTotals:
-    """One scale in the program: main-path convolutions so far, their log-widths, and the channels there."""
-
-    depth: Total
-    log_widths: Total
-    channels: Axis | int
-    side: int
-
-    @property
-    def factors(self) -> Array:
-        """ln(r^2 c), the entropy of one nat of log-width, for every value of the channels."""
-        values = self.channels.values if isinstance(self.channels, Axis) else np.array([self.channels])
-        return np.asarray(Scale(1, 1.0, values, self.side).entropy)
-
-
-def _convolutions(body: Body) -> Terms:
-    return {(): np.int64(len(body.main))}  # type: ignore[dict-item]
-
-
-def _log_widths(body: Body) -> Terms:
-    return scaled_logs(summed(Body(body.main), lambda layer: np.log(layer.fan_in)))
-
-
-def scale_totals(
-    builder: Builder, stem: Axis, stages: list[StageVariables], parts: tuple[Part, ...]
-) -> list[ScaleTotals]:
-    """Return the scales, first to last, summed as `deepmad.engine.program.entropy.scales` sums them."""
-    last = stages[-1].out
-    depth, logs = Total(0, 0, 0), Total(0, 0, 0)
-    for part in (part for part in parts if part.name == "stem"):
-        depth += _end_total(builder, stem, last, _convolutions(part.body), "depth")
-        logs += _end_total(builder, stem, last, _log_widths(part.body), "entropy")
-    found = []
-    for stage in stages:
-        if stage.space.stride == 2:
-            found.append(ScaleTotals(depth, logs, stage.c_in, stage.side))
-        depth += stage_total(builder, stage, _convolutions, "convolutions")
-        logs += stage_total(builder, stage, _log_widths, "entropy")
-    channels: Axis | int = last
-    side = stages[-1].side // stages[-1].space.stride
-    for part in (part for part in parts if part.name == "tail"):
-        depth += _end_total(builder, stem, last, _convolutions(part.body), "depth")
-        logs += _end_total(builder, stem, last, _log_widths(part.body), "entropy")
-        channels, side = int(part.body.main[-1].outputs.item()), part.body.main[-1].out_side
-    return [_held(builder, scale) for scale in (*found, ScaleTotals(depth, logs, channels, side))]
-
-
-def _held(builder: Builder, scale: ScaleTotals) -> ScaleTotals:
-    """Return the scale with its sums held by variables of their own."""
-
-    def held(total: Total, name: str) -> Total:
-        if total.low == total.high:
-            return Total(total.low, total.low, total.high)
-        variable = builder.variable(total.low, total.high, name)
-        builder.model.add(variable == total.expression)
-        return Total(variable, total.low, total.high)
-
-    return replace(scale, depth=held(scale.depth, "convolutions"), log_widths=held(scale.log_widths, "entropy"))
 
 
 def _add_effectiveness(builder: Builder, scale: ScaleTotals, limit: float) -> None:
@@ -269,7 +202,7 @@ def _add_effectiveness(builder: Builder, scale: ScaleTotals, limit: float) -> No
         least: Expression = int(needed[0])
     else:
         least = builder.element(scale.depth.expression - int(counts[0]), needed, "needed entropy")
-    builder.model.add(scale.log_widths.expression >= least)
+    at_most(builder.model, least - scale.log_widths.expression, 0, "effectiveness")
 
 
 def _with_objective(program: Program, found: list[ScaleTotals]) -> Program:
@@ -287,98 +220,60 @@ def _with_objective(program: Program, found: list[ScaleTotals]) -> Program:
         for scale, factor in zip(found, factors, strict=True)
         if factor.max() > 0
     ]
-    penalty = _penalty(problem, builder, program.stages, unit, _LARGEST_PENALTY * largest)
+    penalty = depth_penalty_total(problem, builder, program.stages, unit, LARGEST_PENALTY * largest)
     total = sum(entropy.expression for entropy in entropies) - penalty.expression
     builder.model.maximize(total)
     most = (sum(entropy.high for entropy in entropies) - penalty.low) / unit
     # Rounding, relative to the largest entropy: three units for each logarithm, which is at least that of
     # fan-in 2; one for either side of each product; and whole units of the objective.
-    relative = 5 / LOG_UNIT + 4 / 2**_FACTOR_BITS
-    return replace(program, objective=total, unit=unit, most=most, rounding=relative * largest + 10 / unit)
+    relative = 5 / LOG_UNIT + 2 / 2**_FACTOR_BITS + 2 / 2 ** min(map(_slope_bits, factors))
+    rounding = relative * largest + 10 / unit
+    return replace(program, objective=total, unit=unit, most=most, rounding=rounding)
+
+
+def _slope_bits(factors: Array) -> int:
+    """Return the bits of the factors of a product, of which the chosen one counts."""
+    return min(_FACTOR_BITS, _SUM_BITS - _FACTOR_BITS - len(factors).bit_length())
 
 
 def _weighted_entropy(builder: Builder, scale: ScaleTotals, factors: Array, unit: float) -> Total:
     """Return factor * E of a scale in whole units of 1 / `unit`, rounded up; the factor hangs on the channels.
 
-    Once the channels are fixed the product is linear: one enforced constraint for each of their values.
+    Once the channels are fixed the product is linear: E is one of several copies, zero but for that of the channels,
+    in a row without literals, whose numbers are large.
     """
-    logs = scale.log_widths
+    model, logs = builder.model, scale.log_widths
     shift = max(0, logs.high.bit_length() - _FACTOR_BITS)
+    least, most = logs.low >> shift, (logs.high >> shift) + (shift > 0)
     coarse: Expression = logs.expression
-    if shift:
-        coarse = builder.variable(logs.low >> shift, (logs.high >> shift) + 1, "coarse entropy")
-        builder.model.add(coarse * 2**shift >= logs.expression)
-        builder.model.add(coarse * 2**shift <= logs.expression + (2**shift - 1))
-    scaling = 2.0 ** (_FACTOR_BITS - math.ceil(math.log2(factors.max())))
+    if shift and most - least > 2:
+        coarse = builder.variable(least, most, "coarse entropy")
+        model.add_linear_constraint(coarse * 2**shift - logs.expression, 0, 2**shift - 1)
+    elif shift:
+        coarse = most
+    scaling = 2.0 ** (_slope_bits(factors) - math.ceil(math.log2(factors.max())))
     slopes = [math.ceil(factor * scaling * (1 + 1e-15)) for factor in factors.tolist()]
     divisor = round(scaling * LOG_UNIT / 2**shift / unit)
-    high = -(-max(slopes) * ((logs.high >> shift) + 1) // divisor)
-    product = builder.variable(0, high, "weighted entropy")
-    literals = builder.indicators(scale.channels) if isinstance(scale.channels, Axis) else [None]
-    for slope, literal in zip(slopes, literals, strict=True):
-        constraint = builder.model.add(divisor * product <= slope * coarse + (divisor - 1))
-        if literal is not None:
-            constraint.only_enforce_if(literal)
-    return Total(product, 0, high)
+    low, high = (-(-slope * end // divisor) for slope, end in ((min(slopes), least), (max(slopes), most)))
+    if high - low <= 2:
+        return Total(high, high, high)
+    axes = [scale.channels] if isinstance(scale.channels, Axis) else []
+    if isinstance(coarse, int):
+        values = np.array([-(-slope * coarse // divisor) for slope in slopes])
+        return Total(builder.lookup(axes, values, "weighted entropy"), low, high)
+    copies = [coarse]
+    if len(slopes) > 1:
+        copies = [_copy(model, coarse, most, literal) for axis in axes for literal in builder.indicators(axis)]
+        model.add(sum(copies) == coarse)
+    product = builder.variable(low, high, "weighted entropy")
+    total = sum(slope * copy for slope, copy in zip(slopes, copies, strict=True))
+    model.add_linear_constraint(divisor * product - total, 0, divisor - 1)
+    return Total(product, low, high)
 
 
-def _penalty(problem: Problem, builder: Builder, stages: list[StageVariables], unit: float, largest: float) -> Total:
-    """Return the depth penalty in whole units of 1 / `unit`, rounded down, and held at `largest` (in real units).
-
-    Holding it overstates the objective: still a valid bound. Which stages it looks at may hang on the first one's
-    block kind.
-    """
-    cases: dict[tuple[int, int], list[Expression]] = {}
-    for variant, literal in zip(stages[0].variants, stages[0].choice.literals, strict=True):
-        part = penalised_stages(problem.objective, variant.kind, len(stages))
-        cases.setdefault((part.start, part.stop), []).append(literal)
-    options = {bounds: _spread_penalty(problem, builder, stages[slice(*bounds)], unit, largest) for bounds in cases}
-    if len(options) == 1:
-        return next(iter(options.values()))
-    low, high = min(option.low for option in options.values()), max(option.high for option in options.values())
-    chosen = builder.variable(low, high, "penalty")
-    for bounds, option in options.items():
-        for literal in cases[bounds]:
-            builder.model.add(chosen == option.expression).only_enforce_if(literal)
-    return Total(chosen, low, high)
-
-
-def _spread_penalty(
-    problem: Problem, builder: Builder, stages: list[StageVariables], unit: float, largest: float
-) -> Total:
-    """Return the penalty on the spread of these stages' depths: a table over V = m^2 Var(L), a whole number."""
-    count, depths = len(stages), [stage.space.depth for stage in stages]
-    span = max(map(max, depths)) - min(map(min, depths)) if count > 1 else 0
-    widest = (count * span) ** 2 // 4  # no variance is above span^2 / 4
-    spreads = np.arange(min(widest, _LARGEST_SPREAD) + 1)
-    # Two depths 2 sqrt(Var) apart have that variance, so the one formula for the penalty fills the table too.
-    pair = [np.zeros(len(spreads)), 2 * np.sqrt(spreads) / max(count, 1)]
-    penalties = np.asarray(depth_penalty(problem.objective, pair, problem.space.beta))
-    kept = int(np.searchsorted(penalties, largest)) + 1
-    table = np.floor(np.minimum(penalties[:kept], largest) * unit * (1 - 1e-12)).astype(np.int64)
-    if table[0] == table[-1]:
-        return Total(int(table[0]), int(table[0]), int(table[0]))
-    spread = builder.variable(0, widest, "spread of depths")
-    builder.model.add(spread == count * _sum_of_squares(stages) - _squared_sum(builder, stages))
-    if len(table) <= widest:
-        held = builder.variable(0, len(table) - 1, "spread held")
-        builder.model.add_min_equality(held, [spread, len(table) - 1])
-        spread = held
-    return Total(builder.element(spread, table, "penalty"), int(table[0]), int(table[-1]))
-
-
-def _sum_of_squares(stages: list[StageVariables]) -> Expression:
-    """Return the sum of the squared depths."""
-    return sum(
-        depth**2 * literal
-        for stage in stages
-        for depth, literal in zip(stage.space.depth, stage.depths.literals, strict=True)
-    )
-
-
-def _squared_sum(builder: Builder, stages: list[StageVariables]) -> Expression:
-    """Return the square of the summed depths."""
-    low, high = (sum(end(stage.space.depth) for stage in stages) for end in (min, max))
-    total = builder.variable(low, high, "sum of depths")
-    builder.model.add(total == sum(stage.depth for stage in stages))
-    return builder.element(total - low, np.arange(low, high + 1) ** 2, "square of the sum of depths")
+def _copy(model: cp_model.CpModel, expression: Expression, most: int, literal: Expression) -> Expression:
+    """Return what an expression of at most `most` is where the literal holds, else zero."""
+    copy = model.new_int_var(0, most, "copy")
+    model.add(copy == expression).only_enforce_if(literal)
+    model.add(copy == 0).only_enforce_if(~literal)
+    return copy

@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from ortools.sat.python import cp_model
 
+from deepmad.engine.answers.claims import exceeds, require_bound
+from deepmad.engine.answers.progress import CP_SAT
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.cpsat.expressions import Expression
+from deepmad.engine.solvers.cpsat.digits import Expression, at_most, require_safe_rows
 from deepmad.engine.solvers.cpsat.program import Program, build_program
 from deepmad.search_spaces.architectures import Architecture
 
@@ -48,9 +50,13 @@ class Effort:
 
 @dataclass
 class Search:
-    """What one run of the program has found so far; it looks for the network of most `worth`."""
+    """What one run of the program has found so far; it looks for the network of most `worth`.
+
+    `refuted(network, bound)` raises `ContradictionError`: the network is worth more than a bound that was claimed.
+    """
 
     worth: Callable[[Architecture], float]
+    refuted: Callable[[Architecture, float], None]
     on_progress: OnProgress | None
     bound: float
     started: float
@@ -65,6 +71,8 @@ class Search:
     def take(self, network: Architecture) -> None:
         """Keep a feasible `network` if it is the best so far, and tell."""
         value = self.worth(network)
+        if exceeds(value, self.bound):
+            self.refuted(network, self.bound)
         if self.network is None or value > self.value:
             self.network, self.value = network, value
             self.tell()
@@ -72,6 +80,8 @@ class Search:
     def tighten(self, bound: float) -> None:
         """Keep an upper bound if it is the tightest so far, and tell."""
         if bound < self.bound:
+            if self.network is not None and exceeds(self.value, bound):
+                self.refuted(self.network, bound)
             self.bound = bound
             self.tell()
 
@@ -146,16 +156,17 @@ def solve(
     comes twice. `on_progress` gets (best network, bound, seconds so far) at every new network and bound; what
     it raises, and a KeyboardInterrupt, stops the search and goes on to the caller.
 
-    Raises `InputError` for a block kind whose layers the program cannot tabulate.
+    Raises `InputError` for a block kind whose layers the program cannot tabulate, and `ContradictionError` where the
+    hint, or a network found, refutes a bound or that there is no network.
     """
-    search = Search(problem.value, on_progress, math.inf if bound is None else bound, time.perf_counter())
+    search = best_search(problem, on_progress, math.inf if bound is None else bound)
     if hint is not None and not problem.broken(hint):
         search.take(hint)
     program = build_program(problem)
     search.bound = min(search.bound, program.most)
     if bound is not None and program.objective is not None:
         largest = math.ceil((bound + program.rounding) * program.unit)
-        program.builder.model.add(program.objective <= largest)
+        at_most(program.builder.model, program.objective, largest, "bound")
     effort = Effort(seconds, deterministic_limit, workers, seed, max(gap - CLOSED, _SOLVER_GAP))
     status = searched(program, search, effort)
     if search.network is None:
@@ -165,17 +176,27 @@ def solve(
     return ExactResult("optimal" if search.closed(gap) else "feasible", search.network, search.bound)
 
 
+def best_search(problem: Problem, on_progress: OnProgress | None = None, bound: float = math.inf) -> Search:
+    """Return the state of a search for the network of highest objective, none of which is above `bound`."""
+
+    def refuted(network: Architecture, bound: float) -> None:
+        require_bound(problem, CP_SAT, bound, network)
+
+    return Search(problem.value, refuted, on_progress, bound, time.perf_counter())
+
+
 def find_feasible(problem: Problem, *, seconds: float, workers: int, seed: int) -> ExactResult:
     """Return any feasible network, or the proof that there is none; the objective does not matter."""
-    search = Search(problem.value, None, math.inf, time.perf_counter())
+    search = best_search(problem)
     status = searched(build_program(problem, objective=False), search, Effort(seconds, None, workers, seed, 0.0))
     if search.network is not None:
         return ExactResult("feasible", search.network, None)
     return ExactResult("infeasible" if status == cp_model.INFEASIBLE else "unknown", None, None)
 
 
-def searched(program: Program, search: Search, effort: Effort) -> cp_model.CpSolverStatus:
+def searched(program: Program, search: Search, effort: Effort) -> "cp_model.CpSolverStatus":
     """Run the search to its end: again, without them, where it met solutions that only rounding let pass."""
+    require_safe_rows(program.builder.model)
     deterministic_used = 0.0
     while True:
         solver = _solver(effort.workers, effort.seed)
@@ -189,10 +210,13 @@ def searched(program: Program, search: Search, effort: Effort) -> cp_model.CpSol
         if effort.deterministic_limit is not None:
             solver.parameters.max_deterministic_time = max(0.0, effort.deterministic_limit - deterministic_used)
         status, rejected = _run(program, solver, search)
-        deterministic_used += solver.deterministic_time
+        if effort.deterministic_limit is not None:
+            deterministic_used += solver.response_proto.deterministic_time
         if not rejected:
+            if status == cp_model.INFEASIBLE and search.network is not None:
+                search.refuted(search.network, -math.inf)
             return status
-        # Their networks break the limit on rho by less than the rounding, or one whose tables are understated.
+        # Their networks break the limit on rho by less than the rounding, or one whose tables are rounded.
         program.builder.model.add_forbidden_assignments(program.decisions, rejected)
 
 
@@ -208,7 +232,7 @@ def _solver(workers: int, seed: int) -> cp_model.CpSolver:
 
 def _run(
     program: Program, solver: cp_model.CpSolver, search: Search
-) -> tuple[cp_model.CpSolverStatus, list[list[int]]]:
+) -> "tuple[cp_model.CpSolverStatus, list[list[int]]]":
     """Run one solve in a thread of its own, so that this one can be interrupted.
 
     Returns the solver's status and the solutions that only rounding let pass.

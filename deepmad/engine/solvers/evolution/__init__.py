@@ -1,1 +1,1 @@
-"""The evolutionary solver on DEAP's toolbox: islands of networks, and fronts of one cost against the objective."""
+"""The evolutionary solver on DEAP's toolbox: islands, and fronts against one cost. Rows and verbs come in."""

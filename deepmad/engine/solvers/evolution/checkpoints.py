@@ -16,8 +16,9 @@ from deepmad.engine.solvers.evolution.judging import Verdicts
 from deepmad.engine.solvers.population.evaluation import Evaluator
 from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.files import check_format, read_json, write_text
+from deepmad.search_spaces.errors import InputError, shown
+from deepmad.search_spaces.files import check_format, read_json
+from deepmad.search_spaces.seals import unsealed, write_sealed
 from deepmad.version import __version__
 
 FORMAT = "evolution"
@@ -57,7 +58,7 @@ class Checkpoint:
             "verdicts": {"genomes": self.verdicts.genomes.tolist(), "excess": verdicts},
             "log": list(self.log),
         }
-        write_text(path, json.dumps(document) + "\n")
+        write_sealed(path, document)
 
     @staticmethod
     def load(path: Path, identity: dict[str, Any], genes: int) -> "Checkpoint":
@@ -65,18 +66,16 @@ class Checkpoint:
         document = read_json(path)
         check_format(document, FORMAT, str(path))
         _check_identity(document.get("identity"), identity, path)
-        try:
-            excess = [math.inf if one is None else one for one in document["verdicts"]["excess"]]
-            genomes = np.array(document["verdicts"]["genomes"], dtype=np.intp).reshape(-1, genes)
-            return Checkpoint(
-                tuple(Island.from_dict(one, genes) for one in document["islands"]),
-                Verdicts(genomes, np.array(excess, dtype=float)),
-                float(document["seconds"]),
-                Architecture.from_dict(document["best"], str(path)) if document["best"] else None,
-                tuple(document["log"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: a damaged checkpoint ({error!r}); delete it to begin anew") from error
+        document = unsealed(document, path, "delete it to begin anew")
+        excess = [math.inf if one is None else one for one in document["verdicts"]["excess"]]
+        genomes = np.array(document["verdicts"]["genomes"], dtype=np.intp).reshape(-1, genes)
+        return Checkpoint(
+            tuple(Island.from_dict(one, genes) for one in document["islands"]),
+            Verdicts(genomes, np.array(excess, dtype=float)),
+            document["seconds"],
+            Architecture.from_dict(document["best"], str(path)) if document["best"] else None,
+            tuple(document["log"]),
+        )
 
 
 def _check_identity(found: Any, wanted: dict[str, Any], path: Path) -> None:
@@ -84,7 +83,7 @@ def _check_identity(found: Any, wanted: dict[str, Any], path: Path) -> None:
     held = found if isinstance(found, dict) else {}
     for name, value in wanted.items():
         if held.get(name) != value:
-            told = "" if name == "problem" else f" ({held.get(name)}, now {value})"
+            told = "" if name == "problem" else f" ({shown(held.get(name))}, now {value})"
             raise InputError(f"{path}: a checkpoint of another {name}{told}; delete it, or name another file")
 
 
@@ -104,5 +103,5 @@ def _digest(problem: Problem, evaluator: Evaluator) -> str:
     found = evaluator.evaluate(np.random.default_rng(0).integers(0, sizes, (SAMPLE, len(sizes))))
     columns: Sequence[Any] = [found.values, *found.used.values()]
     worth = [[f"{number:.{DIGITS}g}" for number in column] for column in columns]
-    text = json.dumps([repr(problem.space), problem.limits(), worth])
+    text = json.dumps([repr(problem.space), repr(problem.limits()), worth])
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

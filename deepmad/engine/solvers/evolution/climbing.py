@@ -6,7 +6,7 @@ for an epoch, and its best network of other depths descends in turn. Where sever
 the island begins anew, from random networks or from those around the optima known so far.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def climb(machine: Machine, island: Island, epoch: Epoch) -> tuple[Island, Recor
         climbed=island.climbed + epoch.generations,
     )
     if len(island.point) or _settled(island, before, population):
-        island = _looked(machine, judge, rng, island, population, optima)
+        island = _Look(machine, judge, rng).around(island, population, optima)
     island = replace(island, shown=_shown(judge, island, population), generator=dict(rng.bit_generator.state))
     return island, record(island, judge, population)
 
@@ -101,29 +101,56 @@ def _settled(island: Island, before: Judged, population: Judged) -> bool:
     return island.climbed >= LEAST_CLIMB and not gain > LITTLE * abs(float(population.values[0]))
 
 
-def _looked(
-    machine: Machine,
-    judge: DebJudge,
-    rng: np.random.Generator,
-    island: Island,
-    population: Judged,
-    optima: Judged,
-) -> Island:
-    """Return the island once it has descended from the best network of depths that no optimum known has."""
-    start = _start(machine.coding, population, optima)
-    point = judge(island.point) if len(island.point) else None
-    found = None if start is None else _descended(machine, judge, rng, start, point)
-    better = found is not None and (point is None or found.score > point.score)
-    failed = 0 if better else island.failed + 1
-    if found is not None:
-        optima = best_of(joined(optima, judge.judged(found.genomes)), OPTIMA)
-    island = replace(island, optima=optima.genomes, failed=failed)
-    if found is not None and better:
-        return replace(island, point=found.genomes)
-    if point is None or failed >= LOOKS:
-        nothing = island.population[:0]
-        return replace(island, population=nothing, point=nothing)
-    return island
+@dataclass(frozen=True)
+class _Look:
+    """A look for a better optimum: what knows the problem, what judges networks, and the random numbers."""
+
+    machine: Machine
+    judge: DebJudge
+    rng: np.random.Generator
+
+    def around(self, island: Island, population: Judged, optima: Judged) -> Island:
+        """Return the island once it has descended from the best network of depths that no optimum known has."""
+        start = _start(self.machine.coding, population, optima)
+        point = self.judge(island.point) if len(island.point) else None
+        found = None if start is None else self._descended(start, point)
+        better = found is not None and (point is None or found.score > point.score)
+        failed = 0 if better else island.failed + 1
+        if found is not None:
+            optima = best_of(joined(optima, self.judge.judged(found.genomes)), OPTIMA)
+        island = replace(island, optima=optima.genomes, failed=failed)
+        if found is not None and better:
+            return replace(island, point=found.genomes)
+        if point is None or failed >= LOOKS:
+            nothing = island.population[:0]
+            return replace(island, population=nothing, point=nothing)
+        return island
+
+    def _descended(self, start: Judged, point: Trial | None) -> Trial:
+        """Return the optimum that `start` leads to, looked at more closely where it comes near the point's score."""
+        found = descend(self.judge, self.machine.around, as_trial(start), deep=False)
+        if point is None:
+            return self._best_frame(found)
+        if found.score > point.score - PROMISING * abs(point.score):
+            found = descend(self.judge, self.machine.around, found, deep=True)
+        return found
+
+    def _best_frame(self, start: Trial) -> Trial:
+        """Return the best network met among those of depths, kernels and blocks around `start`, the promising first.
+
+        In a small space the generations meet them all, and only triples of moves are looked at.
+        """
+        machine, judge = self.machine, self.judge
+        if machine.evaluator.problem.space.size() <= SMALL_SPACE:
+            return descend(judge, machine.around, start, deep=True)
+        trials = Trials(
+            machine.evaluator.problem, machine.evaluator, machine.repair, Best(), judge.end, scorer=DebScorer(judge)
+        )
+        met = Agenda(trials, self.rng, machine.around, machine.widths).work(trials(start.genomes))
+        if met is None or not met.feasible[0]:
+            return start
+        found = judge(met.genomes)
+        return found if found.score > start.score else start
 
 
 def _start(coding: Coding, population: Judged, optima: Judged) -> Judged | None:
@@ -134,35 +161,6 @@ def _start(coding: Coding, population: Judged, optima: Judged) -> Judged | None:
         fresh |= population.values > optima.values.max()
     rows = np.flatnonzero(fresh & population.feasible)
     return population.rows(rows[:1]) if len(rows) else None
-
-
-def _descended(
-    machine: Machine, judge: DebJudge, rng: np.random.Generator, start: Judged, point: Trial | None
-) -> Trial:
-    """Return the optimum that `start` leads to, looked at more closely where it comes near the point's score."""
-    found = descend(judge, machine.around, as_trial(start), deep=False)
-    if point is None:
-        return _best_frame(machine, judge, rng, found)
-    if found.score > point.score - PROMISING * abs(point.score):
-        found = descend(judge, machine.around, found, deep=True)
-    return found
-
-
-def _best_frame(machine: Machine, judge: DebJudge, rng: np.random.Generator, start: Trial) -> Trial:
-    """Return the best network met among those of depths, kernels and blocks around `start`, the promising first.
-
-    In a small space the generations meet them all, and only triples of moves are looked at.
-    """
-    if machine.evaluator.problem.space.size() <= SMALL_SPACE:
-        return descend(judge, machine.around, start, deep=True)
-    trials = Trials(
-        machine.evaluator.problem, machine.evaluator, machine.repair, Best(), judge.end, scorer=DebScorer(judge)
-    )
-    met = Agenda(trials, rng, machine.around, machine.widths).work(trials(start.genomes))
-    if met is None or not met.feasible[0]:
-        return start
-    found = judge(met.genomes)
-    return found if found.score > start.score else start
 
 
 def _shown(judge: DebJudge, island: Island, population: Judged) -> Genomes:

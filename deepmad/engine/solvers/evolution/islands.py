@@ -61,7 +61,7 @@ class Island:
 
     @staticmethod
     def from_dict(document: dict[str, Any], genes: int) -> "Island":
-        """Return the island of a document. Raises `KeyError`, `TypeError` or `ValueError` where it is none."""
+        """Return the island of a document that `to_dict` made."""
         values = {one.name: document[one.name] for one in fields(Island)}
         for name in ("population", "optima", "shown", "point"):
             values[name] = np.array(values[name], dtype=np.intp).reshape(-1, genes)
@@ -158,9 +158,10 @@ def statistics() -> tools.Statistics:
 
 
 def record(island: Island, judge: DebJudge, population: Judged) -> Record:
-    """Return a line of the log; the objectives are those of the feasible networks, left out where there are none."""
+    """Return a line of the log; objectives are those of the feasible networks, left out where none is finite."""
     feasible = population.values[population.feasible]
-    compiled = statistics().compile((feasible,)) if len(feasible) else {}
+    finite = feasible[np.isfinite(feasible)]  # a penalty may be infinite
+    compiled = statistics().compile((finite,)) if len(finite) else {}
     counts: Record = {"generation": island.generation, "networks": judge.networks, "feasible": len(feasible)}
     return counts | {name: float(value) for name, value in compiled.items()}
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deepmad.engine.costs.tables import Floats
 from deepmad.engine.solvers.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.solvers.population.genomes import Genomes
-from deepmad.engine.solvers.population.tables import Floats
 from deepmad.engine.solvers.search.repair import Repair
 from deepmad.engine.solvers.search.trials import ROUNDING, Trial, genome_keys, spread
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from deepmad.engine.costs.tables import Floats
 from deepmad.engine.solvers.evolution.judging import Judged, Rows
 from deepmad.engine.solvers.population.genomes import Genomes
-from deepmad.engine.solvers.population.tables import Floats
 
 
 def fronts(values: Floats, used: Floats) -> Iterator[Rows]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from deepmad.engine.solvers.evolution.judging import Judged, Verdicts
 from deepmad.engine.solvers.evolution.spreading import spread
 from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_writable
 from deepmad.tasks import Done, Tasks, open_tasks
 
@@ -69,7 +71,8 @@ class Run:
     """An evolution of one problem: where it stands, and the best network so far.
 
     `against` names the cost of a front; None looks for the highest objective alone. Raises `InputError` for starts
-    with another number of stages, and for a checkpoint that cannot be used. `tasks` do the islands' epochs where
+    with another number of stages, and for a checkpoint that cannot be used. `unsaved` says why the last
+    one could not be written. `tasks` do the islands' epochs where
     there are several processes, in the place of tasks opened for that alone.
     """
 
@@ -92,6 +95,8 @@ class Run:
         self.state = self._resumed() or self._first(starts)
         self.race = Race(problem, solver.gap, report, began - self.state.seconds)
         self.race.offer(self.state.best)
+        self.unsaved: str | None = None
+        self.warned = False
 
     @property
     def left(self) -> float | None:
@@ -155,7 +160,18 @@ class Run:
             best=self.race.network,
         )
         if self.solver.checkpoint is not None:
-            self.state.save(self.solver.checkpoint, self.identity)
+            self._save(self.solver.checkpoint)
+
+    def _save(self, path: Path) -> None:
+        """Write the checkpoint; where that fails, say so once, go on, and try again after the next epoch."""
+        try:
+            self.state.save(path, self.identity)
+        except InputError as error:
+            if not self.warned:
+                self.race.tell(f"{error}; the evolution goes on and tries again after every epoch")
+            self.unsaved, self.warned = str(error), True
+        else:
+            self.unsaved = None
 
     def _to_come(self) -> Epoch:
         """Return what the islands are told of the epoch to come."""

@@ -1,1 +1,1 @@
-"""Populations: many networks of one space as an integer matrix, evaluated at once from their layer records."""
+"""Populations: networks as rows of an integer matrix, evaluated at once. What searches and evolves comes in."""

@@ -3,19 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from deepmad.engine.costs.records import Grid, Numbers, channels, inner_widths
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count
-from deepmad.search_spaces.spaces import Space, StageSpace
+from deepmad.search_spaces.spaces import Space
 
 Genomes = npt.NDArray[np.intp]
 """Integer matrix (networks, genes) of indices into the space's choices, or one row of it."""
-Numbers = npt.NDArray[Any]
 
 GENES = ("block", "out", "inner", "kernel", "depth")
 """A stage's genes in order; `inner` is its choice of width, or of expansion where the stage has that."""
@@ -30,6 +29,10 @@ class StageColumns:
     width: Count
     kernel: Count
     depth: Count
+
+    def grid(self, kind: str) -> Grid:
+        """Return the grid of these networks, one axis for them all, as far as its blocks are of one kind."""
+        return Grid(kind, self.c_in, self.out, self.width, self.kernel)
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,12 @@ class Coding:
     @cached_property
     def out_values(self) -> tuple[Numbers, ...]:
         """The output widths on offer: the stem's, then every stage's."""
-        return (np.array(self.space.stem.out), *(np.array(stage.out) for stage in self.space.stages))
+        return channels(self.space)
 
     @cached_property
     def width_values(self) -> tuple[Numbers, ...]:
         """The inner widths on offer, an array (out choices or 1, inner choices) a stage."""
-        return tuple(_width_grid(stage) for stage in self.space.stages)
+        return tuple(inner_widths(stage) for stage in self.space.stages)
 
     def columns(self, columns: Genomes, stage: int) -> StageColumns:
         """Return what a stage is in every network; `columns` are genomes transposed, (genes, networks)."""
@@ -147,12 +150,6 @@ class Coding:
             ratio = rules.width_ratio
             count += (stage.width < ratio.min * stage.out) | (stage.width > ratio.max * stage.out)
         return count
-
-
-def _width_grid(stage: StageSpace) -> Numbers:
-    if stage.width is not None:
-        return np.array([stage.width])
-    return np.array([[stage.expanded(expansion, out) for expansion in stage.expansion or ()] for out in stage.out])
 
 
 def _closest(values: Numbers, wanted: int) -> int:

@@ -1,23 +1,17 @@
-"""What the layers of a stage cost, tabulated over the stage's choices by evaluating its layer records."""
+"""Tables of costs that a population looks its networks up in: few of them, small enough for the processor's caches."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from deepmad.engine.program.entropy import scales
-from deepmad.engine.program.latency import LatencyModel, latency_nanoseconds
-from deepmad.search_spaces.layers import Body, Layer, Part, total_macs, total_params
-
-Floats = npt.NDArray[np.float64]
-
-COSTS = ("log_widths", "macs", "params")
-"""The costs tabulated, in order; after them the nanoseconds by every latency table. Counts are whole numbers
-held in doubles, exact below 2^53."""
+from deepmad.engine.costs.additive import Additive
+from deepmad.engine.costs.tables import Floats, aligned, layer_costs
+from deepmad.search_spaces.layers import Body
 
 MERGED_CELLS = 1 << 16
 """Tables are merged while they stay within this many cells, so that the processor's caches hold them."""
@@ -51,35 +45,7 @@ class Table:
         return found
 
 
-def layer_costs(layer: Layer, body: Body, latencies: Sequence[LatencyModel]) -> Floats:
-    """Return the costs of one layer of `body`, shape (costs, ...) where ... is that of its numbers.
-
-    A shortcut's layers run only in those networks in which the body is residual.
-    """
-    shape = np.broadcast_shapes(*(np.shape(number) for number in (layer.inputs, layer.outputs, layer.kernel)))
-    numbers: dict[str, Any] = {
-        name: np.broadcast_to(getattr(layer, name), shape).ravel() for name in ("inputs", "outputs", "kernel")
-    }
-    alone = (Part("layer", Body((replace(layer, **numbers),), residual=True)),)
-    costs: list[Any] = [scales(alone)[-1].log_widths, total_macs(alone), total_params(alone)]
-    costs += [latency_nanoseconds(alone, latency) - latency.overhead_nanoseconds for latency in latencies]
-    runs = body.residual if layer.role == "shortcut" else True
-    cells = max(1, math.prod(shape))
-    return np.stack([np.broadcast_to(cost, cells).reshape(shape) * np.asarray(runs, dtype=float) for cost in costs])
-
-
-def body_costs(body: Body, latencies: Sequence[LatencyModel], networks: int) -> Floats:
-    """Return the costs of a body whose numbers are arrays (networks,), shape (costs, networks)."""
-    total = np.zeros((len(COSTS) + len(latencies), networks))
-    for layer in body.layers:
-        costs = layer_costs(layer, body, latencies)
-        total += costs if costs.ndim == 2 else costs[:, None]
-    return total
-
-
-def tables(
-    bodies: Iterable[Body], latencies: Sequence[LatencyModel], shape: tuple[int, ...]
-) -> tuple[Table, ...] | None:
+def tables(bodies: Iterable[Body], costs: Sequence[Additive], shape: tuple[int, ...]) -> tuple[Table, ...] | None:
     """Return the tables whose gathered costs add up to those of `bodies` over a grid of that shape.
 
     The numbers in the bodies' records are arrays that broadcast over the grid, so the axes along which a
@@ -88,15 +54,14 @@ def tables(
     """
     grids: dict[frozenset[int], Floats] = {}
     for body in bodies:
-        for layer in body.layers:
-            spread = layer_costs(layer, body, latencies)
-            costs = spread.reshape(len(spread), *(1,) * (len(shape) + 1 - spread.ndim), *spread.shape[1:])
-            if costs[0].size > MOST_CELLS:
+        for layer in layer_costs(body, costs):
+            grid = aligned(layer.stacked(), len(shape))
+            if grid[0].size > MOST_CELLS:
                 return None
-            axes = frozenset(axis for axis, length in enumerate(costs.shape[1:]) if length > 1)
-            grids[axes] = grids[axes] + costs if axes in grids else costs
+            axes = frozenset(axis for axis, length in enumerate(grid.shape[1:]) if length > 1)
+            grids[axes] = grids[axes] + grid if axes in grids else grid
     _merge(grids, lambda axes: math.prod(shape[axis] for axis in axes))
-    return tuple(_table(axes, costs, shape) for axes, costs in grids.items())
+    return tuple(_table(axes, grid, shape) for axes, grid in grids.items())
 
 
 def _merge(grids: dict[frozenset[int], Floats], cells: Callable[[frozenset[int]], int]) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from deepmad.engine.costs.tables import Floats
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.solvers.population.genomes import Coding, Genomes
-from deepmad.engine.solvers.population.tables import Floats
 from deepmad.engine.solvers.search import search
 from deepmad.engine.solvers.search.repair import Repair
 from deepmad.engine.solvers.search.trials import ROUNDING, Best, Trials, joined

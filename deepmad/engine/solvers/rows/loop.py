@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from deepmad.engine.answers.progress import Interrupted, Race, Report
+from deepmad.engine.answers.claims import ContradictionError, require_bound
+from deepmad.engine.answers.progress import Interrupted, OutOfMemoryError, Race, Report, stopped
 from deepmad.engine.answers.solutions import RowCounts, Solution, SolverInfo, relative_gap
 from deepmad.engine.program.limits import require_counted
 from deepmad.engine.program.problems import Problem
@@ -23,6 +24,7 @@ from deepmad.engine.solvers.rows.ledger import Ledger, Node
 from deepmad.engine.solvers.rows.pieces import Effort, Piece, Settled, settle
 from deepmad.engine.solvers.settings import Rows
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import STOPS
 from deepmad.search_spaces.rows import row_of
 from deepmad.tasks import Failed, Outcome, Tasks, open_tasks
 
@@ -30,18 +32,20 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 EXPLORED_SHARE, LEAST_EXPLORED_SECONDS = 0.2, 0.3
-"""The share of the time for exploring rows, and its seconds a layout at least;"""
+"""The share of the time for exploring rows, and the least seconds that a layout of strides gets of it."""
 SMALL_EXPLORED_SECONDS, MOST_EXPLORED_SECONDS = 0.5, 10.0
-"""at most in a small space, where the exact solver is soon through, and in a large one."""
+"""The most seconds that a layout gets: in a small space, where the exact solver is soon done, and in a large one."""
 EVOLVED_SHARE = 0.6
-"""The same share where an evolution is asked for."""
+"""The share of the time for exploring rows where an evolution is asked for."""
 GENERATIONS = 30
 """Generations a layout under a limit in units of work."""
 FAMILY_SECONDS, ROW_SECONDS, SOLVE_SECONDS = 10.0, 6.0, 6.0
-"""Seconds at most for the bound of a family and of a row, and for the row's first solve; the next has twice as many."""
+"""The most seconds for the bound of a family, of a row, and for a row's first solve; the next gets twice as many."""
 FAMILY_WORK, ROW_WORK, SOLVE_WORK = 15.0, 40.0, 40.0
-"""The same in units of work, of which a bound takes no more even where it has seconds: a family's soon stalls."""
+"""The same in units of work. A bound takes no more of these even where it has seconds left: it soon stalls."""
 MOST_FAILURES = 2
+ROW_BOUNDS = "the bounds of the rows"
+"""Who claims what is proven of rows, CP-SAT or branch and price."""
 CLOSING_SECONDS = 0.5
 """Time kept for ending the solve."""
 
@@ -65,8 +69,8 @@ def design_rows(
     try:
         with open_tasks(settings.on, settings.workers) as tasks:
             loop.go(tasks, starts)
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(loop.solution(interrupted=True)) from interrupt
+    except STOPS as stop:
+        raise stopped(stop, loop.solution(interrupted=True)) from stop
     return loop.infeasible() if loop.proven_infeasible else loop.solution()
 
 
@@ -113,7 +117,14 @@ class _Loop:
             self.settle(tasks, batch)
 
     def take(self, network: Architecture | None, found_by: str) -> None:
-        """Take a network that was met."""
+        """Take a network that was met. Raises `ContradictionError` where it refutes the bound of its row."""
+        if network is not None and not self.problem.broken(network):
+            row = row_of(network)
+            for node in self.nodes:
+                if node.family.holds(row):
+                    # A bound leaves out what is no better than the best network, one that says "none" does not.
+                    best = -math.inf if self.race.best is None or node.bound == -math.inf else self.race.best
+                    require_bound(self.problem, ROW_BOUNDS, max(node.bound, best), network)
         self.ledger.offer(network, found_by)
         self.race.offer(network)
 
@@ -168,7 +179,7 @@ class _Loop:
         for node in [node for node in self.waiting if self.closed(node)]:
             self.waiting.remove(node)
             self.dropped.append(node)
-        self.race.lower(max(node.bound for node in self.nodes))
+        self.race.lower(max(node.bound for node in self.nodes), ROW_BOUNDS)
         if self.left <= 0:
             return []
         self.waiting.sort(key=self.order)
@@ -229,6 +240,8 @@ class _Loop:
                 self.waiting.remove(node)
                 self.given_up.append(node)
             return
+        if outcome.value.contradiction:
+            raise ContradictionError(outcome.value.contradiction)
         node.looks += 1
         node.bound = min(node.bound, outcome.value.bound)
         self.take(outcome.value.network, "cpsat")
@@ -263,8 +276,8 @@ class _Loop:
         """
         try:
             return self.told(infeasible(self.race, self.settings, self.info, seconds=self.left, clashes=None))
-        except Interrupted as interrupt:
-            raise Interrupted(self.told(interrupt.solution)) from interrupt
+        except (Interrupted, OutOfMemoryError) as stop:
+            raise stopped(stop, self.told(stop.solution)) from stop
 
 
 def _sentence(counts: RowCounts) -> str:

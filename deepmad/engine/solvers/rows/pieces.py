@@ -4,7 +4,8 @@ import math
 import time
 from dataclasses import dataclass
 
-from deepmad.engine.answers.progress import Race
+from deepmad.engine.answers.claims import ContradictionError
+from deepmad.engine.answers.progress import BRANCH_AND_PRICE, CP_SAT, Race
 from deepmad.engine.answers.solutions import relative_gap
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture
@@ -12,9 +13,9 @@ from deepmad.search_spaces.architectures import Architecture
 STEPS_A_UNIT = 10
 """Steps of branch and price that count as a unit of deterministic work."""
 SEARCH_SHARE, EXACT_SHARE = 0.25, 0.5
-"""The search's share of the time of a piece that solves, and CP-SAT's share of what is then left in a small space."""
+"""In a piece that solves: the search's share of the time, and in a small space CP-SAT's share of what is then left."""
 BOUND_SHARE, LAST_SHARE = 0.8, 0.3
-"""The bound's share of the time of a piece that only bounds, and a search's of what is left where it closes nothing."""
+"""In a piece that only bounds: the bound's share of the time, and, if that did not close it, a search's of the rest."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +52,22 @@ class Settled:
     """What a piece of work brought: a feasible network or None, and a bound.
 
     No feasible network of the piece's problem has an objective above the larger of `bound` and the piece's floor;
-    `bound` is inf where nothing is proven and -inf where there is no feasible network.
+    `bound` is inf where nothing is proven and -inf where there is no feasible network. `contradiction` says what a
+    network refuted, if one did: then neither counts.
     """
 
     network: Architecture | None
     bound: float
+    contradiction: str = ""
 
 
 def settle(piece: Piece) -> Settled:
     """Return the best network met in a piece's problem, and what is proven of it within the piece's effort."""
     work = _Work(piece)
-    if piece.effort.solve:
-        work.search(SEARCH_SHARE)
-        if piece.problem.small:
-            work.prove(EXACT_SHARE)
-        work.bound(1.0)
-    else:
-        work.bound(BOUND_SHARE)
-        work.search(LAST_SHARE)
+    try:
+        work.go()
+    except ContradictionError as error:  # what a piece of work raises would count as its failure
+        return Settled(None, math.inf, str(error))
     return Settled(work.race.network, work.race.bound)
 
 
@@ -80,6 +79,17 @@ class _Work:
         self.race = Race(piece.problem, piece.gap, None, time.monotonic())
         for network in piece.starts:
             self.race.offer(network)
+
+    def go(self) -> None:
+        """Do the parts of the piece, one after the other."""
+        if self.effort.solve:
+            self.search(SEARCH_SHARE)
+            if self.piece.problem.small:
+                self.prove(EXACT_SHARE)
+            self.bound(1.0)
+        else:
+            self.bound(BOUND_SHARE)
+            self.search(LAST_SHARE)
 
     @property
     def known(self) -> float | None:
@@ -129,7 +139,7 @@ class _Work:
             gap=self.piece.gap,
         )
         self.race.offer(result.network)
-        self.race.lower(-math.inf if result.status == "infeasible" else result.bound)
+        self.race.lower(-math.inf if result.status == "infeasible" else result.bound, CP_SAT)
 
     def bound(self, share: float) -> None:
         """Tighten the bound until nothing above the floor is left or the effort is spent."""
@@ -142,6 +152,6 @@ class _Work:
         spare = 0.0 if self.effort.seconds is None else (1 - share) * self.left
         for count, step in enumerate(tighten(self.piece.problem, lambda: self.known), start=1):
             self.race.offer(step.proposal)
-            self.race.lower(step.bound)
+            self.race.lower(step.bound, BRANCH_AND_PRICE)
             if step.done or self.over or self.left <= spare or count >= steps:
                 return

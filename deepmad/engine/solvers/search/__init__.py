@@ -1,4 +1,4 @@
-"""The quick search: good networks within seconds, without a proof (the exact solver takes them as hints)."""
+"""The quick search: good networks within seconds, without a proof. Every solver that wants a start comes in."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -4,8 +4,8 @@ from itertools import permutations
 
 import numpy as np
 
+from deepmad.engine.costs.tables import Floats
 from deepmad.engine.solvers.population.genomes import Coding, Genomes
-from deepmad.engine.solvers.population.tables import Floats
 from deepmad.engine.solvers.search.relaxed import Prices, Relaxation
 from deepmad.engine.solvers.search.trials import Trials
 

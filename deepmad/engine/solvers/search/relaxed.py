@@ -13,27 +13,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepmad.engine.costs.tables import Floats
 from deepmad.engine.program.objectives import entropy_factor, objective_value
 from deepmad.engine.solvers.population.evaluation import Evaluator, gathered
 from deepmad.engine.solvers.population.genomes import Genomes
-from deepmad.engine.solvers.population.tables import Floats
 
 WIDTHS, INNERS = 12, 10
 """Choices of an output width and of an inner width in a grid over the whole space."""
 OFFSETS, INNER_OFFSETS = np.array([-9, -6, -4, -2, -1, 0, 1, 2, 4, 6, 9]), np.arange(-4, 5)
-"""The same in a grid around a network, as steps from where its width stands."""
+"""Choices of both in a grid around a network, as steps from its own width."""
 ROUNDS, SETTLED = 10, 3
 """Rounds of pricing, and after how many of them the tangents are close enough for a value to count."""
 FORBIDDEN = -1e18
 FIRST_PRICE, ROOM, STEP, HIGHEST = 0.07, 0.02, 1.5, 1.0
-"""Multipliers of the limits, in units of the entropy's part of the objective: at first, what is added before one is
-scaled so that it can leave 0, how fast it follows a relative excess, and at most."""
+"""Multipliers of the limits, in units of the entropy's part of the objective: the first value; what is added before a
+multiplier is scaled, so that it can leave 0; how fast it follows a relative excess; the highest value."""
 FIRST_RHO_PRICE, RHO_ROOM, RHO_STEP, HIGHEST_RHO = 0.01, 0.002, 40.0, 0.3
 """The same for the effectiveness, where a small lack of entropy means much."""
 LACK, EXCESS = 5.0, 0.5
-"""What a lack of entropy and an excess over a limit that stay cost, in units of the value."""
+"""What remains of a lack of entropy, and of an excess over a limit, costs so much in units of the value."""
 SWING = 0.03
 """Mean logarithm of what is used over a limit that is still no excess that stays."""
+MOST_ROOM = -1 + 1e-9
+"""Least relative excess that has a logarithm; a limit from below may be kept by more."""
 
 
 @dataclass(frozen=True)
@@ -124,20 +126,21 @@ class Relaxation:
         self.inners = [self._grid(gene, INNERS) for gene in self.coding.genes("inner")]
         self.depths = [np.array(stage.depth, dtype=float) for stage in space.stages]
         self.stages: dict[tuple[int, int, int], _Stage] = {}
-        self.limits, self.rho = evaluator.additive_limits, problem.budget.rho
+        self.limits = np.array([cost.room for cost in evaluator.costs])
+        self.signs, self.rho = np.array([cost.sign for cost in evaluator.costs]), problem.budget.rho
         first, last = self.grids[0], self.grids[-1]
         rows = (1 + len(self.limits), 1)
         opening = gathered(evaluator.opening, [first, np.zeros_like(first)], evaluator.count)
         closing = gathered(evaluator.closing, [np.zeros_like(last), last], evaluator.count)
         self.opening, self.closing = opening + np.zeros(rows), closing + np.zeros((rows[0], len(last)))
-        self.ends = [index for index, stage in enumerate(space.stages) if stage.stride == 2] + [len(space.stages)]
+        self.ends = [end.stages for end in evaluator.ends]
         self.weights = entropy_factor(problem.objective) * np.array(space.weights)
         self.areas = [
-            np.log(side**2 * self.coding.out_values[end][self.grids[end]])
-            for side, end in zip(evaluator.sides, self.ends, strict=True)
+            np.log(end.side**2 * self.coding.out_values[end.stages][self.grids[end.stages]])
+            if end.channels is None
+            else np.full(len(last), np.log(end.side**2 * end.channels))
+            for end in evaluator.ends
         ]
-        if space.tail is not None:
-            self.areas[-1] = np.full(len(last), np.log(evaluator.sides[-1] ** 2 * space.tail.out))
 
     def _grid(self, gene: int, count: int) -> Genomes:
         size = int(self.coding.sizes[gene])
@@ -179,11 +182,11 @@ class Relaxation:
         excess = np.empty((ROUNDS, len(frames), len(self.limits)))
         for turn in range(ROUNDS):
             met = self._trace(frames, self._best(frames, state), tries[turn])
-            excess[turn] = np.where(np.isfinite(self.limits), met.costs / self.limits - 1, 0.0)
+            excess[turn] = np.where(np.isfinite(self.limits), self.signs * (met.costs / self.limits - 1), 0.0)
             worths[turn], lacks[turn] = self._follow(state, met, excess[turn], turn)
         values, lack = worths[SETTLED:].min(0), lacks[SETTLED:]
         lack = lack.mean(0) if self.center is None else lack.min(0)  # a coarse grid makes single rounds swing
-        stays = np.maximum(0, np.log1p(excess[SETTLED:]).mean(0) - SWING).sum(1)
+        stays = np.maximum(0, _logarithms(excess[SETTLED:]).mean(0) - SWING).sum(1)
         short = LACK * np.maximum(0, lack) + EXCESS * stays
         values = values - short * np.abs(values) + self._penalties(frames)
         return Relaxed(values, tries, Prices(state.prices, state.rho_prices))
@@ -220,7 +223,7 @@ class Relaxation:
         """Return the best networks at the state's prices, by dynamic programming along the stages."""
         count = len(frames)
         scale = (self.weights * state.entropies * state.areas).sum(1, keepdims=True)
-        paid = np.where(np.isfinite(self.limits), state.prices * scale / self.limits, 0.0)
+        paid = np.where(np.isfinite(self.limits), self.signs * (state.prices * scale / self.limits), 0.0)
         slopes = self.weights * state.areas + state.rho_prices * scale / state.needed
         earned = [np.zeros((count, len(grid))) for grid in self.grids]
         for at, end in enumerate(self.ends):
@@ -293,7 +296,7 @@ class Relaxation:
         if self.rho:
             # the entropy grows with the logarithm of what is used; on a coarse grid, whose rounds swing widely,
             # the excess itself keeps the mean from flattering frames that are too deep
-            used = excess if self.center is None else np.log1p(excess)
+            used = excess if self.center is None else _logarithms(excess)
             earned = (state.prices * used).sum(1) / (1 + state.rho_prices.sum(1))
             short = (lack + earned[:, None]).max(1)
             state.rho_prices = _moved(state.rho_prices, RHO_ROOM, RHO_STEP * ease * lack, HIGHEST_RHO)
@@ -309,6 +312,12 @@ class Relaxation:
         kind = problem.space.stages[0].block[0]
         found: Floats = objective_value(problem.objective, np.zeros(len(frames)), values, kind, problem.space.beta)
         return found
+
+
+def _logarithms(excess: Floats) -> Floats:
+    """Return ln(1 + excess); of a limit from below, which may be kept many times over, no more than so much room."""
+    logarithms: Floats = np.log1p(np.maximum(excess, MOST_ROOM))
+    return logarithms
 
 
 def _moved(prices: Floats, room: float, step: Floats, highest: float) -> Floats:

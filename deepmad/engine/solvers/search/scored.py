@@ -19,21 +19,22 @@ GENERATIONS, SIZE = 120, 800
 
 
 class LeastUse:
-    """Scores networks by the logarithm of what they use of one limit, the less the better."""
+    """Scores networks by the logarithm of what they use of one limit: the less the better, or the more from below."""
 
     def __init__(self, evaluator: Evaluator, name: str) -> None:
         self._evaluator, self._name = evaluator, name
+        self._sign = evaluator.limits[name].sign
 
     def evaluate(self, genomes: Genomes) -> Evaluation:
         """Return what the networks of `genomes`, shape (networks, genes), are worth."""
         found = self._evaluator.evaluate(genomes)
-        return Evaluation(-np.log(found.used[self._name]), found.used, found.excess)
+        return Evaluation(-self._sign * np.log(found.used[self._name]), found.used, found.excess)
 
 
 def search_least(problem: Problem, name: str, *, seed: int, seconds: float) -> Architecture | None:
     """Return the network that uses least of the limit `name` among those found that keep all limits of `problem`.
 
-    None where none was found within `seconds`.
+    Of a limit from below it is the one that uses most. None where none was found within `seconds`.
     """
     evaluator = Evaluator(problem)
     return search_scored(problem, evaluator, LeastUse(evaluator, name), seed=seed, seconds=seconds)

@@ -8,10 +8,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from deepmad.engine.costs.tables import Floats
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.solvers.population.genomes import Genomes
-from deepmad.engine.solvers.population.tables import Floats
 from deepmad.engine.solvers.search.repair import Repair
 from deepmad.search_spaces.architectures import Architecture
 

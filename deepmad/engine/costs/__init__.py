@@ -1,0 +1,1 @@
+"""What every choice of a stage costs, read from the layer records once, for all solvers."""
