@@ -39,7 +39,7 @@ def main(
         if not path.is_file():
             print(f"{path}: there is no such file; skipped")
             continue
-        times, _ = read_tinynas(path)
+        times, _, _ = read_tinynas(path)
         for draw, held_out in draws(times, seed, share):
             if not held_out.any() or (only and draw not in only):
                 continue

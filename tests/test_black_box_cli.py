@@ -51,7 +51,7 @@ def module_in(folder: Path) -> str:
 
 def test_the_command_line_takes_functions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     limit = f"{module_in(folder)}:depths"
-    options = ["--time-limit", "15", "--workers", "1", "--limit-seconds", "20s", "-o", "solution.json"]
+    options = ["--deterministic-limit", "1", "--workers", "1", "--limit-seconds", "20s", "-o", "solution.json"]
     assert run(["design", SMALL, "--limit", f"{limit}<=4", *options]) == 0
     report = capsys.readouterr().out
     assert "known before" in report

@@ -341,3 +341,18 @@ def test_help_has_an_example_for_every_command(capsys: pytest.CaptureFixture[str
     for command in [*commands, ["table", "build"], ["table", "show"], ["table", "export"]]:
         assert run([*command, "--help"]) == 0
         assert f"Example: deepmad {' '.join(command)}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["show", ""], "argument: ''"),
+        (["design", SMALL, "-o", ""], "-o: ''"),
+        (["design", SMALL, "--latency", " "], "--latency: ' '"),
+        (["table", "show", ""], "argument: ''"),
+    ],
+    ids=str,
+)
+def test_an_empty_argument_is_no_folder(arguments: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    assert told(capsys) == f"error: {what} names nothing; give a value"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def written(path: Path, means: dict[str, object]) -> Path:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("published") / "lut.yaml"
-    rows = read_ofa(written(path, dict.fromkeys(keys(), 1.0)))
+    rows = read_ofa(written(path, dict.fromkeys(keys(), 1.0)))[0]
     return written(path, {row.name: sum(milliseconds(layer) for layer in row.layers) for row in rows})
 
 
@@ -139,7 +140,7 @@ def imported(source: Path) -> Path:
     ],
 )
 def test_a_key_tells_the_layers_of_its_block(key: str, layers: list[Layer], tmp_path: Path) -> None:
-    (row,) = read_ofa(written(tmp_path / "one.yaml", {key: 0.5}))
+    ((row,), _) = read_ofa(written(tmp_path / "one.yaml", {key: 0.5}))
     assert list(row.layers) == layers
     assert (row.name, row.nanoseconds, row.source) == (key, 500_000, "one.yaml")
 
@@ -148,7 +149,7 @@ def test_single_layers_are_priced_from_the_times_of_blocks(source: Path, importe
     table = LatencyTable.load(imported)
     assert (table.device, table.backend, table.batch, table.threads) == ("made up", "unknown", 1, 1)
     assert table.overhead_nanoseconds == 0  # rows are blocks: none says what a whole network costs
-    for row in read_ofa(source):
+    for row in read_ofa(source)[0]:
         assert sum(table.nanoseconds(layer) for layer in row.layers) == pytest.approx(row.nanoseconds, rel=0.2)
     layer = Layer("main", "conv", 48, 96, 16)
     assert table.nanoseconds(layer) == pytest.approx(1e6 * milliseconds(layer), rel=0.5)
@@ -163,7 +164,7 @@ def test_a_pool_without_rows_is_priced_as_another_and_a_convolution_is_refused(i
     assert table.nanoseconds(pool) == table.nanoseconds(Layer("gate", "global_pool", 32, 32, 16, norm=False)) > 0
     with pytest.raises(InputError, match="no time of a conv3 layer"):
         table.nanoseconds(Layer("main", "conv", 32, 32, 16, 3))
-    ungated = [row for row in read_ofa(source) if all(layer.operation == "conv" for layer in row.layers)]
+    ungated = [row for row in read_ofa(source)[0] if all(layer.operation == "conv" for layer in row.layers)]
     with pytest.raises(InputError, match="no time of a shortcut average_pool layer"):
         fit_rows([row for row in ungated if all(layer.role == "main" for layer in row.layers)]).nanoseconds(pool)
 
@@ -188,7 +189,7 @@ def test_show_tells_source_and_accuracy_and_rows_their_layers(imported: Path, so
     assert described["held_out"]["rows"] == len(keys()) // 5
     assert described["held_out"]["within_10_percent"] > 0.9
     rows = export_rows(imported)
-    by_name = {row.name: row for row in read_ofa(source)}
+    by_name = {row.name: row for row in read_ofa(source)[0]}
     assert {row["name"]: round(1e9 * row["seconds"]) for row in rows} == {
         name: row.nanoseconds for name, row in by_name.items()
     }
@@ -227,16 +228,27 @@ def test_rows_are_exported_in_every_format(to: str, imported: Path, tmp_path: Pa
         (BLOCK.replace("stride:1", "stride:2"), 1.0, "side 8 with stride 2 does not give side 8"),
         (BLOCK.replace("input:8x8", "input:8x9"), 1.0, "8x9x16 is no square HxWxC"),
         ("Conv_1-input:8x8x16-output:4x4x16", 1.0, "does not give side 4"),
-        (BLOCK, 0.0, "must have a mean above 0"),
-        (BLOCK, "fast", "must have a mean above 0"),
-        (BLOCK, float("nan"), "must have a mean above 0"),
-        (BLOCK, None, "must have a mean above 0"),
+        (BLOCK, 0.0, "must have a mean in milliseconds, between 1 ns and 60 s"),
+        (BLOCK, "fast", "must have a mean in milliseconds, between 1 ns and 60 s"),
+        (BLOCK, float("nan"), "must have a mean in milliseconds, between 1 ns and 60 s"),
+        (BLOCK, None, "must have a mean in milliseconds, between 1 ns and 60 s"),
+        (BLOCK, 1e300, "must have a mean in milliseconds, between 1 ns and 60 s"),
+        (BLOCK, 10**400, "must have a mean in milliseconds, between 1 ns and 60 s"),
+        (BLOCK, 1e-9, "must have a mean in milliseconds, between 1 ns and 60 s"),
+        (BLOCK, "1_0", "must have a mean in milliseconds, between 1 ns and 60 s"),
+        (BLOCK, True, "must have a mean in milliseconds, between 1 ns and 60 s"),
+        (BLOCK.replace("kernel:3", "kernel:99999"), 1.0, "kernels go up to 255"),
     ],
 )
-def test_a_bad_entry_is_named_and_a_file_stays_as_it_was(
+def test_a_bad_entry_is_left_out_and_a_file_of_such_is_refused(
     key: str, mean: object, message: str, imported: Path, tmp_path: Path
 ) -> None:
-    path, held = written(tmp_path / "bad.yaml", {"classifier-input:8-output:8": 0.1, key: mean}), tmp_path / "t.sqlite"
+    rows, left_out = read_ofa(written(tmp_path / "one.yaml", {"classifier-input:8-output:8": 0.1, key: mean}))
+    assert (len(rows), left_out.count) == (1, 1)
+    assert re.search(
+        f"1 of its entries left out, the first at {re.escape(repr(key))}: .*{message}", left_out.remark or ""
+    )
+    path, held = written(tmp_path / "bad.yaml", {key: mean}), tmp_path / "t.sqlite"
     held.write_bytes(imported.read_bytes())
     for output in (held, tmp_path / "new.sqlite"):
         with pytest.raises(InputError, match=message) as caught:
@@ -244,6 +256,13 @@ def test_a_bad_entry_is_named_and_a_file_stays_as_it_was(
         assert str(caught.value).startswith(f"{path}: {key!r}: ")
     assert held.read_bytes() == imported.read_bytes()
     assert not (tmp_path / "new.sqlite").exists()
+
+
+def test_times_in_seconds_are_refused(source: Path, tmp_path: Path) -> None:
+    means = {key: value["mean"] for key, value in yaml.safe_load(source.read_text()).items()}
+    path = written(tmp_path / "seconds.yaml", {key: mean / 1e3 for key, mean in means.items()})
+    with pytest.raises(InputError, match=r"seconds\.yaml: half of its times are below .* milliseconds, not seconds"):
+        import_table(path, "ofa", device="d", precision="fp32", output=tmp_path / "t.sqlite")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,11 @@ def lines(batches: dict[int, int], noise: float = 0.0) -> list[str]:
             taken = seconds(batch, gmacs, mparams, macts) * (1 + noise * generator.uniform(-1, 1))
             found.append(f"net{index},224,{batch / taken:.4f},{1e3 * taken:.3f},{batch},{mparams},{gmacs},{macts}")
     return found
+
+
+def german(text: str) -> str:
+    """Return a table as a German spreadsheet copies it: tabs between the cells, decimal commas."""
+    return text.replace(",", "\t").replace(".", ",")
 
 
 def written(path: Path, content: list[str]) -> Path:
@@ -161,20 +167,127 @@ def test_activations_are_the_outputs_of_convolutions_and_linear_maps() -> None:
         (GOOD.replace(",8,", ",,"), "infer_batch_size is ''; it must be a positive integer"),
         (GOOD.replace(",8,", ",1.5,"), "infer_batch_size is '1.5'; it must be a positive integer"),
         (GOOD.replace("4.12", "-1"), "infer_gmacs is '-1'; it must be a number above 0"),
+        (GOOD.replace("2000", "1_0"), "infer_samples_per_sec is '1_0'"),
+        (
+            GOOD.replace("2000", "1e-15"),
+            "infer_samples_per_sec is '1e-15' at batch 8; a batch takes between 1 ns and 60 s",
+        ),
+        (GOOD.replace("2000", "1e-320"), "infer_samples_per_sec is '1e-320'"),
+        (GOOD.replace("2000", "1e300"), "infer_samples_per_sec is '1e300'"),
+        (GOOD.replace("2000", "9" * 400), "infer_samples_per_sec is '9999"),
+        (
+            GOOD.replace(",8,", ",999999999,"),
+            "infer_batch_size is '999999999'; it must be a positive integer up to 65536",
+        ),
         ("resnet50,224", "infer_samples_per_sec is ''"),
     ],
 )
-def test_a_bad_line_is_named_and_a_file_stays_as_it_was(
+def test_a_bad_line_is_left_out_and_a_file_of_such_is_refused(
     line: str, message: str, imported: Path, tmp_path: Path
 ) -> None:
-    path, held = written(tmp_path / "bad.csv", [HEADER, GOOD, line]), tmp_path / "t.sqlite"
+    networks = read_timm(written(tmp_path / "one.csv", [HEADER, GOOD, line]))
+    assert [row.name for row in networks.rows] == ["resnet50"]
+    (remark,) = networks.remarks
+    assert f"1 of its rows left out, the first at line 3: {message}" in remark
+    path, held = written(tmp_path / "bad.csv", [HEADER, line, GOOD, line]), tmp_path / "t.sqlite"
     held.write_bytes(imported.read_bytes())
     for output in (held, tmp_path / "new.sqlite"):
         with pytest.raises(InputError) as caught:
             import_table(path, "timm", device="d", precision="fp16", output=output)
-        assert str(caught.value).startswith(f"{path}: line 3: {message}")
+        assert str(caught.value).startswith(f"{path}: line 2: {message}")
     assert held.read_bytes() == imported.read_bytes()
     assert not (tmp_path / "new.sqlite").exists()
+
+
+def own(count: int, **changes: str) -> list[str]:
+    """Return rows as `deepmad measure -o` writes them: the conditions after timm's columns."""
+    conditions = {"backend": "onnxruntime", "precision": "fp32", "threads": "1", "device": "d", "failed": ""} | changes
+    return [",".join([line, *conditions.values()]) for line in lines({1: count})[1:]]
+
+
+OWN_HEADER = f"{HEADER},backend,precision,threads,device,failed"
+
+
+def test_the_rows_of_other_conditions_are_left_out(tmp_path: Path) -> None:
+    mixed_up = [
+        OWN_HEADER, *own(60), *own(60, precision="int8"), *own(60, backend="torch"), *own(3, threads="4"),
+        ",,,,1,,,,onnxruntime,fp32,1,d,out of memory",
+    ]  # fmt: skip
+    path = written(tmp_path / "own.csv", mixed_up)
+    asked = {"device": "d", "precision": "fp32", "threads": 1}
+    with pytest.raises(InputError, match="its rows are of backend onnxruntime, torch; choose one with --backend"):
+        import_table(path, "timm", **asked, output=tmp_path / "t.sqlite")  # type: ignore[arg-type]
+    for name, value in (("device", "V100"), ("precision", "fp16"), ("threads", 2), ("backend", "openvino")):
+        with pytest.raises(InputError, match=f"its rows are of {name} .*, not {value}; mend --{name}"):
+            import_table(path, "timm", **(asked | {name: value}), output=tmp_path / "t.sqlite")  # type: ignore[arg-type]
+    remarks = list[str]()
+    import_table(path, "timm", **asked, backend="torch", output=tmp_path / "t.sqlite", remark=remarks.append)  # type: ignore[arg-type]
+    assert remarks == [f"{path}: 124 of its rows are of other conditions and left out"]
+    import_table(
+        written(tmp_path / "one.csv", [line for line in mixed_up if "torch" not in line]), "timm", **asked,  # type: ignore[arg-type]
+        output=tmp_path / "t.sqlite", remark=remarks.append,
+    )  # fmt: skip
+    assert remarks[-1].endswith("1 of its rows left out, the first at line 125:  failed")
+    assert [(one["backend"], one["measured"]) for one in describe_tables(tmp_path / "t.sqlite")] == [
+        ("torch", 60), ("onnxruntime", 60),
+    ]  # fmt: skip
+    assert all(one["held_out"]["within_5_percent"] == 1 for one in describe_tables(tmp_path / "t.sqlite"))
+
+
+@pytest.mark.parametrize(
+    ("change", "rate"),
+    [
+        (lambda text: "\ufeff" + text, 2000.0),
+        (lambda text: text.replace(",", ";").replace("2000", "1,648.5").replace("4.0", "4.853"), 1648.5),
+        (lambda text: text.replace("2000", '"1,648.5"').replace("4.0", "4.853"), 1648.5),
+        (lambda text: text.replace(",", ";").replace(".", ","), 2000.0),
+        (lambda text: german(text).replace("2000", "1.648,5").replace("4,0", "4,853"), 1648.5),
+        (lambda text: text.replace("\n", "\r\n"), 2000.0),
+    ],
+    ids=["a byte order mark", "semicolons", "thousands", "decimal commas", "tabs, points for thousands", "DOS"],
+)  # fmt: skip
+def test_a_table_may_come_from_a_spreadsheet(change: Callable[[str], str], rate: float, tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_bytes(change(f"{HEADER}\n{GOOD}\n").encode())
+    (row,) = read_timm(path).rows
+    assert row.nanoseconds == round(8 / rate * 1e9)
+    assert (row.name, row.batch) == ("resnet50", 8)
+    assert row.params == pytest.approx(25.56e6)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([HEADER, GOOD.replace("2000", "20\0")], "line 2: has a zero byte"),
+        ([HEADER + ",infer_gmacs", GOOD + ",4.12"], "line 1: has column 'infer_gmacs' twice"),
+        (
+            [HEADER, GOOD, GOOD.replace("2000", "1000").replace("4.0", "8.0")],
+            "'resnet50' at batch 8 with 4 and with 8 ms",
+        ),
+        ([HEADER, GOOD.replace("2000", "1,648.5")], "line 2: has more cells than the header"),
+        ([HEADER, GOOD.replace("4.0", "8.0")], "line 2: 8 images at infer_samples_per_sec do not take"),
+    ],
+)
+def test_a_table_that_contradicts_itself_is_refused(content: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        read_timm(written(tmp_path / "b.csv", content))
+
+
+def test_a_network_measured_twice_counts_once(tmp_path: Path) -> None:
+    (row,) = read_timm(written(tmp_path / "b.csv", [HEADER, GOOD, GOOD.replace("2000", "1950")])).rows
+    assert row.nanoseconds == round((8 / 2000 + 8 / 1950) / 2 * 1e9)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 1000])
+@pytest.mark.parametrize("option", ["--device", "--backend"])
+def test_a_name_that_is_none_is_refused(
+    option: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path / "b.csv", lines({8: 60}))
+    command = ["table", "import", str(path), "--from", "timm", "--precision", "fp32", "-o", str(tmp_path / "t.sqlite")]
+    assert run([*command, "--device", "d", option, name]) == 2
+    assert "is no name; give one of 1 to 200 plain letters" in capsys.readouterr().err
+    assert not (tmp_path / "t.sqlite").exists()
 
 
 def test_too_few_networks_of_a_batch_are_refused_with_what_there_is(tmp_path: Path) -> None:
@@ -207,7 +320,7 @@ def test_the_command_tells_how_crude_it_is(tmp_path: Path, capsys: pytest.Captur
 def test_published_networks_make_a_proxy(tmp_path: Path) -> None:
     path = Path(os.environ["DEEPMAD_TIMM"])
     import_table(path, "timm", device="d", precision="fp32", output=tmp_path / "t.sqlite")
-    rows, _ = read_timm(path)
+    rows = read_timm(path).rows
     for one in describe_tables(tmp_path / "t.sqlite"):
         assert one["measured"] == sum(row.batch == one["batch"] for row in rows)
         assert one["held_out"]["mean_absolute_percentage_error"] < 30

@@ -244,7 +244,7 @@ def test_averages_serve_where_there_are_no_medians(tmp_path: Path) -> None:
     path.write_text(
         '[{"count": 2}, {"name": "a", "averageMs": 2, "timeMs": 4}, {"name": "a", "averageMs": 3, "medianMs": 1}]'
     )
-    assert read_trtexec(path) == {"a": pytest.approx(3e-3)}
+    assert read_trtexec(path)[0] == {"a": pytest.approx(3e-3)}
 
 
 @pytest.mark.parametrize(
@@ -252,9 +252,15 @@ def test_averages_serve_where_there_are_no_medians(tmp_path: Path) -> None:
     [
         ("{", "not JSON"),
         ("{}", "is no list of engine layers"),
-        ('[{"count": 1}, {"name": "stem.conv"}]', "entry 2: 'stem.conv' takes None ms; averageMs must be a number"),
+        (
+            '[{"count": 1}, {"name": "stem.conv"}]',
+            "entry 2: 'stem.conv' takes None ms; averageMs must be 0 or a number",
+        ),
         ('[{"name": "stem.conv", "averageMs": -1}]', "entry 1: 'stem.conv' takes -1 ms"),
         ('[{"name": "stem.conv", "averageMs": NaN}]', "entry 1: 'stem.conv' takes nan ms"),
+        ('[{"name": "stem.conv", "averageMs": 1e300}]', "entry 1: 'stem.conv' takes 1e\\+300 ms"),
+        (f'[{{"name": "stem.conv", "averageMs": {"9" * 400}}}]', "entry 1: 'stem.conv' takes 9999"),
+        ('[{"name": "stem.conv", "averageMs": 1}]', "one engine layer stands for"),
         ('[{"averageMs": 1}]', "entry 1: .* has no name"),
         ("[3]", "entry 1: 3 has no name"),
         ("[]", "no engine layer took any time"),
@@ -267,6 +273,29 @@ def test_a_bad_entry_is_named(content: str, message: str, tmp_path: Path) -> Non
             tmp_path / "p.json", "trtexec", device="d", precision="fp16", output=tmp_path / "t.sqlite", model=mixed()
         )  # fmt: skip
     assert not (tmp_path / "t.sqlite").exists()
+
+
+def test_the_runs_and_bad_entries_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('[{"count": 2, "timeMs": 3}, {"name": "a", "averageMs": 2}, {"name": "b", "averageMs": "2"}]')
+    seconds, left_out = read_trtexec(path)
+    assert seconds == {"a": pytest.approx(2e-3)}
+    assert left_out.remark is not None
+    assert "1 of its entries left out, the first at entry 3: 'b' takes 2 ms" in left_out.remark
+
+
+def test_a_profile_that_hardly_tells_layers_apart_is_told(tmp_path: Path) -> None:
+    network, remarks = one_block("bottleneck"), list[str]()
+    names = [name for name, _ in named_layers(network)]
+    one, rest = names[0], f"{{ForeignNode[{names[1]}...{names[-1]}]}}"
+    path = written(tmp_path / "p.json", {one: 1e-5, rest: 1e-4})
+    common = {"device": "d", "precision": "fp16", "model": network, "remark": remarks.append}
+    import_table(path, "trtexec", output=tmp_path / "t.sqlite", **common)  # type: ignore[arg-type]
+    (remark,) = remarks
+    assert f"{1 / len(names):.0%} of the network's {len(names)} layers have an engine layer of their own" in remark
+    path = written(tmp_path / "all.json", {f"{{ForeignNode[{names[0]}...{names[-1]}]}}": 1e-4})
+    with pytest.raises(InputError, match=f"one engine layer stands for {len(names)} layers of {len(names)}"):
+        import_table(path, "trtexec", output=tmp_path / "t.sqlite", **common)  # type: ignore[arg-type]
 
 
 def test_the_command_needs_the_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

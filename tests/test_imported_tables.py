@@ -91,11 +91,11 @@ def conv(inputs: object, outputs: object, side: int = 16, kernel: object = 3, **
 
 
 def test_rows_are_hit_exactly_and_holes_are_filled_well(source: Path) -> None:
-    times, unmeasured = read_tinynas(source)
+    times, unmeasured, _ = read_tinynas(source)
     assert len(times) + unmeasured.total() == len(lines())
     predictions = predict_from(times)
     assert (predicted(predictions, times) == times.nanoseconds).all()
-    everything, _ = read_tinynas(written(source.parent / "all.out", lines(share=1.0)))
+    everything, _, _ = read_tinynas(written(source.parent / "all.out", lines(share=1.0)))
     errors = predicted(predictions, everything) / everything.nanoseconds - 1
     assert np.count_nonzero(errors) > 100  # the holes
     assert accuracy(errors[errors != 0])["within_10_percent"] > 0.95
@@ -104,7 +104,7 @@ def test_rows_are_hit_exactly_and_holes_are_filled_well(source: Path) -> None:
 def test_a_table_is_loaded_with_what_the_user_knows(table: LatencyTable, imported: Path, source: Path) -> None:
     assert (table.device, table.backend, table.batch, table.threads) == ("made up", "tensorrt", 8, 1)
     assert table.overhead_nanoseconds == 0
-    times, _ = read_tinynas(source)
+    times, _, _ = read_tinynas(source)
     layer = conv(np.arange(8, 200, 8), 64)
     known = table.nanoseconds(layer)
     assert (predict_from(times)[8].nanoseconds(layer) == known).all()
@@ -157,7 +157,7 @@ def test_arrays_and_numbers_get_the_same(table: LatencyTable) -> None:
 
 
 def test_beyond_the_rows_times_grow_with_the_work(table: LatencyTable, source: Path) -> None:
-    times, _ = read_tinynas(source)
+    times, _, _ = read_tinynas(source)
     fastest = times.nanoseconds[times.batch == 8].min()
     for layer in (conv(1024, 8), conv(8, 1024), conv(2048, 2048, 224), conv(1, 1, 1, 1), conv(64, 64, 7, 9)):
         assert table.nanoseconds(layer) >= fastest
@@ -205,7 +205,7 @@ def test_many_networks_get_the_very_predictions_of_each(table: LatencyTable) -> 
 
 
 def test_show_and_export_tell_the_rows(imported: Path, source: Path, tmp_path: Path) -> None:
-    times, unmeasured = read_tinynas(source)
+    times, unmeasured, _ = read_tinynas(source)
     described = describe_tables(imported)
     assert [one["batch"] for one in described] == [1, 8]
     assert sum(one["measured"] for one in described) == len(times)
@@ -233,14 +233,23 @@ def written(path: Path, content: list[str]) -> Path:
         "{Regular,1,16,8,8,16,3,1,0}", "{Regular,1,16,8,8,16,3,1,0} fast", "{Regular,1,16,8,8,16,3,1,0} nan",
         "{Regular,1,16,8,8,16,3,1,0} 0", "{Regular,1,16,8,8,16,3,1,0} -2", "{Regular,1,16,8,9,16,3,1,0} 1",
         "{Depthwise,1,16,8,8,32,3,1,0} 1", "{Regular,0,16,8,8,16,3,1,0} 1", "{Regular,1,16,8,8,16,3,1,2} 1",
-        "{Regular,1,16,8,8,16,2,1,0} 1", "{Regular,1,16,8,8,16,3,0,0} 1",
+        "{Regular,1,16,8,8,16,2,1,0} 1", "{Regular,1,16,8,8,16,3,0,0} 1", "{Regular,1,16,8,8,16,3,1,0} 1_0",
+        "{Regular,1,16,8,8,16,3,1,0} 1e300", f"{{Regular,1,16,8,8,16,3,1,0}} {'9' * 400}",
+        "{Regular,1,16,8,8,16,3,1,0} 1e-9", "{Regular,1,16,8,8,16,999999999,1,0} 1",
+        "{Regular,999999999,16,8,8,16,3,1,0} 1", "{Regular,1,16,99999,99999,16,3,1,0} 1",
     ],
 )  # fmt: skip
-def test_a_line_of_another_form_is_named_and_nothing_is_written(line: str, tmp_path: Path) -> None:
-    path = written(tmp_path / "bad.out", [GOOD_LINE, "", line])
+def test_a_line_of_another_form_is_left_out_and_a_file_of_such_is_refused(line: str, tmp_path: Path) -> None:
+    times, _, left_out = read_tinynas(written(tmp_path / "one.out", [GOOD_LINE, "", line]))
+    assert (len(times), left_out.count) == (1, 1)
+    assert left_out.remark is not None
+    told = f"{tmp_path / 'one.out'}: 1 of its lines left out, the first at line 3: {line[:80]!r} is "
+    assert left_out.remark.startswith(told)
+    path = written(tmp_path / "bad.out", [line, GOOD_LINE, line])
     with pytest.raises(InputError) as caught:
         import_table(path, "tinynas", device="d", precision="fp32", output=tmp_path / "t.sqlite")
-    assert str(caught.value).startswith(f"{path}: line 3: {line!r} is ")
+    assert str(caught.value).startswith(f"{path}: line 1: {line[:80]!r} is ")
+    assert str(caught.value).endswith("2 of 3 lines cannot be used")
     assert not (tmp_path / "t.sqlite").exists()
 
 
@@ -251,6 +260,11 @@ def test_a_line_of_another_form_is_named_and_nothing_is_written(line: str, tmp_p
         ([GOOD_LINE.replace("0.05", "-1")], "holds no measured"),
         ([GOOD_LINE, "{Depthwise,2,16,8,8,16,3,1,0} 1"], "batch 2: no row is a dense"),
         (["{Regular,1,3,8,8,16,3,1,0} 1"], "batch 1: no row is a dense"),
+        (
+            [GOOD_LINE, GOOD_LINE.replace("0.05", "0.08")],
+            "holds a row .* with 0.05 and with 0.08 ms; remove the wrong one",
+        ),
+        ([GOOD_LINE.replace("0.05", "5e-5")], "half of its times are below 50 ns.*milliseconds, not seconds"),
         ([f"{{Regular,1,{8 * n},{n},{n},{8 * n + 1},1,1,0}} 1" for n in range(1, 150)], "149 span a grid of"),
     ],
 )
@@ -362,7 +376,7 @@ def test_trees_learn_from_the_twins_what_the_rough_prediction_does_not_know() ->
 
 @pytest.mark.skipif("DEEPMAD_TINYNAS" not in os.environ, reason="DEEPMAD_TINYNAS names no published table")
 def test_the_published_rows_are_predicted_better_than_by_the_published_interpolation() -> None:
-    times, _ = read_tinynas(Path(os.environ["DEEPMAD_TINYNAS"]))
+    times, _, _ = read_tinynas(Path(os.environ["DEEPMAD_TINYNAS"]))
     _, held_out = next(draws(times, seed=0, share=0.2))
     asked = times.where(held_out)
     errors = predicted(predict_from(times.where(~held_out)), asked) / asked.nanoseconds - 1

@@ -148,7 +148,7 @@ def test_predictions_stand_beside_what_was_measured(
         assert rows[index]["predicted_seconds"] == seconds
         assert rows[index]["prediction_error"] == pytest.approx(seconds / rows[index]["latency_seconds"] - 1)
     assert [rows[index]["predicted_seconds"] for index in (1, 3, 4, 5)] == [None] * 4
-    assert "no time of a depthwise" in rows[4]["prediction_note"]
+    assert "a kernel of 5 in a depthwise conv (its rows: 3)" in rows[4]["prediction_note"]
     assert "warning: " + str(other) + " (onnxruntime, fp32): prediction: " in output.err
     page = (tmp_path / "plot.html").read_text(encoding="utf-8")
     titles = [item for item in page.split("<title>")[1:] if "measured" in item.split("</title>")[0] and "net" in item]

@@ -131,6 +131,23 @@ def test_pools_and_products_have_their_nearest_record() -> None:
     ) / 1e9)  # fmt: skip
 
 
+@pytest.mark.parametrize("operation", ["AveragePool", "MaxPool"])
+def test_a_pool_over_the_whole_map_is_a_global_one(operation: str) -> None:
+    def read(pool: onnx.NodeProto) -> tuple[Layer, ...]:
+        nodes = [
+            conv("images", "w", "features"), pool, helper.make_node("Flatten", ["pooled"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "head"], ["output"]),
+        ]  # fmt: skip
+        return onnx_layers(model(nodes, {"w": (16, 8, 1, 1), "head": (16, 10)}), 8).layers
+
+    window = helper.make_node(operation, ["features"], ["pooled"], kernel_shape=[8, 8])
+    assert read(window) == read(helper.make_node("GlobalAveragePool", ["features"], ["pooled"]))
+    assert read(window)[1:] == (
+        Layer("classifier", "global_pool", 16, 16, 8, norm=False),
+        Layer("classifier", "linear", 16, 10, 1, norm=False, bias=True),
+    )
+
+
 @pytest.mark.parametrize(
     ("nodes", "weights", "words"),
     [

@@ -4,7 +4,7 @@ import copy
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -12,6 +12,8 @@ import yaml
 from benchmarks.bad_inputs.values import DEEP, NUMBER_TEXTS, WORD_TEXTS, Raw, Wanted, pick, stand_ins
 
 Path = tuple[str | int, ...]
+FRACTIONS = {"expansion", "alpha", "beta", "growth", "width_ratio"}
+"""Keys whose values are whole here and may be fractions."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ def changed_document(document: Any, form: str, random_: random.Random, free: Seq
         return _with_value(document, form, random_, free)
     if what == "key":
         return _with_key(document, form, random_, free)
-    return changed_text(_dumped(document, form).encode(), random_, form)
+    changed = changed_text(_dumped(document, form).encode(), random_, form)
+    return replace(changed, wanted="any") if "*" in free else changed
 
 
 def _with_value(document: Any, form: str, random_: random.Random, free: Sequence[str]) -> Changed:
@@ -44,7 +47,8 @@ def _with_value(document: Any, form: str, random_: random.Random, free: Sequence
     path = random_.choice(places)
     value = _at(document, path)
     bad = pick(random_, stand_ins(value, form))
-    wanted = "any" if _is_free(path, free) and bad.wanted == "refused" else bad.wanted
+    meant = _is_free(path, free) or (bad.name == "fraction" and FRACTIONS & set(path))
+    wanted = "any" if meant and bad.wanted == "refused" else bad.wanted
     return Changed(
         _encoded(_replaced(document, path, bad.value), form), bad.name, _named(path), wanted, _told(bad.value)
     )

@@ -84,7 +84,7 @@ def strict_json(text: str) -> Any:
 def _files(ran: Ran, before: Listing, after: Listing) -> Iterator[str]:
     """Yield what is wrong with the files that are there."""
     for name, content in after.items():
-        if before.get(name) == content or name.startswith("zoo/.zoo/lock"):
+        if before.get(name) == content or name.endswith(".zoo/lock"):
             continue
         steps = Path(name).parts
         if any(step.startswith(".") and step != ".zoo" for step in steps) or name.endswith(

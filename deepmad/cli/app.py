@@ -62,6 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         return _fail("an argument holds a NUL character; remove it", MISUSE)
     command = typer.main.get_command(app)
     try:
+        _check_words(arguments)
         # Not by calling `app`, which would turn an interrupt into an exit that says nothing.
         with command.make_context("deepmad", list(arguments)) as context:
             code = command.invoke(context)
@@ -88,6 +89,15 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return known
     return code if isinstance(code, int) else DONE
+
+
+def _check_words(arguments: Sequence[str]) -> None:
+    """Raise `InputError` for an argument that is empty: it names nothing, and a path would take it for this folder."""
+    for before, word in zip(("", *arguments), arguments, strict=False):
+        if not word.strip():
+            raise InputError(
+                f"{before if before.startswith('-') else 'argument'}: {word!r} names nothing; give a value"
+            )
 
 
 def _known(error: Exception) -> int | None:

@@ -30,12 +30,17 @@ ALTERNATIVES_SHARE, ALTERNATIVES_SECONDS = 0.3, 10.0
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is asked for beside the network: measured by `measuring`, `top` networks in all, limits explained."""
+    """What is asked for beside the network: measured by `measuring`, `top` networks in all, limits explained.
+
+    `doubts` are known of the tables beforehand; `force` takes a prediction that is mostly a guess.
+    """
 
     measuring: "Callable[[Architecture], Measured] | None" = None
     rounds: int = 6
     top: int = 1
     explain: bool = False
+    doubts: tuple[str, ...] = ()
+    force: bool = False
 
     @property
     def main_share(self) -> float:
@@ -61,6 +66,7 @@ def deliver(
     except (Interrupted, OutOfMemoryError) as stopped:
         solution, stop = stopped.solution, stopped
     solution = replace(solution, predicted_by_device=predicted_by_device(tables, solution.architecture))
+    solution = _with_doubts(solution, tables, wishes)
     try:
         if output is not None:
             solution.save(output)
@@ -90,6 +96,23 @@ def _kept(solution: "Solution", settings: "Solver", output: Path | None) -> str:
     if checkpoint is not None and checkpoint.exists():
         return f"{kept}; the same command goes on from {checkpoint}"
     return kept
+
+
+def _with_doubts(solution: "Solution", tables: "Sequence[LatencyTable]", wishes: Wishes) -> "Solution":
+    """Return the solution with the share of the network's layers that its tables hold, and what is doubtful.
+
+    Raises `InputError` where less than half of the layers are held, unless forced.
+    """
+    from deepmad.cli.table_doubts import FORCE, least_within
+    from deepmad.profilers.prediction.coverage import REFUSED, WARNED
+
+    within = None if solution.architecture is None else least_within(tables, solution.architecture)
+    if within is None:
+        return replace(solution, warnings=wishes.doubts or None)
+    if within.share < REFUSED and not wishes.force:
+        raise InputError(f"--table: {within.sentence}: what it predicts is a guess; build one for the space ({FORCE})")
+    doubts = (*wishes.doubts, within.sentence) if within.share < WARNED or within.kernels else wishes.doubts
+    return replace(solution, within_table=within.share, warnings=doubts or None)
 
 
 def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution":

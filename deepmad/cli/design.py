@@ -29,6 +29,7 @@ from deepmad.search_spaces.files import check_writable
 if TYPE_CHECKING:
     from deepmad.engine.program.budgets import Budget
     from deepmad.engine.solvers.settings import Auto, Solver
+    from deepmad.profilers.tables.tables import LatencyTable
     from deepmad.search_spaces.spaces import Space
 
 _Text = str | None
@@ -129,6 +130,9 @@ def design(
             "half of the time limit, these share what is left.",
         ),
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take a table that holds hardly any of the network's layers.")
+    ] = False,
     output: Annotated[Path | None, written("Solution file to write.")] = None,
     json: Json = False,
 ) -> int:
@@ -157,7 +161,9 @@ def design(
     if measure and backend is not None:
         find_backend(backend, precision or "fp32")
     needs_tables = table or front == "latency" or budget.latency_seconds(1) is not None
-    tables = load_tables(table or [], space, chosen.name, asked) if needs_tables else ()
+    sized = replace(chosen, resolution=resolution or chosen.resolution)
+    found = load_tables(table or [], space, sized, asked) if needs_tables else {}
+    tables, doubts = tuple(found.values()), _doubts(found, sized, measuring=measure, force=force)
     conditions = asked.completed(tables)
     problem = Problem(
         chosen, budget, tables or None, objective, classes, resolution, conditions.batch, conditions.precision
@@ -173,8 +179,25 @@ def design(
     if front is not None:
         return deliver_front(problem, settings, front, output, json)
     measuring = measurer(conditions, len(tables)) if measure else None
-    wishes = Wishes(measuring, rounds, top, explain)
+    wishes = Wishes(measuring, rounds, top, explain, tuple(doubts), force)
     return deliver(problem, settings, wishes, tables=tables, output=output, json=json)
+
+
+def _doubts(tables: "dict[Path, LatencyTable]", space: "Space", *, measuring: bool, force: bool) -> list[str]:
+    """Return what is doubtful about the tables for a space, and warn of it.
+
+    Raises `InputError` where one does not hold the space's layers, unless forced to take it.
+    """
+    from deepmad.cli.table_doubts import check_space, doubts_here, doubts_of
+
+    found = []
+    for path, table in tables.items():
+        if not force:
+            check_space(path, table, space)
+        found += [*doubts_of(path, table, space), *doubts_here(table, measuring=measuring)]
+    for doubt in found:
+        warn(doubt)
+    return found
 
 
 def _solver(name: str, auto: "Auto", evolving: dict[str, Any], front: _Text) -> "Solver":

@@ -48,6 +48,9 @@ def measure(
         list[Path] | None,
         typer.Option(help="Latency table, whose prediction is told beside the measured latency; may be repeated."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Tell predictions of networks that the table hardly knows, too.")
+    ] = False,
     output: Annotated[Path | None, written("CSV file in the columns of timm's benchmarks.")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Picture of predicted against measured latency: FILE.html, .svg or .png.")
@@ -78,7 +81,9 @@ def measure(
     timer = Timer(quantity(seconds, "seconds", "--seconds"))
     check("time_limit", timer.seconds, "--seconds")
     ways = combinations(backend or ["onnxruntime"], precision or ["fp32"])
-    tables = tables_of(table or [], ways, batch, threads)
+    tables, doubts = tables_of(table or [], ways, batch, threads)
+    for doubt in doubts:
+        warn(doubt)
     if plot is not None:
         if not table:
             raise InputError(
@@ -94,14 +99,14 @@ def measure(
     def keep(found: "Sequence[Measurement | Failure]") -> None:
         if output is not None:
             with suppress(InputError):  # told at the end
-                write_text(output, csv_text(make_rows(names[: len(found)], found, tables)))
+                write_text(output, csv_text(make_rows(names[: len(found)], found, tables, force=force)))
 
     with working(f"timing {len(requests)} network(s) on {', '.join(dict.fromkeys(name for name, _ in ways))}"):
         if isolated:
             found = _one_by_one(requests, timer, reference, describe, keep)
         else:
             found = [*measure_all(requests, timer=timer, reference=reference, describe=describe)]
-    return _deliver(make_rows(names, found, tables), output, plot, json=json)
+    return _deliver(make_rows(names, found, tables, force=force), output, plot, json=json)
 
 
 def _one_by_one(

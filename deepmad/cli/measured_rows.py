@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepmad.profilers.importing.timm_files import RESULT_COLUMNS
 from deepmad.profilers.measuring.measurements import Failure, Measurement
-from deepmad.profilers.prediction.network_layers import NetworkLayers, predict_layers
+from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.search_spaces import csv_files
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
@@ -19,17 +19,21 @@ Way = tuple[str, str]
 """A back end and a precision."""
 OWN_COLUMNS = (
     "backend", "precision", "threads", "device", "version", "date", "latency_seconds", "low_seconds", "high_seconds",
-    "ratio", "predicted_seconds", "prediction_error", "prediction_note", "gpu_memory_bytes", "joules_per_image",
-    "relative_to_reference", "drift", "counts_note", "input_width", "warnings", "failed",
+    "ratio", "predicted_seconds", "prediction_error", "prediction_note", "within_table", "gpu_memory_bytes",
+    "joules_per_image", "relative_to_reference", "drift", "counts_note", "input_width", "warnings", "failed",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a table predicts for a network in seconds a batch, or None, and what is to be said about it."""
+    """What a table predicts for a network in seconds a batch, or None, and what is to be said about it.
+
+    `within` is the share of the network's layers within what the table's rows span; None where nobody knows.
+    """
 
     seconds: float | None
     note: str | None
+    within: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,21 @@ class Row:
             "predicted_seconds": self.prediction.seconds if self.prediction else None,
             "prediction_error": self.error,
             "prediction_note": self.prediction.note if self.prediction else None,
+            "within_table": self.prediction.within if self.prediction else None,
         }
 
 
 def make_rows(
-    names: Sequence[str], found: Sequence[Measurement | Failure], tables: "dict[Way, LatencyTable]"
+    names: Sequence[str],
+    found: Sequence[Measurement | Failure],
+    tables: "dict[Way, LatencyTable]",
+    *,
+    force: bool = False,
 ) -> list[Row]:
-    """Return a row a measurement, each with what the table of its back end and precision predicts."""
+    """Return a row a measurement, each with what the table of its back end and precision predicts.
+
+    `force` tells predictions that are mostly guesses too.
+    """
     first = next((one.seconds for one in found if isinstance(one, Measurement)), None)
     rows = []
     for name, one in zip(names, found, strict=True):
@@ -72,24 +84,26 @@ def make_rows(
             rows.append(Row(name, one, None, None))
             continue
         table = tables.get((one.conditions.backend, one.conditions.precision))
-        prediction = None if table is None else predicted(table, one)
+        prediction = None if table is None else predicted(table, one, force=force)
         rows.append(Row(name, one, one.seconds / first, prediction))
     return rows
 
 
-def predicted(table: "LatencyTable", measured: Measurement) -> Prediction:
-    """Return what a table predicts for a network that was measured, or why it predicts nothing."""
-    network = measured.network
-    if network is None:
+def predicted(table: "LatencyTable", measured: Measurement, *, force: bool = False) -> Prediction:
+    """Return what a table predicts for a network that was measured, or why it predicts nothing; see `tell`."""
+    from deepmad.cli.table_doubts import FORCE, elsewhere
+    from deepmad.profilers.tables.telling import tell
+
+    if measured.network is None:
         return Prediction(None, "what the network is made of is not known")
-    if network.withheld is not None:
-        return Prediction(None, network.withheld)
-    try:
-        seconds = predict_layers(table, network.layers)
-    except InputError as error:
-        return Prediction(None, str(error))
-    other = f"the table is of {table.device}" if table.device != measured.conditions.device else None
-    return Prediction(seconds, "; ".join(filter(None, [other, network.caveat])) or None)
+    told = tell(table, measured.network, force=force)
+    if told.seconds is None:
+        return Prediction(None, "; ".join((*told.notes, *([FORCE] if told.guess else []))), told.within)
+    here = measured.conditions
+    notes = [*elsewhere(table, here.device, here.version), *told.notes]
+    if table.resolution not in (None, here.resolution):
+        notes.append(f"the table was made for {table.resolution} pixels, not {here.resolution}")
+    return Prediction(told.seconds, "; ".join(notes) or None, told.within)
 
 
 def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -110,6 +124,7 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         "MACs": [_counted(one.network.macs, one.network) if one.network else "-" for _, one in measured],
         "params": [_counted(one.network.params, one.network) if one.network else "-" for _, one in measured],
         "predicted": [_shown(row.prediction.seconds if row.prediction else None, "seconds") for row, _ in measured],
+        "in table": [_percent(row.prediction.within if row.prediction else None) for row, _ in measured],
         "error": ["-" if row.error is None else f"{row.error:+.1%}" for row, _ in measured],
     }
     shown = {name: column for name, column in columns.items() if any(cell != "-" for cell in column)}
@@ -123,6 +138,10 @@ def _shown(value: float | None, kind: Any) -> str:
 def _counted(value: int, network: NetworkLayers) -> str:
     """Return a count of a network, marked where it leaves something out."""
     return f"{'at least ' if network.uncounted else ''}{human(value, 'count')}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -161,6 +180,7 @@ def _csv_row(row: Row) -> dict[str, Any]:
         "predicted_seconds": row.prediction and row.prediction.seconds,
         "prediction_error": row.error,
         "prediction_note": row.prediction and row.prediction.note,
+        "within_table": row.prediction and row.prediction.within,
         "gpu_memory_bytes": one.memory_bytes,
         "joules_per_image": one.joules_per_image,
         "relative_to_reference": one.relative_to_reference,
@@ -172,11 +192,15 @@ def _csv_row(row: Row) -> dict[str, Any]:
     return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in values.items()}
 
 
-def tables_of(paths: Sequence[Path], ways: Sequence[Way], batch: int, threads: int) -> "dict[Way, LatencyTable]":
+def tables_of(
+    paths: Sequence[Path], ways: Sequence[Way], batch: int, threads: int
+) -> "tuple[dict[Way, LatencyTable], list[str]]":
     """Return, for every back end and precision, the first table among `paths` of these conditions, if there is one.
 
-    Raises `InputError` where a file is no latency table, or holds none for any of them.
+    And what is doubtful about these tables. Raises `InputError` where a file is no latency table, or holds none for any
+    of them.
     """
+    from deepmad.cli.table_doubts import doubts_of
     from deepmad.profilers.tables.table_files import Key, open_table
     from deepmad.profilers.tables.tables import LatencyTable
 
@@ -184,17 +208,18 @@ def tables_of(paths: Sequence[Path], ways: Sequence[Way], batch: int, threads: i
     for path in paths:
         with open_table(path) as file:
             held += [(path, series.key) for series in file.series()]
-    found = {}
+    found, doubts = {}, list[str]()
     for backend, precision in ways:
         key = Key(backend, precision, batch, threads)
         holder = next((path for path, known in held if known == key), None)
         if holder is not None:
             way = (backend, precision)
             found[way] = LatencyTable.load(holder, backend=backend, precision=precision, batch=batch, threads=threads)
+            doubts += doubts_of(holder, found[way])
     wanted = {Key(*way, batch, threads) for way in ways}
     for path in paths:
         keys = [key for known, key in held if known == path]
         if wanted.isdisjoint(keys):
             what = "; ".join(map(str, keys)) or "nothing yet"
             raise InputError(f"--table: {path} holds {what}, and none of that is measured; change the conditions asked")
-    return found
+    return found, doubts

@@ -94,11 +94,15 @@ def solution_report(solution: "Solution", console: Console) -> None:
         console.print()
     if solution.predicted is not None or solution.measured is not None:
         console.print(plain_table(("", "latency", "throughput", "95 % interval"), speed_rows(solution)))
+        if solution.within_table is not None:
+            console.print(f"{solution.within_table:.0%} of the layers lie within what the latency table's rows span")
         console.print()
     if solution.objective is not None:
         bound = "-" if solution.bound is None else f"{solution.bound:,.2f}"
         gap = "-" if solution.gap is None else f"{solution.gap:.2%}"
         console.print(f"objective {solution.objective:,.2f}, bound {bound}, gap {gap}, {solution.seconds:.1f} s")
+    for warning in solution.warnings or ():
+        console.print(f"warning: {warning}")
     console.print(f"{solution.status}: {solution.message}")
 
 

@@ -87,7 +87,7 @@ def build(
     paths = dict[Path, None]()
     for space, one_precision, one_batch in product(members, dict.fromkeys(precision), dict.fromkeys(batch)):
         conditions = {"backend": backend, "precision": one_precision, "batch": one_batch, "threads": threads}
-        path = output or default_table(space.name, **conditions)
+        path = output or default_table(space.name, space.resolution, **conditions)
         what = f"measuring for {space.name}, {one_precision}, batch {one_batch}"
         with keeping(partial(_kept, path)), bar(what, 1.0) as shown:
             build_table(
@@ -145,6 +145,7 @@ def import_(
     """
     from deepmad.profilers.importing.importing import import_table
 
+    remarks: list[str] = []
     with bar("importing", 1.0) as shown:
         import_table(
             file,
@@ -157,7 +158,10 @@ def import_(
             threads=threads,
             model=model,
             progress=lambda share: shown.update(share, f"{share:.0%}"),
+            remark=remarks.append,
         )
+    for remark in remarks:
+        warn(remark)
     say(f"written to {output}")
     _tell([output], json=json)
 
@@ -191,18 +195,21 @@ def export(
 def _tell(paths: Iterable[Path], *, json: bool) -> None:
     """Print what the tables in some files hold."""
     from deepmad.profilers.tables.tables import describe_tables
+    from deepmad.profilers.tables.verdicts import verdict_sentence
 
-    found = [described for path in paths for described in describe_tables(path)]
-    for described in found:
+    found = [(path, described) for path in paths for described in describe_tables(path)]
+    for path, described in found:
         if described.get("failed"):
             warn(f"{described['failed']} probes failed: {'; '.join(described['failures'])}")
+        if described["verdict"] == "poor":
+            warn(f"{path}: the table is {verdict_sentence(described)}")
     if json:
-        emit_json(found)
+        emit_json([described for _, described in found])
         return
-    for one in found:
-        out().print(
-            plain_table(("", ""), [[key, _text(_sentence(key, value))] for key, value in one.items()], text=True)
-        )
+    for _, one in found:
+        shown = {key: one[key] for key in one if key not in ("reasons", "advice")} | {"verdict": verdict_sentence(one)}
+        rows = [[key, _text(_sentence(key, value))] for key, value in shown.items()]
+        out().print(plain_table(("", ""), rows, text=True))
 
 
 def _sentence(key: str, value: object) -> object:

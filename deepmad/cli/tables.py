@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from deepmad.engine.answers.solutions import Predicted
     from deepmad.profilers.tables.tables import LatencyTable
     from deepmad.search_spaces.architectures import Architecture
+    from deepmad.search_spaces.spaces import Space
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Asked:
         return Conditions(**(first | given))
 
 
-def load_tables(paths: Sequence[Path], argument: str, space: str, asked: Asked) -> "tuple[LatencyTable, ...]":
-    """Return the tables at `paths`, or this machine's for the space where there are none.
+def load_tables(paths: Sequence[Path], argument: str, space: "Space", asked: Asked) -> "dict[Path, LatencyTable]":
+    """Return the tables at `paths`, or this machine's for the space where there are none, by their paths.
 
     A file that holds one table needs no conditions; where several fit, the defaults choose. `argument` is the space
     as the user named it, for the command that builds a missing table. Raises `InputError` with that command, or
@@ -51,12 +52,12 @@ def load_tables(paths: Sequence[Path], argument: str, space: str, asked: Asked) 
     from deepmad.profilers.tables.tables import LatencyTable
 
     if not paths:
-        return (_own_table(argument, space, asked.completed()),)
-    tables = tuple(LatencyTable.load(path, **_chosen(path, asked)) for path in paths)
-    for path, table in zip(paths, tables, strict=True):
-        if table.batch != tables[0].batch:
+        return _own_table(argument, space, asked.completed())
+    tables = {path: LatencyTable.load(path, **_chosen(path, asked)) for path in paths}
+    for path, table in tables.items():
+        if table.batch != tables[paths[0]].batch:
             raise InputError(
-                f"--table: {paths[0]} is for batch {tables[0].batch}, {path} for batch {table.batch}; "
+                f"--table: {paths[0]} is for batch {tables[paths[0]].batch}, {path} for batch {table.batch}; "
                 "take tables of one batch"
             )
     return tables
@@ -78,19 +79,20 @@ def _chosen(path: Path, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _own_table(argument: str, space: str, conditions: Conditions) -> "LatencyTable":
-    """Return this machine's table for a space."""
+def _own_table(argument: str, space: "Space", conditions: Conditions) -> "dict[Path, LatencyTable]":
+    """Return this machine's table for a space, by its path."""
+    from deepmad.profilers.tables.table_files import Key
     from deepmad.profilers.tables.tables import LatencyTable
 
-    path = default_table(space, **asdict(conditions))
+    path = default_table(space.name, space.resolution, **asdict(conditions))
     if not path.exists():
         backend, precision, batch, threads = asdict(conditions).values()
         raise InputError(
-            f"no latency table of this machine for space {space} with {backend}, {precision}, batch {batch}, "
-            f"{threads} thread(s); build it: deepmad table build {argument} --backend {backend} "
-            f"--precision {precision} --batch {batch} --threads {threads}"
+            f"no latency table of this machine for space {space.name} of {space.resolution} pixels with {backend}, "
+            f"{precision}, batch {batch}, {threads} thread(s); build it: deepmad table build {argument} "
+            f"{Key(**asdict(conditions)).options()} --resolution {space.resolution}"
         )
-    return LatencyTable.load(path, **asdict(conditions))
+    return {path: LatencyTable.load(path, **asdict(conditions))}
 
 
 def predicted_by_device(

@@ -163,14 +163,14 @@ def _need(file: SpecFile, member: Member, device: Device) -> Need:
         return Need(member, device, file.place(device.table), wanted, missing=False)
     standard: dict[str, Any] = {"backend": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 1}
     key = Key(**(standard | wanted))
-    own = default_table(member.space.name, **asdict(key))
+    own = default_table(member.space.name, member.space.resolution, **asdict(key))
     path = own if device.table is None else file.place(device.table)
     if missing := not finished(path, key):
         if device.build is None:
             raise InputError(
                 f"{file.path}: device {device.name}: no latency table of this machine for {member.space.name} with "
                 f"{key}; give the device build: {{minutes: 10}}, or run deepmad table build {member.argument} "
-                f"{key.options()}"
+                f"{key.options()} --resolution {member.space.resolution}"
             )
         find_backend(key.backend, key.precision)
     return Need(member, device, path, asdict(key), missing)

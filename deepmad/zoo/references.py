@@ -11,7 +11,8 @@ from deepmad.engine.answers.solutions import Measured
 from deepmad.engine.program.problems import Problem
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.measuring.sources import check_listed, load_source
-from deepmad.profilers.prediction.network_layers import NetworkLayers, predict_layers
+from deepmad.profilers.prediction.network_layers import NetworkLayers
+from deepmad.profilers.tables.telling import tell
 from deepmad.search_spaces.architectures import Architecture, split_rank
 from deepmad.search_spaces.errors import InputError, first_line
 from deepmad.zoo.families import Family
@@ -101,11 +102,10 @@ def reference_record(
         if family.measured:
             measured, source = timed(found.model), MEASURED
             seconds, interval = measured.latency_seconds, (measured.low, measured.high)
-        elif found.layers.withheld is not None:
-            notes.append(found.layers.withheld)
         else:
-            seconds = predict_layers(family.table, found.layers.layers)
-            notes.append(found.layers.caveat)
+            told = tell(family.table, found.layers)
+            seconds = told.seconds
+            notes += told.notes
     except (DeviceError, InputError) as error:
         notes.append(str(error))
     low, high = interval or (None, None)

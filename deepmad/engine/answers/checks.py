@@ -14,8 +14,10 @@ ROUNDING = 1e-9
 CHANGED = "the file was changed after it was written; write it anew, or give the architecture a file of its own"
 
 
-def check_used(network: Architecture, used: Mapping[str, float | None], source: str) -> None:
+def check_used(network: Architecture | None, used: Mapping[str, float | None], source: str) -> None:
     """Raise `InputError` where a network does not use of its limits what the file says."""
+    if network is None:
+        return
     parts = network.parts()
     counted = {measure.name: total(parts, measure.of_layer) for measure in ADDITIVE if measure.of_layer is not None}
     counted["rho"] = rho(scales(parts))

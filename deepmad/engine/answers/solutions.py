@@ -195,7 +195,9 @@ class Solution:
     network; from the second round on its latency limit is the target, corrected by the measurement before.
     `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs;
     `black_boxes` how the functions behind limits were called. `rows` tells of rows of block kinds and strides, best
-    first, where the solver decided between them, `row_counts` of all. What does not apply is None.
+    first, where the solver decided between them, `row_counts` of all. `within_table` is the share of the network's
+    layers that lies within what the rows of the latency table span; `warnings` are sentences on what is doubtful. What
+    does not apply is None.
     """
 
     status: Status
@@ -218,6 +220,8 @@ class Solution:
     rows: tuple[RowRecord, ...] | None = None
     row_counts: RowCounts | None = None
     black_boxes: dict[str, CallRecord] | None = None
+    within_table: float | None = None
+    warnings: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution file's document."""
@@ -252,11 +256,9 @@ class Solution:
                 fields[name] = [_with_network(part, source) for part in parts]
         solution = validated(ADAPTER, _with_network(fields, source), source)
         check_objective(solution.objective, solution.bound, network=solution.architecture is not None, source=source)
-        networks = [(solution.architecture, solution.limits)]
-        networks += [(other.architecture, other.limits) for other in solution.alternatives or ()]
-        for network, limits in networks:
-            if network is not None:
-                check_used(network, {name: use.used for name, use in limits.items()}, source)
+        others = ((other.architecture, other.limits) for other in solution.alternatives or ())
+        for network, limits in ((solution.architecture, solution.limits), *others):
+            check_used(network, {name: use.used for name, use in limits.items()}, source)
         return solution
 
     def ranked(self, rank: int) -> "Solution":
@@ -281,6 +283,7 @@ class Solution:
             rounds=None,
             rows=None,
             row_counts=None,
+            within_table=None,
         )
 
 

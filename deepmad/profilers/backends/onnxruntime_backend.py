@@ -99,7 +99,7 @@ def _session(source: str | bytes, settings: Settings, providers: Sequence[Any], 
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised; that they are printed as well, in colours, serves nobody
     if written is not None:
         options.optimized_model_filepath = str(written)
     try:

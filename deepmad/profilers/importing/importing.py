@@ -16,6 +16,7 @@ from deepmad.profilers.prediction.accuracy import accuracy, conformal_interval, 
 from deepmad.profilers.prediction.convolutions import ConvolutionTimes
 from deepmad.profilers.prediction.layer_rows import LayerRow, fit_rows, networks_accuracy, rows_accuracy
 from deepmad.profilers.prediction.proxies import MIN_NETWORKS, fit_proxy, held_out_proxy_errors
+from deepmad.profilers.prediction.quantities import MOST_BATCH, MOST_THREADS
 from deepmad.profilers.prediction.rows import ImportedRow
 from deepmad.profilers.tables.table_files import ANY_SPACE, UNKNOWN, Key, Origin, Series, TableFile, open_table
 from deepmad.search_spaces.architectures import Architecture
@@ -23,6 +24,10 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_writable
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+FEW_LAYERS, TOLD_APART = 2, 0.5
+"""A profile in which less than this share of the layers is timed in so few at once tells little."""
+MOST_LETTERS = 200
+"""Letters of the name of a device or of a back end."""
 PROFILES = "trtexec"
 """The form whose files are added to those of other networks, rather than each making tables of its own."""
 
@@ -37,6 +42,13 @@ class Request:
     batch: int | None
     threads: int
     progress: Tell | None = None
+    remark: Callable[[str], None] | None = None
+
+    def tell(self, *remarks: str | None) -> None:
+        """Pass on what is to be said about the file."""
+        for remark in filter(None, remarks):
+            if self.remark is not None:
+                self.remark(remark)
 
     def key(self, backend: str, batch: int) -> Key:
         """Return the key of a series of that batch, and of that back end unless the user names another."""
@@ -65,16 +77,19 @@ def import_table(
     threads: int = 1,
     model: str | Path | Architecture | None = None,
     progress: Tell | None = None,
+    remark: Callable[[str], None] | None = None,
 ) -> None:
     """Store the rows of someone else's measurements at `path` in the table file `output`, and a predictor a batch.
 
     `form` is one of `FORMS`. `backend`, `batch` and `threads` are what the file does not tell; of a timm table only
     the networks of that batch are taken. `model`, an architecture or its file, is the network that a trtexec profile
     is of: it is added to the profiles of other networks under the same conditions. A file that is there gets the
-    tables added, and is left as it was on any error. `progress` is told the share that is done.
+    tables added, and is left as it was on any error. `progress` is told the share that is done, `remark` every
+    sentence about what was left out.
 
-    Raises `InputError` where the form, the precision or an option is unknown or does not belong to the form, the
-    file at `path` is not of that form, `output` cannot be written, is no table file or holds one of these tables.
+    Raises `InputError` where a name or number is none, the form, the precision or an option is unknown or does not
+    belong to the form, the file at `path` is not of that form, `output` cannot be written, is no table file or holds
+    one of these tables.
     """
     if form not in FORMS:
         raise InputError(f"from: {form!r} is unknown; choose from {', '.join(FORMS)}")
@@ -85,12 +100,25 @@ def import_table(
     if form != PROFILES and model is not None:
         raise InputError(f"model: a table of form {form} is not of one network; leave it out")
     path, output = Path(path), Path(output)
-    request = Request(device, precision, backend, batch, threads, progress)
+    request = Request(device, precision, backend, batch, threads, progress, remark)
+    _check_request(request)
     if model is not None:
         network = model if isinstance(model, Architecture) else Architecture.load(model)
-        _add_profile(network, read_trtexec(path), path.name, output, request)
+        seconds, left_out = read_trtexec(path)
+        _add_profile(network, seconds, path.name, output, request)
+        request.tell(left_out.remark)
     else:
         _add_tables(form, path, output, request)
+
+
+def _check_request(request: Request) -> None:
+    """Raise `InputError` for a name that is none, and for numbers that nothing has."""
+    for option, name in (("device", request.device), ("backend", request.backend)):
+        if name is not None and not (name.strip() and name.isprintable() and len(name) <= MOST_LETTERS):
+            raise InputError(f"{option}: {name[:40]!r} is no name; give one of 1 to {MOST_LETTERS} plain letters")
+    for option, number, most in (("batch", request.batch, MOST_BATCH), ("threads", request.threads, MOST_THREADS)):
+        if number is not None and not 1 <= number <= most:
+            raise InputError(f"{option}: {number} is out of range; it must be 1 to {most}")
 
 
 def import_profile(
@@ -109,7 +137,9 @@ def import_profile(
 
     `name` tells this profile from the others in the table file `output`. Raises `InputError` as `import_table` does.
     """
-    _add_profile(network, seconds, name, Path(output), Request(device, precision, backend, batch, threads))
+    request = Request(device, precision, backend, batch, threads)
+    _check_request(request)
+    _add_profile(network, seconds, name, Path(output), request)
 
 
 def _add_tables(form: str, path: Path, output: Path, request: Request) -> None:
@@ -145,7 +175,8 @@ def _tinynas(path: Path, output: Path, request: Request) -> list[Found]:
     """Return a series of convolutions for every batch."""
     if request.batch is not None:
         raise InputError("batch: a tinynas table tells the batch of every row; leave it out")
-    times, unmeasured = read_tinynas(path)
+    times, unmeasured, left_out = read_tinynas(path)
+    request.tell(left_out.remark)
     keys = {int(batch): request.key("tensorrt", int(batch)) for batch in np.unique(times.batch)}
     _check_before(output, list(keys.values()))
     predictions = predict_from(times, request.progress)
@@ -158,10 +189,11 @@ def _tinynas(path: Path, output: Path, request: Request) -> list[Found]:
 def _ofa(path: Path, output: Path, request: Request) -> list[Found]:
     """Return the one series of blocks."""
     key = request.key(UNKNOWN, request.batch or 1)
-    rows = read_ofa(path)
+    rows, left_out = read_ofa(path)
+    request.tell(left_out.remark)
     _check_before(output, [key])
     fit = fit_rows(rows).to_dict() | {"held_out": rows_accuracy(rows)}
-    return [Found(key, [row.stored() for row in rows], 0, fit)]
+    return [Found(key, [row.stored() for row in rows], left_out.count, fit)]
 
 
 def _timm(path: Path, output: Path, request: Request) -> list[Found]:
@@ -170,7 +202,10 @@ def _timm(path: Path, output: Path, request: Request) -> list[Found]:
     A network is timed at the largest batch that its device holds, so that small batches have few and large networks.
     """
     del output
-    rows, unmeasured = read_timm(path)
+    names = ("device", "precision", "backend")
+    networks = read_timm(path, {name: getattr(request, name) for name in names} | {"threads": str(request.threads)})
+    request.tell(*networks.remarks)
+    rows, backend = networks.rows, networks.backend or "torch"
     batches = sorted({row.batch for row in rows})
     of_batch = {batch: [row for row in rows if row.batch == batch] for batch in batches}
     asked = batches if request.batch is None else [request.batch]
@@ -178,10 +213,12 @@ def _timm(path: Path, output: Path, request: Request) -> list[Found]:
     if not found:
         counts = ", ".join(f"{len(of_batch[batch])} of batch {batch}" for batch in batches)
         raise InputError(f"{path}: holds networks: {counts}; a proxy needs {MIN_NETWORKS} of one batch")
+    others = sum(row.batch not in found for row in rows)
+    request.tell(f"{path}: {others} networks are of batches that make no table and left out" if others else None)
     return [
         Found(
-            request.key("torch", batch), [_stored_network(row, path.name) for row in of_batch[batch]],
-            unmeasured[batch], _proxy_document(of_batch[batch]),
+            request.key(backend, batch), [_stored_network(row, path.name) for row in of_batch[batch]],
+            networks.uncounted[batch], _proxy_document(of_batch[batch]),
         )
         for batch in found
     ]  # fmt: skip
@@ -209,6 +246,13 @@ def _add_profile(
     """Add one network's profile to those in the file, and fit the predictor on all of them."""
     key = request.key("tensorrt-onnx", request.batch or 1)
     rows = profile_rows(network, seconds, source)
+    layers = sum(len(row.layers) for row in rows)
+    apart = sum(len(row.layers) for row in rows if len(row.layers) <= FEW_LAYERS) / layers
+    if apart < TOLD_APART:
+        request.tell(
+            f"{source}: {apart:.0%} of the network's {layers} layers have an engine layer of their own or share it "
+            "with one other; the times of the rest are hardly told apart"
+        )
     fit_rows(rows)  # so that a profile which no predictor can be fitted on makes no file
     with open_table(output, create=True) as file, file.turn():
         held = _held_profiles(output, file, key, request.device, source)
@@ -227,7 +271,8 @@ def _held_profiles(output: Path, file: TableFile, key: Key, device: str, source:
     origin = file.origin(key)
     if origin is None or origin.form != PROFILES:
         _check_free(output, file, [key])
-    rows = [LayerRow.of(row) for row in file.imported_rows(key)]
+    with file.intact(f"the rows of {key}"):
+        rows = [LayerRow.of(row) for row in file.imported_rows(key)]
     if held.device != device:
         raise InputError(f"{output}: its profiles are of {held.device}, not {device}; choose another file with -o")
     if any(row.source == source for row in rows):

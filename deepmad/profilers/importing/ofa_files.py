@@ -12,14 +12,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
+from deepmad.profilers.importing.left_out import LeftOut, check_unit
 from deepmad.profilers.prediction.layer_rows import LayerRow
+from deepmad.profilers.prediction.quantities import (
+    MOST_CHANNELS,
+    MOST_KERNEL,
+    MOST_SIDE,
+    SECONDS_ALLOWED,
+    nanoseconds_of,
+)
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import read_yaml
 from deepmad.search_spaces.layers import Layer
 
 _SHAPE = r"([0-9]{1,6}(?:x[0-9]{1,6}){0,2})"
 _KEY = re.compile(rf"([A-Za-z][A-Za-z0-9_]*)-input:{_SHAPE}-output:{_SHAPE}((?:-[a-z]+:[0-9]{{1,6}})*)")
-_NANOSECONDS_IN_MILLISECOND = 10**6
 EXAMPLE = "MBConv-input:28x28x40-output:28x28x40-expand:4-kernel:5-stride:1-idskip:1-se:1"
 
 
@@ -34,73 +41,85 @@ class Entry(TypedDict):
     numbers: dict[str, int]
 
 
-def read_ofa(path: Path) -> list[LayerRow]:
-    """Return every entry of a table with the layers of its block.
+def read_ofa(path: Path) -> tuple[list[LayerRow], LeftOut]:
+    """Return the entries of a table with the layers of their blocks, and those that are left out.
 
-    Raises `InputError` with the first key that is not of the form, or that has no time.
+    Raises `InputError` where most keys are not of the form or have no time, and where the times are in seconds.
     """
     document = read_yaml(path)
     if not isinstance(document, dict) or not document:
         raise InputError(f"{path}: holds no times; it must map keys like {EXAMPLE} to a mean in milliseconds")
-    return [
-        LayerRow(path.name, str(key), _layers(str(key), f"{path}: {key!r}"), _nanoseconds(value, f"{path}: {key!r}"))
-        for key, value in document.items()
-    ]
+    rows, left_out = list[LayerRow](), LeftOut(path, "entries")
+    for key, value in document.items():
+        try:
+            rows.append(LayerRow(path.name, str(key), _layers(str(key)), _nanoseconds(value)))
+        except InputError as error:
+            left_out.add(repr(key)[:200], str(error))
+    left_out.check(len(rows))
+    check_unit(path, [row.nanoseconds for row in rows], "milliseconds")
+    return rows, left_out
 
 
-def _nanoseconds(value: Any, where: str) -> int:
-    mean = value.get("mean") if isinstance(value, dict) else None
-    if isinstance(mean, bool) or not isinstance(mean, int | float) or not (mean > 0 and math.isfinite(mean)):
-        raise InputError(f"{where}: its value is {str(value)[:60]}; it must have a mean above 0, in milliseconds")
-    return max(1, round(mean * _NANOSECONDS_IN_MILLISECOND))
+def _nanoseconds(value: Any) -> int:
+    found = nanoseconds_of(value.get("mean") if isinstance(value, dict) else None, unit=1e-3)
+    if found is None:
+        raise InputError(
+            f"its value is {str(value)[:60]}; it must have a mean in milliseconds, {SECONDS_ALLOWED}; remove the entry"
+        )
+    return found
 
 
-def _layers(key: str, where: str) -> tuple[Layer, ...]:
+def _layers(key: str) -> tuple[Layer, ...]:
     match = _KEY.fullmatch(key)
     if match is None:
-        raise InputError(f"{where}: is no key of an ofa table; they look like {EXAMPLE}")
+        raise InputError(f"is no key of an ofa table; they look like {EXAMPLE}")
     kind, taken, given, rest = match.groups()
     if kind not in _KINDS:
-        raise InputError(f"{where}: the kind {kind!r} is unknown; it must be one of {', '.join(_KINDS)}")
+        raise InputError(f"the kind {kind!r} is unknown; it must be one of {', '.join(_KINDS)}")
     numbers = {name: int(number) for name, number in re.findall(r"-([a-z]+):([0-9]+)", rest)}
-    side, inputs = _size(taken, where)
-    out_side, outputs = _size(given, where)
+    side, inputs = _size(taken)
+    out_side, outputs = _size(given)
     stride = numbers.get("stride", max(1, math.ceil(side / out_side)))
-    return _KINDS[kind](
-        Entry(side=side, inputs=inputs, out_side=out_side, outputs=outputs, stride=stride, numbers=numbers), where
-    )
+    entry = Entry(side=side, inputs=inputs, out_side=out_side, outputs=outputs, stride=stride, numbers=numbers)
+    layers = _KINDS[kind](entry)
+    kernel, widest = max(layer.kernel for layer in layers), max(max(layer.inputs, layer.outputs) for layer in layers)
+    if kernel > MOST_KERNEL or widest > MOST_CHANNELS or side > MOST_SIDE:
+        raise InputError(
+            f"is impossible here; kernels go up to {MOST_KERNEL}, channels to {MOST_CHANNELS}, sides to {MOST_SIDE}; "
+            "remove the entry"
+        )
+    return layers
 
 
-def _size(shape: str, where: str) -> tuple[int, int]:
+def _size(shape: str) -> tuple[int, int]:
     """Return side and channels of `HxWxC`, or of `C` alone, which has side 1."""
     numbers = [int(number) for number in shape.split("x")]
     height, width, channels = numbers if len(numbers) == 3 else (1, 1, numbers[-1])
     if len(numbers) == 2 or height != width or 0 in numbers:
-        raise InputError(f"{where}: {shape} is no square HxWxC of positive numbers; remove the entry")
+        raise InputError(f"{shape} is no square HxWxC of positive numbers; remove the entry")
     return height, channels
 
 
-def _check_side(entry: Entry, where: str) -> None:
+def _check_side(entry: Entry) -> None:
     """Raise `InputError` unless the stride takes the input's side to the output's."""
     side, stride, out_side = entry["side"], entry["stride"], entry["out_side"]
     if stride < 1 or out_side != math.ceil(side / stride):
-        raise InputError(f"{where}: side {side} with stride {stride} does not give side {out_side}; remove the entry")
+        raise InputError(f"side {side} with stride {stride} does not give side {out_side}; remove the entry")
 
 
-def _block(entry: Entry, where: str) -> tuple[Layer, ...]:
+def _block(entry: Entry) -> tuple[Layer, ...]:
     """Return the layers of an inverted residual."""
     numbers = entry["numbers"]
     missing = [name for name in ("expand", "kernel", "stride", "idskip") if name not in numbers]
     if missing:
-        raise InputError(f"{where}: does not tell {missing[0]}; keys look like {EXAMPLE}")
-    _check_side(entry, where)
+        raise InputError(f"does not tell {missing[0]}; keys look like {EXAMPLE}")
+    _check_side(entry)
     inputs, outputs, kernel, stride = entry["inputs"], entry["outputs"], numbers["kernel"], entry["stride"]
     width = numbers["expand"] if "hs" in numbers else numbers["expand"] * inputs
     skips = numbers["idskip"] == 1
     if kernel % 2 == 0 or width == 0 or (skips and (stride != 1 or inputs != outputs)):
         raise InputError(
-            f"{where}: is impossible here; kernels are odd, expand is above 0, idskip keeps channels and side; "
-            "remove the entry"
+            "is impossible here; kernels are odd, expand is above 0, idskip keeps channels and side; remove the entry"
         )
     out_side = entry["out_side"]
     first = (Layer("main", "conv", inputs, width, entry["side"], activation="relu"),) if width != inputs else ()
@@ -126,39 +145,38 @@ def _gate(width: int, side: int) -> tuple[Layer, ...]:
     )
 
 
-def _stem(entry: Entry, where: str) -> tuple[Layer, ...]:
+def _stem(entry: Entry) -> tuple[Layer, ...]:
     """Return the first convolution, 3x3."""
-    _check_side(entry, where)
+    _check_side(entry)
     side = entry["stride"] * entry["out_side"]
     return (Layer("main", "conv", entry["inputs"], entry["outputs"], side, 3, entry["stride"], activation="relu"),)
 
 
-def _pointwise(entry: Entry, where: str) -> tuple[Layer, ...]:
+def _pointwise(entry: Entry) -> tuple[Layer, ...]:
     """Return a 1x1 convolution, which keeps its side."""
-    _check_side({**entry, "stride": 1}, where)
+    _check_side({**entry, "stride": 1})
     return (Layer("main", "conv", entry["inputs"], entry["outputs"], entry["side"], activation="relu"),)
 
 
-def _pool(entry: Entry, where: str) -> tuple[Layer, ...]:
+def _pool(entry: Entry) -> tuple[Layer, ...]:
     """Return the global pool before the classifier."""
-    del where
     inputs = entry["inputs"]
     return (Layer("classifier", "global_pool", inputs, inputs, entry["side"], norm=False),)
 
 
-def _pointwise_and_pool(entry: Entry, where: str) -> tuple[Layer, ...]:
+def _pointwise_and_pool(entry: Entry) -> tuple[Layer, ...]:
     """Return the last 1x1 convolution and the global pool behind it."""
-    layers = _pointwise(entry, where)
+    layers = _pointwise(entry)
     return (*layers, Layer("classifier", "global_pool", entry["outputs"], entry["outputs"], entry["side"], norm=False))
 
 
-def _classifier(entry: Entry, where: str) -> tuple[Layer, ...]:
+def _classifier(entry: Entry) -> tuple[Layer, ...]:
     """Return the linear map, and the global pool before it where its input is not pooled yet."""
     linear = Layer("classifier", "linear", entry["inputs"], entry["outputs"], 1, norm=False, bias=True)
-    return (*(_pool(entry, where) if entry["side"] > 1 else ()), linear)
+    return (*(_pool(entry) if entry["side"] > 1 else ()), linear)
 
 
-_KINDS: dict[str, Callable[[Entry, str], tuple[Layer, ...]]] = {
+_KINDS: dict[str, Callable[[Entry], tuple[Layer, ...]]] = {
     "MBConv": _block,
     "expanded_conv": _block,
     "first_conv": _stem,

@@ -6,14 +6,15 @@ versions, `medianMs`. A name tells the ONNX nodes that were fused into the layer
 `Reformatting CopyNode for Input Tensor 0 to conv0`; kernels that TensorRT makes up (`__myl_Mul_myl0_4`) tell none.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deepmad.profilers.importing.left_out import LeftOut
 from deepmad.profilers.onnx_files.layer_names import named_layers
 from deepmad.profilers.prediction.layer_rows import LayerRow
+from deepmad.profilers.prediction.quantities import SECONDS_ALLOWED, nanoseconds_of
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import read_json
@@ -25,32 +26,41 @@ _RANGE = re.compile(r"ForeignNode\[(.*?)\.\.\.(.*?)\]")
 UNNAMED = "layers that the profile does not name"
 
 
-def read_trtexec(path: Path) -> dict[str, float]:
-    """Return the seconds of every engine layer by its name, in the order of the file: medians where it has them.
+def read_trtexec(path: Path) -> tuple[dict[str, float], LeftOut]:
+    """Return the seconds of every engine layer by its name, in the order of the file, and the entries left out.
 
-    Raises `InputError` with the first entry that is not of the form.
+    Medians count where the file has them; entries of one name add up. Raises `InputError` where most entries are not
+    of the form, and where the times are in seconds.
     """
     document = read_json(path)
     if not isinstance(document, list):
         raise InputError(f"{path}: is no list of engine layers; name what trtexec --exportProfile wrote")
     seconds: dict[str, float] = {}
+    left_out = LeftOut(path, "entries")
     for number, entry in enumerate(document, start=1):
-        if isinstance(entry, dict) and set(entry) == {"count"}:
-            continue
-        name, milliseconds = _entry(entry, f"{path}: entry {number}")
-        seconds[name] = seconds.get(name, 0.0) + milliseconds / 1e3
-    return seconds
+        if isinstance(entry, dict) and "count" in entry and "name" not in entry:
+            continue  # how many runs there were, and perhaps more about them
+        try:
+            name, taken = _entry(entry)
+            seconds[name] = seconds.get(name, 0.0) + taken
+        except InputError as error:
+            left_out.add(f"entry {number}", str(error))
+    left_out.check(len(seconds))
+    return seconds, left_out
 
 
-def _entry(entry: Any, where: str) -> tuple[str, float]:
+def _entry(entry: Any) -> tuple[str, float]:
+    """Return an engine layer's name and seconds; it may take none."""
     name = entry.get("name") if isinstance(entry, dict) else None
     if not isinstance(name, str):
-        raise InputError(f"{where}: {str(entry)[:60]} has no name; it must be an object with name and averageMs")
+        raise InputError(f"{str(entry)[:60]} has no name; it must be an object with name and averageMs")
     milliseconds = entry.get("medianMs", entry.get("averageMs"))
-    number = isinstance(milliseconds, int | float) and not isinstance(milliseconds, bool)
-    if not number or not 0 <= milliseconds < math.inf:
-        raise InputError(f"{where}: {name[:60]!r} takes {milliseconds!r} ms; averageMs must be a number from 0 up")
-    return name, float(milliseconds)
+    nothing = isinstance(milliseconds, int | float) and not isinstance(milliseconds, bool) and milliseconds == 0
+    if not nothing and nanoseconds_of(milliseconds, unit=1e-3) is None:
+        raise InputError(
+            f"{name[:60]!r} takes {str(milliseconds)[:40]} ms; averageMs must be 0 or a number, {SECONDS_ALLOWED}"
+        )
+    return name, milliseconds / 1e3
 
 
 def profile_rows(network: Architecture, seconds: Mapping[str, float], source: str) -> list[LayerRow]:
@@ -103,6 +113,11 @@ def _rows(
             unnamed.append(number)
             continue
         members[before].append(number)
+    if len(timed) == 1 and len(named) > 1:
+        raise InputError(
+            f"{source}: one engine layer stands for {len(members[timed[0]])} layers of {len(named)}, so it tells none "
+            "apart; profile an engine whose layers have times of their own"
+        )
     rows = [_row(named, members[one], total[one], source) for one in timed]
     if unclear > 0:
         rest = tuple(named[number][1] for number in unnamed)

@@ -18,6 +18,7 @@ from deepmad.profilers.measuring.reference import REFERENCE, SHARE, ReferenceTim
 from deepmad.profilers.measuring.requests import Request
 from deepmad.profilers.measuring.timing import Timer, bootstrap_interval
 from deepmad.profilers.prediction.network_layers import NetworkLayers
+from deepmad.profilers.prediction.quantities import SPARE_LOAD, STOLEN_SHARE
 from deepmad.profilers.prediction.rows import Visit
 from deepmad.search_spaces.architectures import Architecture
 
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
 STANDARD = Timer()
 WIDE_INTERVAL = 0.03
 """An interval wider than this share of the median is doubtful."""
-STOLEN_SHARE = 0.01
-"""So is a measurement while the hypervisor kept more than this share of the processor's time."""
 CLOCK_DROP = 0.1
-"""And one after which the processor's clock is lower by more than this share."""
+"""One after which the processor's clock is lower by more than this share."""
 LONG_SECONDS = 2.0
 """A measurement of so many seconds, or of several networks, is accompanied by the reference network."""
 
@@ -127,7 +126,7 @@ class Measurement:
         if self.gpu is None and cores is not None and threads > cores:
             yield f"{threads} threads share {cores} core(s) and wait for each other; take at most {cores} (--threads)"
         load, own = max(self.before.load, self.after.load), self.conditions.threads
-        if load > own + 0.5:
+        if load > own + SPARE_LOAD:
             yield f"the load average was {load:.1f}, and the timing explains {own}; other processes were running"
         stolen = self.before.stolen_share(self.after)
         if stolen > STOLEN_SHARE:

@@ -170,6 +170,9 @@ class _Reader:
     def _pool(self, node: "onnx.NodeProto") -> None:
         result = self.shapes[node.output[0]]
         kernel = attribute(node, "kernel_shape", [])
+        if self._pools_all(node) and self._covers_all(node, kernel):
+            self._global_pool(node)
+            return
         strides = attribute(node, "strides", [1] * len(kernel))
         square = result is not None and len(result) == 4 and result[2] == result[3]
         if result is None or not square or len({*kernel}) > 1 or len({*strides}) > 1:
@@ -179,6 +182,11 @@ class _Reader:
             self.approximated["MaxPool as an average pool"] += 1
         shape = (result[1], result[1], result[2] * strides[0], kernel[0], strides[0])
         self.layers.append(Layer("shortcut", "average_pool", *shape, norm=False))
+
+    def _covers_all(self, node: "onnx.NodeProto", kernel: list[int]) -> bool:
+        """Return whether a window holds all pixels of the map it moves over."""
+        source = self.shapes[node.input[0]]
+        return source is not None and all(size >= side for size, side in zip(kernel, source[2:], strict=True))
 
     def _pools_all(self, node: "onnx.NodeProto") -> bool:
         """Return whether a reduction takes every square map to one value."""

@@ -1,7 +1,11 @@
 """How well predictions meet measurements, and which rows are held out to find that out."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+
+from deepmad.profilers.prediction.stored import mapping, number, whole
 
 MIN_HELD_OUT = 10
 """Predictions that a statement on accuracy needs."""
@@ -15,6 +19,15 @@ def accuracy(errors: npt.ArrayLike) -> dict[str, float]:
         "within_5_percent": float(np.mean(sizes <= 0.05)),
         "mean_absolute_percentage_error": float(100 * np.mean(sizes)),
     }
+
+
+def held_out_document(stored: Any) -> dict[str, Any] | None:
+    """Return a stored `accuracy` and what was held out. Raises `ValueError` or `KeyError` where it is none."""
+    if stored is None:
+        return None
+    held = {name: whole(count) for name, count in mapping(stored).items() if name in ("rows", "networks")}
+    names = ("within_10_percent", "within_5_percent", "mean_absolute_percentage_error")
+    return held | {name: number(stored[name]) for name in names}
 
 
 def conformal_interval(errors: npt.ArrayLike) -> tuple[float, float] | None:

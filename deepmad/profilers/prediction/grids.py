@@ -7,6 +7,7 @@ with the work.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise, product
@@ -16,7 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmad.profilers.prediction.convolutions import Bools, Ints
-from deepmad.profilers.prediction.rooflines import Floats, Roofline
+from deepmad.profilers.prediction.coverage import POOL_KERNELS, POOLS, Coverage, Extent
+from deepmad.profilers.prediction.features import VECTOR
+from deepmad.profilers.prediction.quantities import LONGEST_SECONDS, NANOSECONDS_IN_SECOND
+from deepmad.profilers.prediction.rooflines import PARTS, Floats, Roofline
+from deepmad.profilers.prediction.stored import mapping, number, numbers, rising, several, whole, wholes
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count, Layer
 
@@ -127,14 +132,23 @@ class Grid:
         }
 
     @staticmethod
-    def from_dict(document: dict[str, Any]) -> "Grid":
-        """Return the grid of a document that `to_dict` wrote."""
-        known: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in document["axes"].items()
-        }
-        axes = Axes(**known)
-        nanoseconds = np.array(document["nanoseconds"], dtype=np.int64).reshape(axes.shape)
-        return Grid(axes, Roofline(document["batch"], tuple(document["costs"])), nanoseconds)
+    def from_dict(document: Mapping[str, Any]) -> "Grid":
+        """Return the grid of a document that `to_dict` wrote. Raises `ValueError` or `KeyError` for another."""
+        held = mapping(document["axes"])
+        named = ("kernels", "strides", "outputs", "sides")
+        axes = Axes(
+            held["depthwise"] is True,
+            held["relative"] is True,
+            adds=rising(wholes(held["adds"], most=1)),
+            levels=rising(tuple(numbers(held["levels"], above=0))),
+            **{name: rising(wholes(held[name], least=1)) for name in named},
+        )
+        most = 100 * round(LONGEST_SECONDS * NANOSECONDS_IN_SECOND)  # cells beyond the rows take longer
+        nanoseconds = np.array(wholes(document["nanoseconds"], least=1, most=most), dtype=np.int64)
+        costs = tuple(number(cost) for cost in several(document["costs"]))
+        if len(costs) != len(PARTS):
+            raise ValueError(f"{len(costs)} costs are not {len(PARTS)}")
+        return Grid(axes, Roofline(whole(document["batch"], least=1), costs), nanoseconds.reshape(axes.shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +173,22 @@ class GridPrediction:
     def interval(self) -> None:
         """None: no whole network was measured."""
         return None
+
+    @cached_property
+    def covers(self) -> Coverage:
+        """What the grids span; layers that are priced by the rows of others count as those do."""
+        dense, image = _extent(self.dense), _extent(self.narrow or self.dense)
+        found = {
+            "dense conv": dense,
+            "narrow conv": replace(image, inputs=(image.inputs[0], VECTOR - 1)),
+            **dict.fromkeys(("gate conv", "classifier linear"), replace(dense, kernels=(1,), sides=(1, 1))),
+        }
+        moved = dense if self.depthwise is None else _extent(self.depthwise)
+        pools = replace(moved, kernels=POOL_KERNELS, sides=(1, moved.sides[1]))
+        found |= dict.fromkeys(POOLS, pools)
+        if self.depthwise is not None:
+            found["depthwise conv"] = moved
+        return Coverage(tuple(found.items()))
 
     def nanoseconds(self, layer: Layer) -> Count:
         """Return the nanoseconds of `layer` for one batch: an int, or an int64 array for a record of arrays.
@@ -193,12 +223,20 @@ class GridPrediction:
         }
 
     @staticmethod
-    def from_dict(document: dict[str, Any]) -> "GridPrediction":
-        """Return the predictor of a document that `to_dict` wrote."""
-        grids = {name: Grid.from_dict(found) for name, found in document["grids"].items()}
-        return GridPrediction(
-            grids["dense"], grids.get("narrow"), grids.get("depthwise"), document["floor_nanoseconds"]
-        )
+    def from_dict(document: Mapping[str, Any]) -> "GridPrediction":
+        """Return the predictor of a document that `to_dict` wrote. Raises `ValueError` or `KeyError` for another."""
+        grids = {name: Grid.from_dict(mapping(found)) for name, found in mapping(document["grids"]).items()}
+        floor = whole(document["floor_nanoseconds"])
+        return GridPrediction(grids["dense"], grids.get("narrow"), grids.get("depthwise"), floor)
+
+
+def _extent(grid: Grid) -> Extent:
+    """Return what the cells of a grid span."""
+    axes = grid.axes
+    outputs, sides = (axes.outputs[0], axes.outputs[-1]), (max(1, axes.sides[0] // axes.strides[-1]), axes.sides[-1])
+    ends = (axes.levels[0] * outputs[0], axes.levels[-1] * outputs[1]) if axes.relative else axes.levels
+    inputs = outputs if axes.depthwise else (max(1, math.floor(ends[0])), math.ceil(ends[-1]))
+    return Extent(axes.kernels, sides, inputs, outputs)
 
 
 def _nearest(known: tuple[int, ...], wanted: Count) -> npt.NDArray[np.intp]:

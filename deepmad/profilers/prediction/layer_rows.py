@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from deepmad.profilers.prediction.accuracy import MIN_HELD_OUT, accuracy, random_fifth
+from deepmad.profilers.prediction.coverage import POOLS, Coverage
 from deepmad.profilers.prediction.features import Basis, terms
 from deepmad.profilers.prediction.prediction import (
     FEMTOSECONDS,
@@ -22,8 +23,6 @@ from deepmad.search_spaces.layers import Layer
 
 SIDES_APART = 1.4
 """Ratio of the sides whose costs are told apart: a table of all resolutions has more sides than it can tell apart."""
-POOLS = ("gate global_pool", "classifier global_pool", "shortcut average_pool")
-"""Kinds of pools: one that no row has is priced as the first that some have, by the elements it reads."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,8 @@ def fit_rows(rows: Sequence[LayerRow]) -> Prediction:
     costs = solve_costs(features, _seconds(rows), np.ones(len(rows)))
     femtoseconds = [round(float(cost) * FEMTOSECONDS) for cost in costs]
     known = _with_all_pools(dict(zip(names[1:], femtoseconds[1:], strict=True)))
-    return Prediction(basis, tuple(known.items()), femtoseconds[0])
+    covers = Coverage.of(layer for row in rows for layer in row.layers)
+    return Prediction(basis, tuple(known.items()), femtoseconds[0], covers=covers)
 
 
 def _basis(rows: Sequence[LayerRow]) -> Basis:

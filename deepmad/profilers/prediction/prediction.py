@@ -6,7 +6,7 @@ single one all get the same number. Femtoseconds in 64 bits hold two and a half 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -14,8 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from deepmad.profilers.prediction.accuracy import conformal_interval
+from deepmad.profilers.prediction.coverage import Coverage
 from deepmad.profilers.prediction.features import Basis, terms
+from deepmad.profilers.prediction.quantities import LONGEST_SECONDS, SPARE_LOAD, STOLEN_SHARE
 from deepmad.profilers.prediction.rows import Row, undisturbed
+from deepmad.profilers.prediction.stored import interval, mapping, rising, whole, wholes, words
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Count, Layer
@@ -25,6 +28,8 @@ Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 FEMTOSECONDS = 10**15
 FEMTOSECONDS_IN_NANOSECOND = 10**6
+MOST_COST = round(LONGEST_SECONDS * FEMTOSECONDS)
+"""Femtoseconds that one unit of a feature can cost."""
 SHORT_WEIGHT = 0.1
 """Weight of a short probe's relative error: it tells layers apart, but runs warmer than in a whole network."""
 DISTURBED = 1.1
@@ -45,6 +50,8 @@ class Prediction:
     overhead_femtoseconds: int
     interval: tuple[float, float] | None = None
     """Where 95 % of measured over predicted lie for whole networks; None where too few were measured to tell."""
+    covers: Coverage | None = None
+    """What the measured layers span; None in files that do not tell."""
 
     @property
     def overhead_nanoseconds(self) -> int:
@@ -78,15 +85,21 @@ class Prediction:
             "kernels": list(self.basis.kernels),
             "overhead_femtoseconds": self.overhead_femtoseconds,
             "interval": self.interval,
+            "covers": self.covers.to_dict() if self.covers else None,
             "femtoseconds": dict(self.costs),
         }
 
     @staticmethod
     def from_dict(document: dict[str, Any]) -> "Prediction":
-        """Return the predictor of a document that `to_dict` wrote."""
-        basis = Basis(tuple(document["sides"]), tuple(document["kernels"]))
-        costs, interval = tuple(document["femtoseconds"].items()), document.get("interval")
-        return Prediction(basis, costs, document["overhead_femtoseconds"], tuple(interval) if interval else None)
+        """Return the predictor of a document that `to_dict` wrote. Raises `ValueError` or `KeyError` for another."""
+        sides, kernels = (rising(wholes(document[name], least=1)) for name in ("sides", "kernels"))
+        costs = {words(name): whole(cost, most=MOST_COST) for name, cost in mapping(document["femtoseconds"]).items()}
+        if not costs:
+            raise ValueError("it knows no cost")
+        overhead = whole(document["overhead_femtoseconds"], most=MOST_COST)
+        covers = Coverage.from_dict(document.get("covers"))
+        basis = Basis(sides, kernels)
+        return Prediction(basis, tuple(costs.items()), overhead, interval(document.get("interval")), covers)
 
 
 class Predictor(Protocol):
@@ -99,6 +112,10 @@ class Predictor(Protocol):
     @property
     def interval(self) -> tuple[float, float] | None:
         """Where 95 % of measured over predicted lie for whole networks; None where nobody knows."""
+
+    @property
+    def covers(self) -> Coverage | None:
+        """What the measured layers span; None where nobody knows."""
 
     def nanoseconds(self, layer: Layer) -> Count:
         """Nanoseconds of `layer` for one batch, as an int, or an int64 array where the record holds arrays."""
@@ -174,6 +191,11 @@ def disturbed(rows: Sequence[Row]) -> list[bool]:
     return [bool(min(row.anchor) > DISTURBED * usual) for row in rows]
 
 
+def busy(row: Row, threads: int) -> bool:
+    """Return whether other work was running beside a probe, by the load average and by what the hypervisor kept."""
+    return max(row.load_before, row.load_after) > threads + SPARE_LOAD or row.stolen_share > STOLEN_SHARE
+
+
 def excess(rows: Sequence[Row]) -> Vector:
     """Return (measured - fitted) / fitted of every probe; one far above 0 may have been disturbed throughout."""
     features, _ = _features(rows, Basis.of([row.architecture for row in rows]))
@@ -189,9 +211,15 @@ def fit_probes(rows: Sequence[Row]) -> Prediction:
     costs = solve_costs(features, probe_seconds(rows), _weights(rows))
     rounded = [round(float(cost) * FEMTOSECONDS) for cost in costs]
     named = tuple(zip(names[1:], rounded[1:], strict=True))
-    return Prediction(
-        basis, named, rounded[0], conformal_interval(held_out_errors(rows)) if len(rows) >= FOLDS else None
-    )
+    covers = Coverage.of(layer for row in rows for layer in _layers(row.architecture))
+    errors = held_out_errors(rows) if len(rows) >= FOLDS else None
+    return Prediction(basis, named, rounded[0], None if errors is None else conformal_interval(errors), covers)
+
+
+def _layers(network: Architecture) -> Iterator[Layer]:
+    """Yield every different layer of a network's parts."""
+    for part in network.parts():
+        yield from part.body.layers if part.repeats else ()
 
 
 def held_out_errors(rows: Sequence[Row]) -> Vector:

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmad.profilers.prediction.network_layers import NetworkLayers
+from deepmad.profilers.prediction.quantities import LONGEST_SECONDS
+from deepmad.profilers.prediction.stored import interval, whole
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.layers import Count, Layer
 
@@ -21,6 +23,8 @@ UNITS_IN_SECOND = 10**17
 """Hundredths of a femtosecond,"""
 UNITS_IN_NANOSECOND = 10**8
 """the same in a nanosecond."""
+MOST_COST = round(LONGEST_SECONDS * UNITS_IN_SECOND)
+"""What a multiply-accumulate, a parameter, an activation or a network can cost."""
 MIN_NETWORKS = 50
 """Networks that an imported proxy needs, so that the fifth that is held out tells how well it fits."""
 
@@ -43,6 +47,11 @@ class ProxyPrediction:
         """Nanoseconds every network takes for one batch, whatever its layers."""
         return self.network // UNITS_IN_NANOSECOND
 
+    @property
+    def covers(self) -> None:
+        """None: whole networks were measured, and nothing is known of their layers."""
+        return None
+
     def nanoseconds(self, layer: Layer) -> Count:
         """Return the nanoseconds of `layer` for one batch: an int, or an int64 array for a record of arrays."""
         costs = layer.macs * self.mac + layer.params * self.parameter + activations(layer) * self.activation
@@ -54,15 +63,10 @@ class ProxyPrediction:
 
     @staticmethod
     def from_dict(document: dict[str, Any]) -> "ProxyPrediction":
-        """Return the predictor of a document that `to_dict` wrote."""
-        interval = document["interval"]
-        return ProxyPrediction(
-            document["mac"],
-            document["parameter"],
-            document["activation"],
-            document["network"],
-            tuple(interval) if interval else None,
-        )
+        """Return the predictor of a document that `to_dict` wrote. Raises `ValueError` or `KeyError` for another."""
+        names = ("mac", "parameter", "activation", "network")
+        costs = {name: whole(document[name], most=MOST_COST) for name in names}
+        return ProxyPrediction(**costs, interval=interval(document["interval"]))
 
 
 def activations(layer: Layer) -> Count:

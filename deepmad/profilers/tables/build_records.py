@@ -5,9 +5,11 @@ Tables of the file that older versions do not have, and do not miss.
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from deepmad.profilers.prediction.stored import mapping, number, whole, words
 from deepmad.profilers.tables.table_files import Key, TableFile, text
 from deepmad.search_spaces.architectures import Architecture
 
@@ -70,7 +72,7 @@ class BuildRecords:
     """The records of one series' build; what adds to them is called within `TableFile.turn`."""
 
     def __init__(self, file: TableFile, key: Key) -> None:
-        self._connection, self._series = file.connection, file.number(key)
+        self._file, self._connection, self._series = file, file.connection, file.number(key)
 
     def settings(self) -> BuildSettings | None:
         """Return what the build was asked for, None where it has no records: an older version measured it."""
@@ -80,7 +82,9 @@ class BuildRecords:
         if not found:
             return None
         resolution, networks, short, anchor, rounds = found[0]
-        return BuildSettings(resolution, networks, short, _architecture(anchor), bool(rounds))
+        with self._intact():
+            counts = whole(resolution, least=1), whole(networks), whole(short)
+            return BuildSettings(*counts, _architecture(anchor), bool(whole(rounds, most=1)))
 
     def begin(self, settings: BuildSettings) -> None:
         """Make room for the records where the file has none, and store what the build is asked for."""
@@ -92,7 +96,8 @@ class BuildRecords:
     def planned(self) -> list[Planned]:
         """Return the plan so far, in the order in which it is measured."""
         found = self._select("SELECT architecture, short, round FROM plans WHERE series = ? ORDER BY round, position")
-        return [Planned(_architecture(row[0]), bool(row[1]), row[2]) for row in found]
+        with self._intact():
+            return [Planned(_architecture(row[0]), bool(whole(row[1], most=1)), whole(row[2])) for row in found]
 
     def add_plan(self, planned: Sequence[Planned]) -> None:
         """Store what one round measures, in this order."""
@@ -107,7 +112,11 @@ class BuildRecords:
         found = self._select(
             "SELECT architecture, short, reason, date FROM failures WHERE series = ? ORDER BY architecture"
         )
-        return [FailedProbe(_architecture(row[0]), bool(row[1]), *row[2:]) for row in found]
+        with self._intact():
+            return [
+                FailedProbe(_architecture(row[0]), bool(whole(row[1], most=1)), words(row[2]), words(row[3]))
+                for row in found
+            ]
 
     def add_failure(self, failed: FailedProbe) -> None:
         """Store that a probe failed; it is not measured again."""
@@ -120,7 +129,8 @@ class BuildRecords:
 
     def seconds(self) -> float:
         """Return the seconds that went into planning and measuring so far."""
-        return float(self._select("SELECT seconds FROM builds WHERE series = ?")[0][0])
+        with self._intact():
+            return number(self._select("SELECT seconds FROM builds WHERE series = ?")[0][0])
 
     def add_seconds(self, seconds: float) -> None:
         """Add to the seconds used."""
@@ -128,11 +138,16 @@ class BuildRecords:
 
     def gpu_summaries(self) -> list[dict[str, Any]]:
         """Return what the GPU did during each chunk, oldest first; nothing for a series of a CPU."""
-        return [json.loads(row[0]) for row in self._select("SELECT summary FROM gpu_watches WHERE series = ?")]
+        with self._intact():
+            found = self._select("SELECT summary FROM gpu_watches WHERE series = ?")
+            return [dict(mapping(json.loads(row[0]))) for row in found]
 
     def add_gpu_summary(self, date: str, summary: dict[str, Any]) -> None:
         """Store what the GPU did during a chunk."""
         self._connection.execute("INSERT INTO gpu_watches VALUES (?, ?, ?)", (self._series, date, json.dumps(summary)))
+
+    def _intact(self) -> AbstractContextManager[None]:
+        return self._file.intact("the records of its build")
 
     def _select(self, query: str) -> list[Any]:
         return self._connection.execute(query, (self._series,)).fetchall()

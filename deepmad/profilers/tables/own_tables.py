@@ -10,10 +10,13 @@ LONGEST = 60
 """Letters of a name that are kept in the name of a file."""
 
 
-def default_table(space: str, *, backend: str, precision: str, batch: int, threads: int) -> Path:
-    """Return where this machine's table for a space and its conditions stands unless the user says so."""
+def default_table(space: str, resolution: int, *, backend: str, precision: str, batch: int, threads: int) -> Path:
+    """Return where this machine's table for a space, a side of its images and its conditions stands by default."""
     folder = Path(platformdirs.user_data_dir("deepmad", appauthor=False)) / "tables"
-    return folder / f"{_in_files(space)}-{_in_files(backend)}-{_in_files(precision)}-b{batch}-t{threads}.sqlite"
+    return (
+        folder
+        / f"{_in_files(space)}-{resolution}-{_in_files(backend)}-{_in_files(precision)}-b{batch}-t{threads}.sqlite"
+    )
 
 
 def _in_files(name: str) -> str:

@@ -8,16 +8,18 @@ its rows are single convolutions, or blocks, engine layers or networks of other 
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from deepmad.profilers.prediction.convolutions import ConvolutionTimes
 from deepmad.profilers.prediction.rows import ImportedRow, Row
+from deepmad.profilers.prediction.stored import mapping, number, numbers, several, whole, words
 from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, first_line
 
 FORMAT = "deepmad/table@1"
 ANY_SPACE = "any"
@@ -101,15 +103,27 @@ class Origin:
 class TableFile:
     """An open table file; use `open_table`. `build_records` adds tables of its own through `connection`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.connection, self.path = connection, path
+
+    @contextmanager
+    def intact(self, what: str) -> Iterator[None]:
+        """Raise `InputError` in place of whatever goes wrong while `what` is read: then the file is damaged."""
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
+            raise InputError(
+                f"{self.path}: is damaged: {what} cannot be read ({reason[:200]}); build or import it again elsewhere"
+            ) from error
 
     def series(self) -> list[Series]:
         """Return every series of the file."""
         found = self.connection.execute(
             "SELECT backend, precision, batch, threads, device, version, space, seed, probes FROM series ORDER BY id"
         )
-        return [Series(Key(*row[:4]), *row[4:]) for row in found]
+        with self.intact("what it holds"):
+            return [_series(row) for row in found]
 
     def add_series(self, series: Series) -> None:
         """Store a series unless the file holds one of its key."""
@@ -126,22 +140,22 @@ class TableFile:
 
     def add_import(self, series: Series, origin: Origin, times: ConvolutionTimes, fit: dict[str, Any]) -> None:
         """Store an imported series with its rows and its predictor; call it within `turn`."""
-        number = self._insert_import(series, origin, fit)
+        added = self._insert_import(series, origin, fit)
         self.connection.executemany(
-            "INSERT INTO convolutions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", ((number, *row) for row in times.rows())
+            "INSERT INTO convolutions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", ((added, *row) for row in times.rows())
         )
 
     def put_import(self, series: Series, origin: Origin, rows: Iterable[ImportedRow], fit: dict[str, Any]) -> None:
         """Store an imported series of such rows in place of the one of its key, if any; call it within `turn`."""
         held = "SELECT id FROM series WHERE (backend, precision, batch, threads) = (?, ?, ?, ?)"
-        for (number,) in self.connection.execute(held, tuple(asdict(series.key).values())).fetchall():
+        for (old,) in self.connection.execute(held, tuple(asdict(series.key).values())).fetchall():
             for table in ("imported_rows", "imports"):
-                self.connection.execute(f"DELETE FROM {table} WHERE series = ?", (number,))
-            self.connection.execute("DELETE FROM series WHERE id = ?", (number,))
-        number = self._insert_import(series, origin, fit)
+                self.connection.execute(f"DELETE FROM {table} WHERE series = ?", (old,))
+            self.connection.execute("DELETE FROM series WHERE id = ?", (old,))
+        added = self._insert_import(series, origin, fit)
         self.connection.executemany(
             "INSERT INTO imported_rows VALUES (?, ?, ?, ?, ?)",
-            ((number, row.source, row.name, row.nanoseconds, json.dumps(row.content)) for row in rows),
+            ((added, row.source, row.name, row.nanoseconds, json.dumps(row.content)) for row in rows),
         )
 
     def _insert_import(self, series: Series, origin: Origin, fit: dict[str, Any]) -> int:
@@ -149,10 +163,10 @@ class TableFile:
         for statement in filter(str.strip, _IMPORT_SCHEMA.split(";")):
             self.connection.execute(statement)
         self._insert("INSERT", series)
-        number = self.number(series.key)
-        self.connection.execute("UPDATE series SET fit = ? WHERE id = ?", (json.dumps(fit), number))
-        self.connection.execute("INSERT INTO imports VALUES (?, ?, ?, ?)", (number, *asdict(origin).values()))
-        return number
+        added = self.number(series.key)
+        self.connection.execute("UPDATE series SET fit = ? WHERE id = ?", (json.dumps(fit), added))
+        self.connection.execute("INSERT INTO imports VALUES (?, ?, ?, ?)", (added, *asdict(origin).values()))
+        return added
 
     def origin(self, key: Key) -> Origin | None:
         """Return where a series was imported from, None where it was built."""
@@ -160,7 +174,8 @@ class TableFile:
             return None
         query = "SELECT form, source, unmeasured FROM imports WHERE series = ?"
         found = self.connection.execute(query, (self.number(key),)).fetchone()
-        return None if found is None else Origin(*found)
+        with self.intact(f"the source of {key}"):
+            return None if found is None else Origin(words(found[0]), words(found[1]), whole(found[2]))
 
     def imported_rows(self, key: Key) -> list[ImportedRow]:
         """Return the rows of an imported series that are no convolutions, in the order they were stored."""
@@ -168,9 +183,11 @@ class TableFile:
             return []
         query = "SELECT source, name, nanoseconds, content FROM imported_rows WHERE series = ? ORDER BY rowid"
         found = self.connection.execute(query, (self.number(key),))
-        return [
-            ImportedRow(source, name, nanoseconds, json.loads(content)) for source, name, nanoseconds, content in found
-        ]
+        with self.intact(f"the rows of {key}"):
+            return [
+                ImportedRow(words(source), words(name), whole(taken, least=1), dict(mapping(json.loads(content))))
+                for source, name, taken, content in found
+            ]
 
     def convolutions(self, key: Key) -> ConvolutionTimes:
         """Return the convolutions of an imported series."""
@@ -178,7 +195,9 @@ class TableFile:
             "SELECT depthwise, batch, inputs, side, outputs, kernel, stride, adds, nanoseconds "
             "FROM convolutions WHERE series = ?"
         )
-        return ConvolutionTimes.of(self.connection.execute(query, (self.number(key),)).fetchall())
+        found = self.connection.execute(query, (self.number(key),)).fetchall()
+        with self.intact(f"the rows of {key}"):
+            return ConvolutionTimes.of([tuple(whole(value) for value in row) for row in found])
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -219,21 +238,16 @@ class TableFile:
             "FROM probes WHERE series = ? ORDER BY architecture",
             (self.number(key),),
         )
-        return [
-            Row(
-                Architecture.from_dict(json.loads(row[0])),
-                bool(row[1]),
-                json.loads(row[2]),
-                json.loads(row[3]),
-                *row[4:],
-            )
-            for row in found
-        ]
+        with self.intact(f"a probe of {key}"):
+            return [_row(*row) for row in found]
 
     def fit(self, key: Key) -> dict[str, Any] | None:
         """Return the fitted predictor of a series as `store_fit` got it, None where there is none yet."""
         (found,) = self.connection.execute("SELECT fit FROM series WHERE id = ?", (self.number(key),)).fetchone()
-        return json.loads(found) if found else None
+        if found is None:
+            return None
+        with self.intact(f"the predictor of {key}"):
+            return dict(mapping(json.loads(found)))
 
     def store_fit(self, key: Key, fit: dict[str, Any]) -> None:
         """Store the fitted predictor of a series."""
@@ -244,8 +258,30 @@ class TableFile:
     def number(self, key: Key) -> int:
         """Return the number by which the file's tables know a series."""
         query = "SELECT id FROM series WHERE (backend, precision, batch, threads) = (?, ?, ?, ?)"
-        (number,) = self.connection.execute(query, tuple(asdict(key).values())).fetchone()
-        return int(number)
+        (found,) = self.connection.execute(query, tuple(asdict(key).values())).fetchone()
+        return int(found)
+
+
+def _series(row: Sequence[Any]) -> Series:
+    """Return a stored series. Raises `ValueError` where one of its values is none."""
+    backend, precision, batch, threads, device, version, space, seed, probes = row
+    key = Key(words(backend), words(precision), whole(batch, least=1), whole(threads, least=1))
+    return Series(key, words(device), words(version), words(space), whole(seed), whole(probes))
+
+
+def _row(
+    architecture: str, short: int, visits: str, anchor: str, date: str, before: float, after: float, stolen: float
+) -> Row:
+    """Return a stored probe. Raises `ValueError` where one of its values is none."""
+    datetime.fromisoformat(words(date))
+    return Row(
+        Architecture.from_dict(json.loads(architecture)),
+        bool(whole(short, most=1)),
+        [numbers(visit, above=0) for visit in several(json.loads(visits))],
+        numbers(json.loads(anchor), above=0),
+        date,
+        *(number(value) for value in (before, after, stolen)),
+    )
 
 
 def text(architecture: Architecture) -> str:
@@ -271,7 +307,7 @@ def open_table(path: Path, *, create: bool = False) -> Iterator[TableFile]:
             if create and not _tables(connection):
                 _make(connection)
             _check(connection, path)
-            yield TableFile(connection)
+            yield TableFile(connection, path)
     except sqlite3.DatabaseError as error:
         raise InputError(f"{path}: {_reason(error)}") from error
 

@@ -6,20 +6,22 @@ measured convolutions (`grids`), fitted on blocks or engine layers (`layer_rows`
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepmad.profilers.prediction.accuracy import MIN_HELD_OUT, accuracy
+from deepmad.profilers.prediction.accuracy import MIN_HELD_OUT, accuracy, held_out_document
 from deepmad.profilers.prediction.convolutions import ConvolutionTimes
+from deepmad.profilers.prediction.coverage import Within
 from deepmad.profilers.prediction.grids import GridPrediction
 from deepmad.profilers.prediction.prediction import (
     Prediction,
     Predictor,
     all_network_nanoseconds,
+    busy,
     disturbed,
     held_out_errors,
     network_nanoseconds,
@@ -27,8 +29,10 @@ from deepmad.profilers.prediction.prediction import (
     usual_level,
 )
 from deepmad.profilers.prediction.proxies import ProxyPrediction
+from deepmad.profilers.prediction.stored import words
 from deepmad.profilers.tables.build_records import BuildRecords
 from deepmad.profilers.tables.table_files import Key, Origin, Series, TableFile, open_table
+from deepmad.profilers.tables.verdicts import verdict
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.csv_files import cell
 from deepmad.search_spaces.errors import InputError
@@ -53,6 +57,8 @@ class LatencyTable:
     threads: int
     space: str
     prediction: Predictor
+    resolution: int | None = None
+    """The side of the networks that it was built from; None where it was imported or does not tell."""
 
     @staticmethod
     def load(
@@ -75,19 +81,33 @@ class LatencyTable:
             series = _choose(path, file, wanted)
             fit = file.fit(series.key)
             if fit is None:
+                command = f"{_build_command(series.space, series.key)} --seed {series.seed} -o {path}"
                 raise InputError(
                     f"{path}: unfinished: {len(file.done(series.key))} of {series.probes} probes of {series.key} "
-                    f"are measured; go on with: {_build_command(path, series.space, series.key)} --seed {series.seed}"
+                    f"are measured; go on with: {command}"
                 )
+            with file.intact(f"the predictor of {series.key}"):
+                predictor = _predictor(fit)
+            settings = BuildRecords(file, series.key).settings()
         return LatencyTable(
             series.device, series.key.backend, series.version, series.key.precision, series.key.batch,
-            series.key.threads, series.space, _predictor(fit),
+            series.key.threads, series.space, predictor,
+            settings.resolution if settings is not None else None,
         )  # fmt: skip
+
+    @property
+    def key(self) -> Key:
+        """Which series of its file it is."""
+        return Key(self.backend, self.precision, self.batch, self.threads)
 
     @property
     def overhead_nanoseconds(self) -> int:
         """Nanoseconds every network takes for one batch, whatever its layers."""
         return self.prediction.overhead_nanoseconds
+
+    def within(self, layers: Iterable[Layer]) -> Within | None:
+        """Return how many of a network's layers lie within what the table's rows span; None where nobody knows."""
+        return None if self.prediction.covers is None else self.prediction.covers.within(layers)
 
     def nanoseconds(self, layer: Layer) -> Count:
         """Return the nanoseconds of `layer` for one batch: an int, or an int64 array for a record of arrays.
@@ -120,10 +140,17 @@ class LatencyTable:
         return low * self.predict(network), high * self.predict(network)
 
 
+_PREDICTORS: dict[str | None, Callable[[dict[str, Any]], Predictor]] = {
+    None: Prediction.from_dict,
+    "grid": GridPrediction.from_dict,
+    "proxy": ProxyPrediction.from_dict,
+}
+"""For every kind of predictor what reads its document."""
+
+
 def _predictor(fit: dict[str, Any]) -> Predictor:
-    if fit.get("kind") == "grid":
-        return GridPrediction.from_dict(fit)
-    return ProxyPrediction.from_dict(fit) if fit.get("kind") == "proxy" else Prediction.from_dict(fit)
+    """Return the predictor of a stored document. Raises `ValueError` or `KeyError` where it is none."""
+    return _PREDICTORS[fit.get("kind")](fit)
 
 
 def _choose(path: Path, file: TableFile, wanted: dict[str, Any]) -> Series:
@@ -141,27 +168,43 @@ def _choose(path: Path, file: TableFile, wanted: dict[str, Any]) -> Series:
             f"{path}: holds {what}, not {asked}; it was imported, so ask for one of these or import another"
         )
     standard: dict[str, Any] = {"backend": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 1}
-    command = _build_command(path, held[0].space if held else "SPACE", Key(**(standard | wanted)))
-    raise InputError(f"{path}: holds {what}, not {asked}; build it: {command}")
+    command = _build_command(held[0].space if held else "SPACE", Key(**(standard | wanted)))
+    raise InputError(f"{path}: holds {what}, not {asked}; build it: {command} -o {path}")
 
 
-def _build_command(path: Path, space: str, key: Key) -> str:
-    return f"deepmad table build {space} {key.options()} -o {path}"
+def _build_command(space: str, key: Key, resolution: int | None = None) -> str:
+    side = f" --resolution {resolution}" if resolution is not None else ""
+    return f"deepmad table build {space} {key.options()}{side}"
 
 
 def describe_tables(path: str | Path) -> list[dict[str, Any]]:
-    """Return a dictionary on every table in a file: its conditions, how complete and how accurate it is.
+    """Return a dictionary on every table in a file: its verdict, its conditions, how complete and how accurate it is.
 
-    `drift` is the range of the anchor's times relative to its usual one while the table was built (its 5 %
-    and 95 % quantile): how unquiet the machine was; probes that were `disturbed` count little. `held_out`
-    tells how well whole networks are predicted from the other probes; null where there are too few.
-    `failures` are the reasons of the probes that `failed`, `warnings` what the GPU's telemetry says of the
-    chunks. An imported table says what was measured of how many rows, and from which `source`; its `held_out` is
-    that of the rows or networks which its predictor was fitted on, null for a grid, which has them all. What nobody
-    wrote down, its dates, is null. Raises `InputError` as `LatencyTable.load` does.
+    `verdict` is good, fair or poor, `reasons` say why, `advice` what to do. `drift` is the range of the anchor's times
+    relative to its usual one while the table was built (its 5 % and 95 % quantile): how unquiet the machine was; probes
+    that were `disturbed` count little. `busy` counts those beside which other work was running; `load` and
+    `stolen_share` are the medians of all. `held_out` tells how well whole networks are predicted from the other probes;
+    null where there are too few. `failures` are the reasons of the probes that `failed`, `warnings` what the GPU's
+    telemetry says of the chunks. An imported table says what was measured of how many rows, and from which `source`;
+    its `held_out` is that of the rows or networks which its predictor was fitted on, null for a grid, which has them
+    all. What nobody wrote down, its dates, is null. Raises `InputError` as `LatencyTable.load` does.
     """
     with open_table(Path(path)) as file:
-        return [_description(file, series) for series in file.series()]
+        return [_judged(file, series) for series in file.series()]
+
+
+def describe_table(path: str | Path, key: Key) -> dict[str, Any]:
+    """Return what `describe_tables` tells of one table in a file, which must be there. Raises `InputError` likewise."""
+    with open_table(Path(path)) as file:
+        return _judged(file, next(series for series in file.series() if series.key == key))
+
+
+def _judged(file: TableFile, series: Series) -> dict[str, Any]:
+    """Return the description of a table with its verdict first."""
+    described = _description(file, series)
+    command = _build_command(series.space, series.key, described.get("resolution"))
+    found = verdict(described, f"{command} --seed {series.seed}", file.path)
+    return {"verdict": found.grade, "reasons": list(found.reasons), "advice": found.advice} | described
 
 
 def _description(file: TableFile, series: Series) -> dict[str, Any]:
@@ -169,16 +212,19 @@ def _description(file: TableFile, series: Series) -> dict[str, Any]:
     if origin is None:
         return _built_description(file, series)
     rows = file.imported_rows(series.key)
-    fit = file.fit(series.key) if rows else None
+    with file.intact(f"the accuracy of {series.key}"):
+        fit = file.fit(series.key) if rows else None
+        held_out = held_out_document(fit["held_out"]) if fit else None
     return asdict(series.key) | {
         "device": series.device,
         "version": series.version,
         "source": f"{origin.source} ({origin.form})",
+        "form": origin.form,
         "measured": len(rows) or len(file.convolutions(series.key)),
         "unmeasured": origin.unmeasured,
         "finished": True,
         "dates": None,
-        "held_out": fit["held_out"] if fit else None,
+        "held_out": held_out,
     }
 
 
@@ -189,23 +235,24 @@ def _built_description(file: TableFile, series: Series) -> dict[str, Any]:
     )
     del described["key"]
     described["finished"] = file.fit(series.key) is not None
-    described |= _build_description(BuildRecords(file, series.key), finished=described["finished"])
+    described |= _build_description(file, series.key, finished=described["finished"])
     whole = sum(not row.short for row in rows)
     if rows:
         levels = np.array([level for row in rows for level in row.anchor])
         described["drift"] = [float(value) for value in np.quantile(levels, [0.05, 0.95]) / usual_level(rows)]
         described["disturbed"] = sum(disturbed(rows))
+        described["busy"] = sum(busy(row, series.key.threads) for row in rows)
+        described["load"] = float(np.median([max(row.load_before, row.load_after) for row in rows]))
+        described["stolen_share"] = float(np.median([row.stolen_share for row in rows]))
         described["dates"] = [min(row.date for row in rows), max(row.date for row in rows)]
     if whole >= MIN_HELD_OUT:
-        described["held_out"] = {
-            "networks": whole,
-            **accuracy(held_out_errors(rows)),
-        }
+        described["held_out"] = {"networks": whole, **accuracy(held_out_errors(rows))}
     return described
 
 
-def _build_description(records: BuildRecords, *, finished: bool) -> dict[str, Any]:
+def _build_description(file: TableFile, key: Key, *, finished: bool) -> dict[str, Any]:
     """Return what the build's records tell; nothing where an older version measured the table."""
+    records = BuildRecords(file, key)
     settings = records.settings()
     if settings is None:
         return {}
@@ -220,8 +267,9 @@ def _build_description(records: BuildRecords, *, finished: bool) -> dict[str, An
     }
     summaries = records.gpu_summaries()
     if summaries:
-        found["gpu"] = {name: summaries[0][name] for name in ("name", "driver")}
-        found["warnings"] = sorted({warning for summary in summaries for warning in summary["warnings"]})
+        with file.intact("what its GPU did"):
+            found["gpu"] = {name: summaries[0][name] for name in ("name", "driver")}
+            found["warnings"] = sorted({words(warning) for summary in summaries for warning in summary["warnings"]})
     return found
 
 
