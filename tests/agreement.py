@@ -161,20 +161,21 @@ def _wrong_alternatives(case: Case, best: Architecture | None) -> Iterator[str]:
 
 
 def _wrong_nearest(case: Case) -> Iterator[str]:
-    """Yield what is wrong with the least value of each limit at which the others leave a network."""
+    """Yield what is wrong with the tightest value of each limit at which the others leave a network."""
     problem, limits = case.problem, case.problem.limits()
     for name in limits:
         kept = np.ones(len(case.counted), dtype=bool)
-        for other in limits:
-            kept &= (case.counted.used[other] <= limits[other]) | (other == name)
+        for other, limit in limits.items():
+            kept &= case.counted.keeps(other, limit.value, limit.sense) | (other == name)
         values = case.counted.used[name][kept]
         found = nearest(problem, name, seconds=PATIENCE, workers=1, seed=0)
-        least = float(values.min()) if len(values) else None
+        end = values.max if limits[name].sense == "at least" else values.min
+        least = float(end()) if len(values) else None
         right = found is None and least is None
         if found is not None and least is not None:
             right = found.proven and abs(found.value - least) <= NEAREST_ERROR[name == "rho"] * least
         if not right:
-            yield f"the least {name} is {found}, brute force has {least!r}"
+            yield f"the tightest {name} is {found}, brute force has {least!r}"
 
 
 def smallest_clashes(case: Case) -> list[frozenset[str]]:
