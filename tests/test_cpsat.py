@@ -209,15 +209,11 @@ def test_clash_of_macs_and_rho() -> None:
     assert clashes(problem, seconds=30, workers=1, seed=0) == ["macs", "rho"]
 
 
-def test_clash_of_one_limit_and_of_none() -> None:
+def test_clash_of_one_limit() -> None:
     one = Problem(space("residual"), Budget(macs=1e9, latency=1e-6, rho=10.0), table=StairTable())
     assert clashes(one, seconds=30, workers=1, seed=0) == ["latency_seconds"]
     throughput = replace(one, budget=Budget(throughput=1e7, params=1e9))
     assert clashes(throughput, seconds=30, workers=1, seed=0) == ["latency_seconds"]
-    document = SPACES["residual"].replace("min: 0.1", "min: 0.9")
-    none = parse_space(f"format: deepmad/space@1\nname: none\nresolution: 32\n{document}", "none")
-    assert clashes(Problem(none, Budget(macs=1e9)), seconds=30, workers=1, seed=0) == []
-    assert exact(Problem(none, Budget(macs=1e9))).status == "infeasible"
 
 
 @pytest.mark.parametrize("name", ["r50", "mbv2"])

@@ -12,7 +12,7 @@ from deepmad.search_spaces.csv_files import csv_text
 from tests.catalogue import EXAMPLES
 from tests.zoo_parts import spec_of, written
 
-CONDITIONS = {"backend": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 1}
+CONDITIONS = {"resolution": 224, "backend": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 1}
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum(a1)", "\t=1", "\r=1"])
@@ -39,11 +39,11 @@ def test_a_zoo_of_a_space_with_a_long_name_is_refused_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (EXAMPLES / "small.yaml").read_text(encoding="utf-8")
-    (tmp_path / "long.yaml").write_text(text.replace("name: small", f"name: {'n' * 300}"), encoding="utf-8")
+    (tmp_path / "long.yaml").write_text(text.replace("name: small", f"name: {'n' * 190}"), encoding="utf-8")
     spec = written(tmp_path, spec_of(tmp_path / "t.sqlite", spaces=["long.yaml"]))
     for options in (["--dry-run"], ["-o", str(tmp_path / "zoo")]):
         assert run(["zoo", str(spec), *options]) == 2
         line = capsys.readouterr().err
-        assert "has 304 letters" in line
+        assert "has 194 letters" in line
         assert "160 at most" in line
     assert not (tmp_path / "zoo").exists()

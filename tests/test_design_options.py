@@ -163,7 +163,7 @@ def test_of_several_tables_in_a_file_the_defaults_choose(
 def test_a_network_whose_file_cannot_be_written_is_printed(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deepmad.cli.design.check_writable", lambda _: None)  # it becomes so during the solve
+    monkeypatch.setattr("deepmad.cli.design.check_writable", lambda *_, **__: None)  # it becomes so during the solve
     (tmp_path / "file").touch()
     document = designed(capsys, "-o", str(tmp_path / "file" / "solution.json"), code=2)
     assert document["architecture"] is not None

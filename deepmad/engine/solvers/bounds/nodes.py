@@ -28,8 +28,8 @@ from deepmad.engine.solvers.bounds.tables import Array, SpaceTables
 _ROOM = 1e-9
 """Relative room added to every bound for the rounding of sums of a few dozen terms in double precision."""
 
-_COARSE_ROUNDS, _COARSE_GAP = 60, 2e-4
-"""Rounds on a coarse lattice at most, and the relative gap at which they end."""
+_COARSE_ROUNDS, _COARSE_STEP, _COARSE_GAP = 60, 12, 2e-4
+"""Rounds on a coarse lattice at most, how many are one step of work, and the relative gap at which they end."""
 
 _MOST_ROUNDS_TO_EXCLUDE = 20
 """Rounds of pricing spent on proving that a box holds no network within the limits."""
@@ -175,8 +175,9 @@ def _squeeze(space: SpaceTables, node: Node, pool: Pool) -> Iterator[None]:
 def _start_coarsely(space: SpaceTables, node: Node, pool: Pool) -> Iterator[None]:
     """Solve the node's master over columns from a coarse lattice alone: multipliers to begin with, and no bound."""
     lattice = coarse(space, node.box)
-    for _ in range(_COARSE_ROUNDS):
-        yield
+    for turn in range(_COARSE_ROUNDS):
+        if turn % _COARSE_STEP == 0:
+            yield
         prices = node.prices or _first_prices(space, node.relaxation)
         mapped = lattice.prices(prices)
         chain = price(lattice.space, lattice.box, mapped)

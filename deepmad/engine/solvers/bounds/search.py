@@ -9,6 +9,7 @@ import numpy as np
 
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.bounds.branching import children, network, rounded, split
+from deepmad.engine.solvers.bounds.coarse import MANY_CELLS, cells
 from deepmad.engine.solvers.bounds.columns import Pool
 from deepmad.engine.solvers.bounds.nodes import Effort, Node, evaluate
 from deepmad.engine.solvers.bounds.pricing import no_prices, price
@@ -16,7 +17,8 @@ from deepmad.engine.solvers.bounds.relaxation import Relaxation, full_box, penal
 from deepmad.engine.solvers.bounds.tables import Array, SpaceTables, families, read_tables
 from deepmad.search_spaces.architectures import Architecture
 
-_ROOT = Effort(rounds=4, sweeps=0)
+_ROOT, _WIDE_ROOT = Effort(rounds=40, sweeps=0), Effort(rounds=4, sweeps=0)
+"""For the whole space, and for one that is looked at coarsely first, where a round takes long."""
 _CHILD = Effort(rounds=4, sweeps=1)
 _TIE = 2e-7
 """Relative distance to the best known objective within which a box is not split any further."""
@@ -104,7 +106,7 @@ class _Search:
         """Do one piece of work between two yields until nothing is left open."""
         self.siblings = [_root(self.space, kinds) for kinds in families(self.space.problem)]
         while self.siblings:
-            yield from self.work(_ROOT)
+            yield from self.work(_WIDE_ROOT if cells(self.siblings[-1].box) > MANY_CELLS else _ROOT)
         while self.heap:
             node = heapq.heappop(self.heap)[2]
             if self.closed(node):
