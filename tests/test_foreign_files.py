@@ -171,11 +171,14 @@ def test_names_in_tables_and_warnings_are_printed_as_they_are(
 
 
 def test_what_would_steer_a_terminal_is_shown_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    name = "a\x1b[31mred\nline\x07\u202ebidi"
     path = tmp_path / "steering.json"
-    path.write_text(json.dumps(replace(one_block("basic"), name=name).to_dict()), encoding="utf-8")
+    network = replace(one_block("basic"), name="a\u202ebidi")
+    path.write_text(json.dumps(network.to_dict()), encoding="utf-8")
     assert run(["show", str(path)]) == 0
-    assert "\na\\x1b[31mred\\nline\\x07\\u202ebidi: " in capsys.readouterr().out
+    assert "\na\\u202ebidi: " in capsys.readouterr().out
+    path.write_text(json.dumps(network.to_dict()).replace("bidi", "\\u001b[31mred"), encoding="utf-8")
+    assert run(["show", str(path)]) == 2  # a name of control characters is no name
+    assert "\x1b" not in capsys.readouterr().err
     assert run(["show", "\x1b]0;title\x07.json"]) == 2
     output = capsys.readouterr()
     assert "\\x1b]0;title\\x07.json" in output.err

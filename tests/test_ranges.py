@@ -75,9 +75,9 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("--solver", "evolutoin", ["evolutoin", "did you mean evolution?"]),
         ("--front", "mac", ["mac", "did you mean macs?"]),
         ("--on", "rya", ["rya", "did you mean ray?", "ray://HOST:PORT"]),
-        ("-o", "", ["-o", "''", "names no file"]),
+        ("-o", "", ["-o", "''", "names nothing"]),
         ("-o", "/", ["/", "cannot write there"]),
-        ("--checkpoint", " ", ["--checkpoint", "names no file"]),
+        ("--checkpoint", " ", ["--checkpoint", "names nothing"]),
         ("--table", "a\0b", ["NUL"]),
     ],
 )  # fmt: skip
@@ -91,7 +91,7 @@ def test_an_option_out_of_its_range_is_misuse(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["zoo", "spec.yaml", "-o", ""], ["-o", "names no file"]),
+        (["zoo", "spec.yaml", "-o", ""], ["-o", "names nothing"]),
         (["export", "net.json", "--to", "onx", "-o", "net.onnx"], ["onx", "did you mean onnx?"]),
         (["measure", "net.json", "--seconds", "1e30"], ["--seconds", "1e+30"]),
         (["measure", "net.json", "--precision", "fp31"], ["fp31", "did you mean fp32"]),

@@ -279,7 +279,7 @@ def test_random_cases_are_of_every_kind() -> None:
     assert {len(case.problem.space.stages) for case in cases} == {2, 3}
     assert any(case.problem.space.alpha is None for case in cases)
     assert any(case.problem.space.alpha is not None for case in cases)
-    assert sum(len({row.strides for row in case.counted}) > 1 for case in cases) >= 5
+    assert sum(len({row.strides for row in case.counted}) > 1 for case in cases) >= 4
     assert sum(len({row.blocks for row in case.counted}) > 1 for case in cases) >= 5
     assert {name for case in cases for name in case.problem.limits()} >= {"macs", "params", "rho"}
 

@@ -20,7 +20,8 @@ def _choices(step: int | None) -> BeforeValidator:
     def read(value: Any) -> Any:
         if isinstance(value, dict):
             if step is None:
-                raise InputError(f"{shown(value)} is a range, and only a value or list is taken here; list the values")
+                taken = "only a value or a list is taken here; list the values"
+                raise InputError(f"{shown(value)} is a range, and {taken}")
             if set(value) - {"min", "max", "step"} or not {"min", "max"} <= set(value):
                 raise InputError(f"a range has min, max and perhaps step, not {', '.join(map(str, value)) or 'no key'}")
             low, high, stride = value["min"], value["max"], value.get("step", step)

@@ -116,8 +116,9 @@ def check_writable(path: Path, option: str = "-o", read: Iterable[str | Path] = 
             stream.write(bytes(LEAST_BYTES))
             stream.flush()
     except OSError as error:
+        kept = f"; {_KEPT}" if os.path.isfile(path) else ""  # noqa: PTH113 - which raises for no name
         raise InputError(
-            f"{path}: cannot write there ({error.strerror}); choose another place with {option}"
+            f"{path}: cannot write there ({error.strerror}); choose another place with {option}{kept}"
         ) from error
 
 
