@@ -243,7 +243,8 @@ class Solution:
         file, rank = split_rank(path)
         document = read_json(file)
         solution = Solution.from_dict(document, str(file))
-        numbered(document, rank, str(path))
+        if solution.architecture is not None or rank > 1:
+            numbered(document, rank, str(path))
         return solution.ranked(rank)
 
     @staticmethod
