@@ -22,6 +22,7 @@ from benchmarks.zoo_content import content, timeless
 from deepmad.cli.app import run
 from deepmad.cli.zoo import Board
 from deepmad.engine.answers.solutions import Measured, Solution
+from deepmad.profilers.building.probes import random_network
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.tables.table_files import Key
 from deepmad.profilers.tables.tables import LatencyTable
@@ -29,7 +30,7 @@ from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.weights import initialised
 from deepmad.zoo.making import News, make_zoo
-from tests.catalogue import EXAMPLES, ROOT
+from tests.catalogue import EXAMPLES, ROOT, small_space
 from tests.zoo_parts import Replay, build_small, spec_of, written
 
 IMPOSSIBLE = "10ns"
@@ -64,8 +65,12 @@ def test_a_zoo_on_two_devices(table: Path, tmp_path: Path, capsys: pytest.Captur
     """By the command line: files, figures and the exit code of a zoo with a target that nothing meets."""
     devices = [{"name": name, "table": str(table), "batch": batch} for name, batch in (("one", 1), ("two", 2))]
     targets = [{"relative": 1.3}, {"relative": 2}, IMPOSSIBLE]
+    member = tmp_path / "member.json"
+    network = random_network(small_space(), np.random.default_rng(0), low=0.25)
+    member.write_text(json.dumps(replace(network, name="member").to_dict()), encoding="utf-8")
     references = [
         str(EXAMPLES / "deepmad-r50.json"),
+        str(member),
         {"name": "theirs", "device": "two", "throughput": "100/s", "params": "1M", "note": "a figure"},
     ]
     spec = written(tmp_path, spec_of(table, devices=devices, targets=targets, references=references))
@@ -89,7 +94,7 @@ def test_a_zoo_on_two_devices(table: Path, tmp_path: Path, capsys: pytest.Captur
             assert "latency_seconds" in entry["message"]
             assert (entry["objective"], entry["stages"], entry["files"]["onnx"]) == (None, None, None)
             assert Solution.load(folder / entry["files"]["solution"]).status == "infeasible"
-    check_references(document, table)
+    check_references(document, table, member)
     with (folder / "zoo.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["model"] for row in rows] == [one["name"] for one in document["entries"] if one["outcome"] == "met"]
@@ -124,15 +129,19 @@ def check_network(folder: Path, entry: dict[str, Any], table: LatencyTable) -> N
     assert f"--latency {entry['target']['latency_seconds']!r}" in command
 
 
-def check_references(document: dict[str, Any], table: Path) -> None:
-    """Check what stands beside the zoo: a network by the tables, and a figure as it was typed."""
-    first, second, figure = document["references"]
-    network = Architecture.load(EXAMPLES / "deepmad-r50.json")
-    for reference, batch in ((first, 1), (second, 2)):
+def check_references(document: dict[str, Any], table: Path, member: Path) -> None:
+    """Check what stands beside the zoo: networks by the tables, as far as these know them, and a typed figure."""
+    *predicted, figure = document["references"]
+    network = Architecture.load(member)
+    assert [one["name"] for one in predicted] == ["deepmad-r50", "deepmad-r50", "member", "member"]
+    for reference, batch in zip(predicted[2:], (1, 2), strict=True):
         seconds = LatencyTable.load(table, batch=batch).predict(network)
-        assert (reference["name"], reference["source"]) == ("deepmad-r50", "predicted")
+        assert reference["source"] == "predicted"
         assert reference["latency_seconds"] == pytest.approx(seconds, rel=1e-9)
+    for reference in predicted[:2]:  # most of its layers are outside of a table for 32 pixels
+        assert reference["latency_seconds"] is None
         assert reference["objective"] is None  # its scales are not the space's
+        assert "the table's rows" in reference["note"]
     assert (figure["source"], figure["latency_seconds"], figure["params"]) == ("published", 0.02, 1e6)
 
 
