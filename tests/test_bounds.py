@@ -12,12 +12,22 @@ from deepmad.engine.program.latency import latency_nanoseconds
 from deepmad.engine.program.objectives import ObjectiveName
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.bounds import BoundStep, search, tighten
+from deepmad.engine.solvers.bounds.coarse import coarse
 from deepmad.engine.solvers.bounds.columns import Pool
 from deepmad.engine.solvers.bounds.master import solve_master
 from deepmad.engine.solvers.bounds.nodes import Effort, Node, evaluate
-from deepmad.engine.solvers.bounds.pricing import Choice, Prices, price
-from deepmad.engine.solvers.bounds.relaxation import full_box, penalty_at, penalty_cut, tied, within
+from deepmad.engine.solvers.bounds.pricing import Choice, Prices, best_path, choice_costs, no_prices, price
+from deepmad.engine.solvers.bounds.relaxation import (
+    chord_of_squares,
+    full_box,
+    penalty_at,
+    penalty_cut,
+    spread_cuts,
+    tied,
+    within,
+)
 from deepmad.engine.solvers.bounds.tables import SpaceTables, families, read_tables
+from deepmad.engine.solvers.bounds.widths import best_depth
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem, Tail
 from deepmad.search_spaces.choices import Rules, StageSpace, StemSpace, WidthRatio, expanded
 from deepmad.search_spaces.layers import total_macs, total_params
@@ -308,3 +318,74 @@ def test_a_latency_that_the_overhead_takes_up_is_proven_infeasible(left: int) ->
     limit = Budget(latency=(table.overhead_nanoseconds + left) / 1e9)
     *_, last = itertools.islice(tighten(Problem(small_space(), limit, table=table), lambda: None), 50)
     assert last.infeasible
+
+
+@pytest.mark.parametrize("objective", ["paper", "reference"])
+def test_no_bound_by_the_variance_exceeds_the_penalty(objective: ObjectiveName) -> None:
+    """Neither for small variances, where the exponential of the deviation is concave, nor in a box of any totals."""
+    random = np.random.default_rng(1)
+    space = read_tables(Problem(load_space("29m-224"), Budget(), objective=objective))
+    cuts = spread_cuts(space, "mbconv_se")
+    low = random.integers(1, 10, (40, space.stages))
+    rows = np.vstack([low + random.integers(0, high, low.shape) for high in (2, 3, 4, 8)])
+    first = search._root(space, families(space.problem)[0])
+    for row in rows:
+        total = int(row.sum())
+        totals = (*first.box.totals[:-1], (total - int(random.integers(0, 5)), total + int(random.integers(0, 5))))
+        relaxation = replace(first.relaxation, box=replace(first.box, totals=totals))
+        rise, constant = chord_of_squares(space, relaxation)
+        variance = float((row**2).mean() - rise * total - constant)
+        assert variance <= row.var() + 1e-9
+        with np.errstate(over="ignore"):
+            exact = penalty_at(space, "mbconv_se", row.astype(float))
+        for value in (variance, float(row.var())):
+            assert max(cut.constant + cut.slope * value for cut in cuts) <= exact * (1 + 1e-9)
+
+
+def test_the_best_depth_is_that_of_plain_enumeration() -> None:
+    random = np.random.default_rng(2)
+    for _ in range(50):
+        repeats = np.sort(random.choice(40, int(random.integers(1, 12)), replace=False)).astype(float)
+        earned, later = random.normal(size=len(repeats)) * 20, random.normal(size=(7, 9)) * 3
+        plain = (repeats[:, None, None] * later + earned[:, None, None]).max(0)
+        assert best_depth(later, repeats, earned) == pytest.approx(plain)
+
+
+def test_no_column_of_a_round_is_lost() -> None:
+    """A master has room for one column of every option of every stage, however many there are, and for old ones."""
+    stage = StageSpace(("mbconv", "mbconv_se"), (1,), tuple(range(16, 161, 8)), (3, 5, 7), (1, 2, 3), None, (2, 4, 6))
+    space = read_tables(Problem(Space("wide", 32, StemSpace((16,)), (stage,) * 9), Budget()))
+    box, pool = full_box(space, ("mbconv", "mbconv_se")), Pool(space)
+    known = [(0, Choice(0, depth, 0, out, None)) for depth in range(3) for out in range(19)]
+    pool.add(known)
+    pool.mark(np.ones(len(pool.inside(box).stage)))
+    news = [(at, Choice(index, 1, 0, 1, None)) for at in range(9) for index in range(len(space.options[at]))]
+    assert len(news) == 162
+    pool.add(news)
+    handed = {(int(row[0]), int(row[1])) for row in pool.inside(box).fields if row[2] == 1 and row[4] == 1}
+    assert handed >= {(at, choice.option) for at, choice in news}
+
+
+def test_a_coarse_lattice_prices_as_the_space_does() -> None:
+    space = read_tables(Problem(load_space("r18"), Budget()))
+    box = full_box(space, ("bottleneck",))
+    lattice, random = coarse(space, box), np.random.default_rng(3)
+    prices = replace(
+        no_prices(space),
+        entropy=random.random(space.stages),
+        costs=-random.random(len(space.limits)) * 1e-7,
+        channels=tuple(random.normal(size=len(values)) for values in space.channels),
+    )
+    mapped = lattice.prices(prices)
+    chain = price(lattice.space, lattice.box, mapped)
+    path = [
+        lattice.placed(stage, choice)
+        for stage, choice in enumerate(best_path(lattice.space, lattice.box, mapped, chain))
+    ]
+    assert all(before.out == after.c_in for before, after in itertools.pairwise(path))
+    weights = [np.concatenate([prices.entropy[stage : stage + 1], prices.costs]) for stage in range(space.stages)]
+    earned = sum(float(weights[stage] @ choice_costs(space, stage, choice)) for stage, choice in enumerate(path))
+    earned += float(prices.channels[0][path[0].c_in])
+    earned += sum(float(prices.channels[stage + 1][choice.out]) for stage, choice in enumerate(path))
+    assert chain.value == pytest.approx(earned)
+    assert chain.value <= price(space, box, prices).value + 1e-9

@@ -6,15 +6,16 @@ import subprocess
 import sys
 import time
 from concurrent.futures import wait
+from dataclasses import replace
 
 import psutil
 
 from deepmad.engine.answers.progress import Race
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.searchers import MOST_LOSSES, Searchers, searching
+from deepmad.engine.solvers.searchers import MOST_LOSSES, MOST_PROPOSALS, Proposals, Searchers, searching
 from deepmad.search_spaces.spaces import load_space
-from tests.catalogue import ROOT
+from tests.catalogue import ROOT, mixed
 
 PATIENCE_SECONDS = 60.0
 """How long something is waited for that comes soon unless it never does."""
@@ -87,3 +88,15 @@ def test_they_end_with_the_program_that_is_killed() -> None:
     while runs(pid):
         assert time.monotonic() < ends, "a process that searches lives on"
         time.sleep(0.05)
+
+
+def test_networks_of_the_bound_wait_once_each_frame_and_the_newest_goes_first() -> None:
+    networks = [
+        replace(mixed(), stages=(replace(mixed().stages[0], depth=depth), *mixed().stages[1:])) for depth in range(1, 9)
+    ]
+    proposals = Proposals()
+    for network in (*networks, None, networks[-1]):
+        proposals.add(network)
+    proposals.add(replace(networks[0], stem=replace(networks[0].stem, out=48)))  # of a frame seen before
+    taken = [proposals.take() for _ in range(MOST_PROPOSALS + 1)]
+    assert taken == [*networks[: -MOST_PROPOSALS - 1 : -1], None]
