@@ -466,3 +466,14 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     assert {row["architecture"]: row["times"] for row in before}.items() <= kept.items()
     build_quickly(path)
     assert len(rows_of(path)) == len(plan_of(path))
+
+
+def test_a_build_that_is_refused_leaves_the_file_as_it_was(built: Path, tmp_path: Path) -> None:
+    """Where the records of another build are left and only its series is gone, too."""
+    path = copy(built, tmp_path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM series")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="choose another file"):
+        build_quickly(path, networks=99, short=99)
+    assert path.read_bytes() == before

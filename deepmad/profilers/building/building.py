@@ -98,14 +98,15 @@ def build_table(
     library = find_backend(backend, precision)
     series = Series(key, library.device(), library.version(), space.name, seed, networks + short)
     with open_table(path, create=True) as file, ExitStack() as stack:
-        file.add_series(series)
-        _check_same(path, next(found for found in file.series() if found.key == key), series)
-        records = BuildRecords(file, key)
-        with file.turn():
+        with file.turn():  # a build that is refused leaves the file as it was
+            file.add_series(series)
+            _check_same(path, next(found for found in file.series() if found.key == key), series)
+            records = BuildRecords(file, key)
             if retry_failed and records.settings() is not None:
                 records.forget_failures()
             settings = records.settings() or _begin(file, records, space, series, networks, short)
-        _check_settings(path, key, settings, {"resolution": space.resolution, "networks": networks, "short": short})
+            wanted = {"resolution": space.resolution, "networks": networks, "short": short}
+            _check_settings(path, key, settings, wanted)
         if isolated:
             measure = partial(measure_chunk_apart, settings.anchor)
         else:

@@ -126,10 +126,12 @@ class TableFile:
             return [_series(row) for row in found]
 
     def add_series(self, series: Series) -> None:
-        """Store a series unless the file holds one of its key; a damaged file is left as it is."""
-        with self.turn():
-            self.series()
-            self._insert("INSERT OR IGNORE", series)
+        """Store a series unless the file holds one of its key; call it within `turn`.
+
+        Raises `InputError` where the file is damaged.
+        """
+        self.series()
+        self._insert("INSERT OR IGNORE", series)
 
     def _insert(self, verb: str, series: Series) -> None:
         values = (*asdict(series.key).values(), series.device, series.version, series.space, series.seed, series.probes)
