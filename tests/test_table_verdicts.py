@@ -197,7 +197,7 @@ def test_the_share_within_the_table_is_told_with_the_network(
     assert f"warning: {doubt}" in output.out
     solution = json.loads(path.read_text())
     assert 0.5 <= solution["within_table"] < 1
-    assert solution["warnings"][0].startswith(doubt)
+    assert any(warning.startswith(doubt) for warning in solution["warnings"])  # a poor table is told before it
 
 
 def test_a_table_of_a_far_space_gives_no_answer_unless_forced(
