@@ -151,7 +151,7 @@ BASES = (
             "zoo folder", f"zoo/{name}", (("zoo", "spec.yaml", "-o", "zoo", "--json"),),
             _document("json", ("*",)), ("spec.yaml", "space.yaml", "network.json", "zoo", *TABLE), 1,
         )
-        for name in (".zoo/spec.json", ".zoo/tables.json", ".zoo/{entry}", ".zoo/{solved}", ".zoo/{free}", "zoo.json")
+        for name in (".zoo/spec.json", ".zoo/tables.json", ".zoo/{entry}", ".zoo/{solved}", ".zoo/{free}")
     ),
 )  # fmt: skip
 

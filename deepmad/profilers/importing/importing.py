@@ -179,7 +179,10 @@ def _tinynas(path: Path, output: Path, request: Request) -> list[Found]:
     request.tell(left_out.remark)
     keys = {int(batch): request.key("tensorrt", int(batch)) for batch in np.unique(times.batch)}
     _check_before(output, list(keys.values()))
-    predictions = predict_from(times, request.progress)
+    try:
+        predictions = predict_from(times, request.progress)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return [
         Found(key, times.where(times.batch == batch), unmeasured[batch], predictions[batch].to_dict())
         for batch, key in keys.items()
