@@ -5,6 +5,8 @@ Predictions are whole numbers in 64 bits; within these limits they hold every la
 
 import math
 
+from deepmad.search_spaces.ranges import RANGES
+
 SHORTEST_SECONDS = 1e-9
 """Nothing that runs takes less than a nanosecond,"""
 LONGEST_SECONDS = 60.0
@@ -12,8 +14,7 @@ LONGEST_SECONDS = 60.0
 USUAL_SECONDS = 1e-6
 """Half of the rows of a table take longer than a microsecond, which is what starting a layer costs; where they do
 not, its times are in another unit."""
-MOST_BATCH = 2**16
-MOST_THREADS = 2**10
+MOST_BATCH, MOST_THREADS = int(RANGES["batch"].most), int(RANGES["threads"].most)
 MOST_CHANNELS = 2**16
 MOST_SIDE = 2**14
 MOST_KERNEL = 255

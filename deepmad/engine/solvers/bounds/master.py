@@ -38,8 +38,8 @@ class Master:
     `weights` are the columns' shares; `value` its optimum; `prices` the multipliers for the pricing; `links` and
     `bars` tell a stage's reduced cost: links[s] holds what tying (c_in, out) of stage s to its neighbours earns,
     bars[s] what a column of stage s has to beat. `products` are the values taken by Y_i * E_i, `entropies` those
-    of E_i; `penalty` the penalty taken; `excess` how far the limits are overrun (0 where they are kept). `binding`
-    are the chords by scale and the tangents to the penalty that have a multiplier.
+    of E_i; `penalty` the penalty taken; `excess` how far the limits are overrun (0 where they are kept). `tangents`
+    are those to the penalty that have a multiplier.
     """
 
     columns: Columns
@@ -54,7 +54,7 @@ class Master:
     depths: Array
     penalty: float
     excess: float
-    binding: tuple[tuple[tuple[int, ...], ...], tuple[Cut, ...]]
+    tangents: tuple[Cut, ...]
 
 
 class _Rows:
@@ -245,14 +245,13 @@ class _Program:
             depths,
             float(result.x[self.penalty]),
             float(result.x[self.excess :].sum()),
-            self._binding(duals),
+            self._tangents(duals),
         )
 
-    def _binding(self, duals: Array) -> tuple[tuple[tuple[int, ...], ...], tuple[Cut, ...]]:
-        chords = tuple(tuple(at for at, row in rows.items() if duals[row] > _NO_DUAL) for rows in self.chord_rows)
-        tangents = zip(self.relaxation.penalties, self.penalty_rows, strict=True)
-        kept = tuple(cut for cut, row in tangents if duals[row] > _NO_DUAL)
-        return chords, kept or self.relaxation.penalties[:1]
+    def _tangents(self, duals: Array) -> tuple[Cut, ...]:
+        """Return the tangents that have a multiplier; one where none has, since some bound there has to be."""
+        found = zip(self.relaxation.penalties, self.penalty_rows, strict=True)
+        return tuple(cut for cut, row in found if duals[row] > _NO_DUAL) or self.relaxation.penalties[:1]
 
     def _links(self, equal: Array) -> tuple[tuple[Array, Array], ...]:
         space = self.space

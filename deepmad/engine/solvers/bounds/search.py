@@ -127,7 +127,7 @@ class _Search:
             if node.master is not None and node.bound > self.floor():
                 self.proposal = rounded(self.space, node.master)
             node.parts = split(self.space, node)
-            node.drop_idle_rows()
+            node.drop_idle_tangents()
             node.master = None
             self.push(node)
         self.current = None

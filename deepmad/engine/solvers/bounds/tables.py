@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -90,7 +91,7 @@ class SpaceTables:
         """Number of stages."""
         return len(self.depths)
 
-    @property
+    @cached_property
     def spans(self) -> tuple[tuple[int, int], ...]:
         """First and last (excluded) stages of the spans whose numbers of blocks a box bounds.
 
