@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/sh
 # One would expect: `ray.cluster_utils.Cluster` with a `temp_dir` of its own leaves Ray's default folder
 # ($RAY_TMPDIR, $TMPDIR or /tmp, and "ray" under it) alone, as `ray.init(_temp_dir=...)` does.
 # What happens: the head's address is written to `ray_current_cluster` in the default folder all the same. Where no Ray
@@ -6,7 +6,7 @@
 # is overwritten, so that `ray.init("auto")` of other programs joins the wrong cluster.
 # The way out: RAY_TMPDIR=FOLDER in the environment in the place of `temp_dir`.
 # Seen with ray 2.60.0, Python 3.11, on 2026-11-29. Fails if that changes.
-set -euo pipefail
+set -eu
 folder=$(mktemp -d /tmp/f-XXXXXX)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
