@@ -135,7 +135,7 @@ def test_pricing_finds_the_best_network_through_every_choice(seed: int) -> None:
     for stage, choice in enumerate(problem.space.stages):
         rows = [(value, network.stages[stage]) for value, network in scored]
         for option, through in zip(chain.scores[stage].keys, chain.through_options(stage), strict=True):
-            chosen = space.options[stage][option].option
+            chosen = space.tables[stage].options[option]
             same = [row for row in rows if (row[1].block, row[1].kernel) == (chosen.kind, chosen.kernel)]
             if chosen.expansion is not None:
                 same = [row for row in same if row[1].width == expanded(chosen.expansion, row[1].out)]
@@ -242,7 +242,7 @@ def test_no_cut_of_the_penalty_exceeds_it(objective: ObjectiveName) -> None:
 def test_a_pool_hands_out_the_columns_used_last() -> None:
     space = read_tables(Problem(load_space("29m-224"), Budget()))
     box, pool = full_box(space, ("mbconv_se",)), Pool(space)
-    columns = [(0, Choice(0, depth, 0, out, None)) for depth in range(4) for out in range(100)]
+    columns = [(0, Choice(0, depth, 0, out, 0)) for depth in range(4) for out in range(100)]
     assert pool.add(columns) == len(columns)
     first = pool.inside(box)
     assert 0 < len(first.stage) < len(columns)
@@ -356,10 +356,10 @@ def test_no_column_of_a_round_is_lost() -> None:
     stage = StageSpace(("mbconv", "mbconv_se"), (1,), tuple(range(16, 161, 8)), (3, 5, 7), (1, 2, 3), None, (2, 4, 6))
     space = read_tables(Problem(Space("wide", 32, StemSpace((16,)), (stage,) * 9), Budget()))
     box, pool = full_box(space, ("mbconv", "mbconv_se")), Pool(space)
-    known = [(0, Choice(0, depth, 0, out, None)) for depth in range(3) for out in range(19)]
+    known = [(0, Choice(0, depth, 0, out, 0)) for depth in range(3) for out in range(19)]
     pool.add(known)
     pool.mark(np.ones(len(pool.inside(box).stage)))
-    news = [(at, Choice(index, 1, 0, 1, None)) for at in range(9) for index in range(len(space.options[at]))]
+    news = [(at, Choice(index, 1, 0, 1, 0)) for at in range(9) for index in range(len(space.tables[at].options))]
     assert len(news) == 162
     pool.add(news)
     handed = {(int(row[0]), int(row[1])) for row in pool.inside(box).fields if row[2] == 1 and row[4] == 1}

@@ -1,7 +1,6 @@
 """False claims of solvers: whatever is said to be proven, a network that refutes it makes an error of it."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,7 @@ from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.alternatives import different, with_alternatives
-from deepmad.engine.solvers.bounds import BoundStep
+from deepmad.engine.solvers.bounds import BoundStep, Tree
 from deepmad.engine.solvers.cpsat import ExactResult, Least, clashes, least_use, next_best, solve, solving
 from deepmad.engine.solvers.cpsat.solving import find_feasible
 from deepmad.engine.solvers.nearest import LOOSE, least_priced, nearest, nearest_each
@@ -67,10 +66,7 @@ def says(monkeypatch: pytest.MonkeyPatch, place: str, answer: Any) -> None:
 def claims(monkeypatch: pytest.MonkeyPatch, *steps: BoundStep) -> None:
     """Let branch and price claim these steps."""
 
-    def tighten(*_: object) -> Iterator[BoundStep]:
-        yield from steps
-
-    monkeypatch.setattr(f"{HERE}.bounds.tighten", tighten)
+    monkeypatch.setattr(Tree, "steps", lambda _: iter(steps))
 
 
 def refuted(*parts: str) -> Any:
@@ -199,10 +195,7 @@ def test_none_below_though_a_network_is(monkeypatch: pytest.MonkeyPatch) -> None
     none = BoundStep(-math.inf, None, done=True, infeasible=True)
     answers = iter([BoundStep(math.inf, middle, done=False), none, BoundStep(math.inf, least, done=False)])
 
-    def tighten(*_: object) -> Iterator[BoundStep]:
-        yield next(answers)
-
-    monkeypatch.setattr(f"{HERE}.bounds.tighten", tighten)
+    monkeypatch.setattr(Tree, "steps", lambda _: iter([next(answers)]))
     with refuted("branch and price", "uses less macs than", "macs"):
         least_priced(problem(macs=LOOSE), "macs", most, math.inf)
 

@@ -28,7 +28,7 @@ FLOORS = {
         {"design"},
         {"solvers.blackbox", "solvers.auto"},
         {"solvers.exact", "solvers.rows"},
-        {"solvers.nearest", "solvers.searchers", "solvers.alternatives"},
+        {"solvers.nearest", "solvers.crew", "solvers.alternatives"},
         {"solvers.cpsat", "solvers.evolution"},
         {"solvers.search"},
         {"solvers.bounds", "solvers.population"},

@@ -16,16 +16,16 @@ from deepmad.engine.answers.claims import require_none
 from deepmad.engine.answers.progress import BRANCH_AND_PRICE, CP_SAT, Race, Report, stopped
 from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.crew import Crew, Proposals, helped
 from deepmad.engine.solvers.nearest import infeasible
-from deepmad.engine.solvers.searchers import Proposals, Searchers, searching
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import STOPS, InputError
 
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
-FIRST_SEARCH_SECONDS, FIRST_SEARCH_SHARE = 4.0, 0.2
-"""Enough for a round or two of the search on the largest presets, and its share of the time at most."""
+FIRST_SEARCHES, FIRST_SEARCH_SHARE = (0.5, 4.0), 0.2
+"""Seconds of the search before the bound: a little, and more where that met no network; their share of the time."""
 SMALL_SEARCH_SECONDS = 1.0
 SEARCH_SECONDS = 8.0
 EXACT_SHARE = 0.1
@@ -108,14 +108,15 @@ class _Solve:
             self.race.offer(network)
         if self.problem.small:
             return self.go_small(starts)
-        with searching(self.problem, self.workers - 1, self.solver.seed) as searchers:
-            first = min(FIRST_SEARCH_SECONDS, FIRST_SEARCH_SHARE * self.left)
-            if searchers:
-                searchers.turn(self.race, first)
-            self.search(first, self.solver.seed, starts)
+        with helped(self.problem, self.workers - 1, self.solver.seed) as crew:
+            if crew:
+                crew.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
+            for seconds in FIRST_SEARCHES:
+                if self.race.network is None:
+                    self.search(min(seconds, FIRST_SEARCH_SHARE * self.left), self.solver.seed, starts)
             if self.race.network is None and self.exact(EXACT_SHARE):
                 return True
-            return self.bound(searchers)
+            return self.bound(crew)
 
     def go_small(self, starts: Sequence[Architecture]) -> bool:
         """As `go`, with most of the time for CP-SAT, in a space that it may search to the end."""
@@ -165,15 +166,16 @@ class _Solve:
         self.race.lower(result.bound, CP_SAT)
         return False
 
-    def bound(self, searchers: Searchers | None) -> bool:
-        """Tighten the bound in this process while others search; return whether there is no network."""
-        from deepmad.engine.solvers.bounds import tighten
+    def bound(self, crew: Crew | None) -> bool:
+        """Tighten the bound in this process while others help; return whether there is no network."""
+        from deepmad.engine.solvers.bounds import Tree
 
         if self.race.closed or self.left <= CLOSING_SECONDS:
             return False
         ends: _End | None = None
-        proposals = searchers.proposals if searchers else Proposals()
-        for count, step in enumerate(tighten(self.problem, lambda: self.race.best), start=1):
+        proposals = crew.proposals if crew else Proposals()
+        tree = Tree(self.problem, lambda: self.race.best)
+        for count, step in enumerate(tree.steps(), start=1):
             self.race.doing = "bounding"
             if step.infeasible:
                 require_none(self.problem, BRANCH_AND_PRICE, self.race.network)
@@ -181,13 +183,13 @@ class _Solve:
             self.race.offer(step.proposal)
             self.race.lower(step.bound, BRANCH_AND_PRICE)
             proposals.add(step.proposal)
-            if searchers:
-                searchers.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
+            if crew:
+                crew.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS), tree)
             if ends is None and self.race.closed:
                 ends = _End(2 * count, self.race.seconds + min(EXTRA_SECONDS, self.race.seconds))
             if step.done or self.race.gap == 0 or self.over(count, ends):
                 return False
-            if searchers is None and count % BOUND_STEPS_PER_SEARCH == 0:
+            if crew is None and count % BOUND_STEPS_PER_SEARCH == 0:
                 starts = [network for network in (proposals.take(), self.race.network) if network]
                 self.search(min(SEARCH_SECONDS / 2, self.left), self.solver.seed + count, starts)
         return False

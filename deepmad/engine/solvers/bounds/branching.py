@@ -45,7 +45,9 @@ class Split:
 
 def children(space: SpaceTables, node: Node) -> list[Node]:
     """Return the nodes of the boxes that a node is split into."""
-    return [Node(within(node.relaxation, space, box), node.bound, node.prices) for box in node.parts]
+    return [
+        Node(within(node.relaxation, space, box), node.bound, node.prices, columns=node.columns) for box in node.parts
+    ]
 
 
 def split(space: SpaceTables, node: Node) -> tuple[Box, ...]:
@@ -200,8 +202,7 @@ def network(space: SpaceTables, box: Box) -> Architecture | None:
 
 
 def _width_values(space: SpaceTables, stage: int) -> tuple[int, ...]:
-    tables = space.options[stage][0].widths
-    return tables.values if tables else (1,)
+    return space.tables[stage].widths or (1,)
 
 
 def rounded(space: SpaceTables, master: Master) -> Architecture | None:
@@ -228,10 +229,9 @@ def _member(
     stem_out, stages = int(space.channels[0][position]), []
     for stage, choice in enumerate(space.problem.space.stages):
         allowed = space.allowed[stage][position]
-        tables, outs = space.options[stage][options[stage]], space.channels[stage + 1]
-        option = tables.option
-        if tables.widths is not None:
-            allowed = allowed & tables.widths.offered.any(0)
+        tables, outs = space.tables[stage], space.channels[stage + 1]
+        option = tables.options[options[stage]]
+        allowed = allowed & tables.offered.any(0)
         if not allowed.any():
             return None
         position = _nearest(outs, channels[stage + 1], allowed)
@@ -239,8 +239,8 @@ def _member(
         if tables.widths is None:
             width = choice.expanded(option.expansion or 1.0, out)
         else:
-            values = np.array(tables.widths.values)
-            width = int(values[_nearest(values, widths[stage], tables.widths.offered[:, position])])
+            values = np.array(tables.widths)
+            width = int(values[_nearest(values, widths[stage], tables.offered[:, position])])
         depth = int(space.depths[stage][_nearest(space.depths[stage], depths[stage], None)])
         stages.append(Stage(option.kind, out, width, option.kernel, depth, choice.stride))
     whole = space.problem.space

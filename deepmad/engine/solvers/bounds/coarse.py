@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepmad.engine.solvers.bounds.pricing import Box, Choice, Interval, Prices
-from deepmad.engine.solvers.bounds.tables import Ints, OptionTables, SpaceTables
+from deepmad.engine.solvers.bounds.tables import Array, Ints, SpaceTables, StageTables
 
 MANY_CELLS = 400_000
 """Cells of (c_in, out, width) a stage, over its options, from which on a box is looked at coarsely first."""
@@ -35,7 +35,7 @@ class Lattice:
             choice.depth,
             int(self.channels[stage][choice.c_in]),
             int(self.channels[stage + 1][choice.out]),
-            None if choice.width is None else int(self.widths[stage][choice.width]),
+            int(self.widths[stage][choice.width]),
         )
 
 
@@ -52,21 +52,19 @@ def cells(box: Box) -> float:
 def coarse(space: SpaceTables, box: Box) -> Lattice:
     """Return a coarse lattice of a box; its ends are part of it."""
     channels = [_picked(values, at, _CHANNEL_STEP) for values, at in zip(space.channels, box.channels, strict=True)]
-    widths = []
-    for stage, at in enumerate(box.widths):
-        tables = space.options[stage][0].widths
-        widths.append(np.zeros(1, dtype=np.int64) if tables is None else _picked(tables.values, at, _WIDTH_STEP))
-    options = tuple(
-        tuple(
-            _part(space.options[stage][index], channels[stage], channels[stage + 1], widths[stage])
-            for index in box.options[stage]
-        )
-        for stage in range(space.stages)
+    widths = [
+        np.zeros(1, dtype=np.int64) if tables.widths is None else _picked(tables.widths, at, _WIDTH_STEP)
+        for tables, at in zip(space.tables, box.widths, strict=True)
+    ]
+    parts = tuple(
+        _part(tables, box.options[stage], channels[stage], channels[stage + 1], widths[stage])
+        for stage, tables in enumerate(space.tables)
     )
     small = replace(
         space,
         channels=tuple(values[at] for values, at in zip(space.channels, channels, strict=True)),
-        options=options,
+        tables=parts,
+        frames={},
         allowed=tuple(
             space.allowed[stage][np.ix_(channels[stage], channels[stage + 1])] for stage in range(space.stages)
         ),
@@ -75,7 +73,7 @@ def coarse(space: SpaceTables, box: Box) -> Lattice:
         box,
         channels=tuple((0, len(at) - 1) for at in channels),
         widths=tuple((0, len(at) - 1) for at in widths),
-        options=tuple(tuple(range(len(row))) for row in options),
+        options=tuple(tuple(range(len(row))) for row in box.options),
     )
     return Lattice(small, inner, tuple(channels), tuple(widths), box.options)
 
@@ -89,18 +87,20 @@ def _picked(values: Sequence[int] | Ints, at: Interval, step: float) -> Ints:
     return np.array(found if found[-1] == at[1] else [*found, at[1]])
 
 
-def _part(option: OptionTables, ins: Ints, outs: Ints, chosen: Ints) -> OptionTables:
-    """Return the tables of an option for some channels and widths alone."""
-    pair, later = option.pair[:, ins][:, :, outs], option.later[:, outs]
-    if (tables := option.widths) is None:
-        return replace(option, pair=pair, later=later)
-    widths = replace(
-        tables,
-        values=tuple(tables.values[place] for place in chosen),
-        into=tables.into[:, chosen][:, :, ins],
-        out_of=tables.out_of[:, chosen][:, :, outs],
-        later=tables.later[:, chosen][:, :, outs],
-        same=tables.same[:, chosen][:, :, outs],
-        offered=tables.offered[np.ix_(chosen, outs)],
+def _part(tables: StageTables, keys: tuple[int, ...], ins: Ints, outs: Ints, chosen: Ints) -> StageTables:
+    """Return the tables of a stage for some options, channels and widths alone."""
+
+    def part(costs: Array, rows: Ints, columns: Ints) -> Array:
+        return costs[keys, :][:, :, rows][..., columns]
+
+    return StageTables(
+        tuple(tables.options[key] for key in keys),
+        tables.convs[keys, :],
+        None if tables.widths is None else tuple(tables.widths[place] for place in chosen),
+        part(tables.pair, ins, outs),
+        part(tables.into, chosen, ins),
+        part(tables.out_of, chosen, outs),
+        part(tables.same, chosen, outs),
+        part(tables.later, chosen, outs),
+        tables.offered[np.ix_(chosen, outs)],
     )
-    return replace(option, pair=pair, later=later, widths=widths)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepmad.engine.solvers.bounds.linear import Basis
 from deepmad.engine.solvers.bounds.pricing import Box, Choice, choice_costs
 from deepmad.engine.solvers.bounds.tables import Array, Bools, Ints, SpaceTables
 
@@ -29,6 +30,20 @@ class Columns:
     def stage(self) -> Ints:
         """The stage of every column."""
         return self.fields[:, 0]
+
+    def names(self, space: SpaceTables) -> list[int]:
+        """Return a number for each column that is its own in the whole space."""
+        most = [
+            max(len(tables.options) for tables in space.tables),
+            max(map(len, space.depths)),
+            *[max(map(len, space.channels))] * 2,
+            max(len(tables.offered) for tables in space.tables),
+        ]
+        found = self.stage
+        for size, field in zip(most, self.fields.T[1:], strict=True):
+            found = found * size + field
+        names: list[int] = found.tolist()
+        return names
 
     def channels(self, index: int) -> tuple[Bools, Ints]:
         """Return which columns say what the channels before stage `index` are, and the index they give."""
@@ -56,6 +71,7 @@ class Pool:
         self.used: Ints = np.zeros(0, dtype=np.int64)
         self.chosen: Ints = np.zeros(0, dtype=np.int64)
         self.turn = 0
+        self.basis: Basis | None = None
 
     def add(self, columns: Iterable[tuple[int, Choice]]) -> int:
         """Add (stage, choice) columns; return how many the last master lacked."""
@@ -69,15 +85,19 @@ class Pool:
                 self.used[place] = self.turn
                 lacked += place not in chosen
             elif place == len(self.used) + len(fields):
-                fields.append((stage, choice.option, choice.depth, choice.c_in, choice.out, choice.width or 0))
-                option, depth = self.space.options[stage][choice.option], self.space.depths[stage][choice.depth]
-                convs = option.convs[0] + (depth - 1) * option.convs[1]
-                numbers.append((*choice_costs(self.space, stage, choice), convs, depth))
+                fields.append((stage, choice.option, choice.depth, choice.c_in, choice.out, choice.width))
+                convs, depth = self.space.tables[stage].convs[choice.option], self.space.depths[stage][choice.depth]
+                numbers.append((*choice_costs(self.space, stage, choice), convs[0] + (depth - 1) * convs[1], depth))
         if fields:
             self.fields = np.concatenate([self.fields, np.array(fields)])
             self.numbers = np.concatenate([self.numbers, np.array(numbers)])
             self.used = np.concatenate([self.used, np.full(len(fields), self.turn)])
         return lacked + len(fields)
+
+    def put(self, fields: Ints | None) -> None:
+        """Add columns by their fields, as `inside` hands them out; None adds none."""
+        if fields is not None:
+            self.add((stage, Choice(*choice)) for stage, *choice in fields.tolist())
 
     def inside(self, box: Box) -> Columns:
         """Return the columns that lie in a box: the most recently used ones where they are many."""
@@ -91,7 +111,7 @@ class Pool:
         ):
             bounds = np.array(intervals)
             keep &= (bounds[stage, 0] <= values) & (values <= bounds[stage, 1])
-        offered = np.zeros((self.space.stages, max(map(len, self.space.options))), dtype=bool)
+        offered = np.zeros((self.space.stages, max(len(tables.options) for tables in self.space.tables)), dtype=bool)
         for index, chosen in enumerate(box.options):
             offered[index, list(chosen)] = True
         self.chosen = np.flatnonzero(keep & offered[stage, option])

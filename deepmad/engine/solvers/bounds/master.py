@@ -1,29 +1,24 @@
 """The master: a small linear program over stage columns whose duals are the multipliers of the pricing."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepmad.engine.costs.tables import LOG_WIDTHS
 from deepmad.engine.solvers.bounds.columns import CONVS, DEPTH, Columns, Pool
+from deepmad.engine.solvers.bounds.linear import Optimum, Program, Rows, solve
 from deepmad.engine.solvers.bounds.pricing import Prices, no_prices
 from deepmad.engine.solvers.bounds.relaxation import (
     Cut,
     Relaxation,
-    chord,
     chord_of_squares,
+    chords,
     envelope,
     log_area_range,
     penalised_span,
     spread_cuts,
 )
 from deepmad.engine.solvers.bounds.tables import Array, SpaceTables
-
-if TYPE_CHECKING:
-    from scipy.optimize import OptimizeResult
-else:
-    OptimizeResult = Any
 
 _NO_DUAL = 1e-9
 """Multiplier up to which a row counts as not binding."""
@@ -57,19 +52,6 @@ class Master:
     tangents: tuple[Cut, ...]
 
 
-class _Rows:
-    """Rows of a linear program in the order they are added."""
-
-    def __init__(self) -> None:
-        self.rows: list[Array] = []
-        self.right: list[float] = []
-
-    def add(self, row: Array, right: float) -> int:
-        self.rows.append(row)
-        self.right.append(right)
-        return len(self.rows) - 1
-
-
 def solve_master(space: SpaceTables, relaxation: Relaxation, pool: Pool, *, limits_only: bool = False) -> Master | None:
     """Return the solved master over a pool's columns in a box, or None where they do not join into a network.
 
@@ -78,23 +60,13 @@ def solve_master(space: SpaceTables, relaxation: Relaxation, pool: Pool, *, limi
 
     Variables: the columns' shares, one product a scale, the penalty, one excess each for budget and rho rows.
     """
-    from scipy.optimize import linprog
-
     program = _Program(space, relaxation, pool.inside(relaxation.box), limits_only=limits_only)
-    result = linprog(
-        -program.gain,
-        np.array(program.upper.rows),
-        np.array(program.upper.right),
-        np.array(program.equal.rows),
-        np.array(program.equal.right),
-        program.bounds,
-        method="highs-ds",
-        options={"presolve": False},
-    )
-    if result.status != 0:
+    found = solve(program.linear(), pool.basis)
+    if found is None:
         return None
-    pool.mark(result.x[: program.count])
-    return program.read(result)
+    pool.mark(found.x[: program.count])
+    pool.basis = found.basis
+    return program.read(found)
 
 
 class _Program:
@@ -107,7 +79,7 @@ class _Program:
         self.excess = self.penalty + 1
         self.scale_excess = self.excess + len(space.limits)
         self.size = self.scale_excess + self.scale_count
-        self.upper, self.equal = _Rows(), _Rows()
+        self.upper, self.equal = Rows(), Rows()
         self.before = [columns.stage < row.stages for row in space.scales]
         self.limited = [index for index, limit in enumerate(space.limits) if np.isfinite(limit)]
         self.budget_rows = {index: self._budget(index) for index in self.limited}
@@ -118,12 +90,17 @@ class _Program:
         self.spread_cuts = () if limits_only else spread_cuts(space, relaxation.first_block)
         self.spread_rows = self._spreads()
         for stage in range(space.stages):
-            self.equal.add(self._row(np.where(columns.stage == stage, 1.0, 0.0)), 1.0)
+            self.equal.add(("stage", stage), self._row(np.where(columns.stage == stage, 1.0, 0.0)), 1.0)
         self.link_values = [self._link(index) for index in range(1, space.stages)]
         self.gain = self._gain()
-        self.bounds: list[tuple[float | None, None]] = [(0, None)] * self.size
-        if limits_only:
-            self.bounds[self.excess] = (None, None)
+
+    def linear(self) -> Program:
+        """Return the linear program, its columns named by their fields or, behind those, by their place."""
+        least = np.zeros(self.size)
+        if self.limits_only:
+            least[self.excess] = -np.inf
+        names = [*self.columns.names(self.space), *range(self.count - self.size, 0)]
+        return Program(names, self.gain, self.upper, self.equal, least)
 
     def _row(self, shares: Array) -> Array:
         row = np.zeros(self.size)
@@ -134,7 +111,7 @@ class _Program:
         sign = float(self.space.signs[index])
         row = self._row(sign * (self.columns.numbers[:, 1 + index] / self.space.limits[index]))
         row[self.excess if self.limits_only else self.excess + index] = -1.0
-        return self.upper.add(row, sign)
+        return self.upper.add(("budget", index), row, sign)
 
     def _products(self, scale: int) -> dict[float, int]:
         info, found = self.space.scales[scale], {}
@@ -144,21 +121,21 @@ class _Program:
                 shares -= self.columns.read(info.stages, envelope(self.space, self.relaxation, scale, kink))
             row = self._row(shares)
             row[self.count + scale] = 1.0
-            found[kink] = self.upper.add(row, kink * info.entropy)
+            found[kink] = self.upper.add(("product", scale, kink), row, kink * info.entropy)
         return found
 
-    def _chords(self, scale: int) -> dict[int, int]:
-        info, found = self.space.scales[scale], {}
-        for convs in self.relaxation.chords[scale]:
-            slope, constant = chord(self.space, convs)
-            earned = slope * self.columns.numbers[:, CONVS] - self.columns.numbers[:, LOG_WIDTHS]
-            row = self._row(np.where(self.before[scale], earned, 0.0))
-            if self.limits_only:
-                row[self.excess] = -max(1.0, slope * convs + constant)
-            else:
-                row[self.scale_excess + scale] = -1.0
-            found[convs] = self.upper.add(row, info.entropy - slope * info.convs - constant)
-        return found
+    def _chords(self, scale: int) -> slice:
+        info, depths = self.space.scales[scale], self.relaxation.chords[scale]
+        slopes, constants = chords(self.space, depths)
+        before, rows = self.before[scale], np.zeros((len(depths), self.size))
+        rows[:, : self.count] = slopes[:, None] * np.where(before, self.columns.numbers[:, CONVS], 0.0)
+        rows[:, : self.count] -= np.where(before, self.columns.numbers[:, LOG_WIDTHS], 0.0)
+        if self.limits_only:
+            rows[:, self.excess] = -np.maximum(1.0, slopes * depths + constants)
+        else:
+            rows[:, self.scale_excess + scale] = -1.0
+        names = [("chord", scale, convs) for convs in depths]
+        return self.upper.extend(names, rows, info.entropy - slopes * info.convs - constants)
 
     def _totals(self, span: int) -> list[tuple[int, int, int]]:
         """Bound the blocks of a span where the depths alone do not: rows, their signs and right sides."""
@@ -169,7 +146,7 @@ class _Program:
             if at != sum(int(space.depths[stage][box.depths[stage][side]]) for stage in range(start, end)):
                 row = self._row(np.where(inside, sign * self.columns.numbers[:, DEPTH], 0.0))
                 row[self.scale_excess + min(span, self.scale_count - 1)] = -1.0
-                found.append((self.upper.add(row, sign * at), sign, at))
+                found.append((self.upper.add(("blocks", span, sign), row, sign * at), sign, at))
         return found
 
     def _spreads(self) -> list[int]:
@@ -183,14 +160,14 @@ class _Program:
         for cut in self.spread_cuts:
             row = self._row(cut.slope * variance)
             row[self.penalty] = -1.0
-            found.append(self.upper.add(row, cut.slope * constant - cut.constant))
+            found.append(self.upper.add(("spread", cut.slope), row, cut.slope * constant - cut.constant))
         return found
 
     def _penalty(self, index: int) -> int:
         cut = self.relaxation.penalties[index]
         row = self._row(cut.slopes[self.columns.stage] * self.columns.numbers[:, DEPTH])
         row[self.penalty] = -1.0
-        return self.upper.add(row, -cut.constant)
+        return self.upper.add(("penalty", cut.constant), row, -cut.constant)
 
     def _link(self, index: int) -> list[tuple[int, Array]]:
         """Tie the channels before stage `index` as its two neighbours say them: mean and spread of ln c."""
@@ -198,11 +175,11 @@ class _Program:
         logs = np.log(self.space.channels[index])
         centred = (logs - (logs[low] + logs[high]) / 2) / max(logs[high] - logs[low], 1e-9) * 2
         found = []
-        for values in (centred, centred**2) if high > low else ():
+        for power, values in enumerate((centred, centred**2) if high > low else ()):
             said = self.columns.read(index, values)
             mask = self.columns.stage == index
             heard = np.where(mask, values[np.where(mask, self.columns.fields[:, 3], 0)], 0.0)
-            found.append((self.equal.add(self._row(said - heard), 0.0), values))
+            found.append((self.equal.add(("link", index, power), self._row(said - heard), 0.0), values))
         return found
 
     def _gain(self) -> Array:
@@ -221,9 +198,9 @@ class _Program:
         gain[self.excess :] = -max(1.0, largest)
         return gain
 
-    def read(self, result: OptimizeResult) -> Master:
-        duals = np.maximum(0.0, -np.array(result.ineqlin.marginals))
-        equal = -np.array(result.eqlin.marginals)
+    def read(self, result: Optimum) -> Master:
+        """Return the master as its optimum tells it."""
+        duals, equal = result.upper, result.equal
         shares, columns, space = result.x[: self.count], self.columns, self.space
         before = np.array(self.before, dtype=float)
         entropies = np.array([info.entropy for info in space.scales]) + before @ (
@@ -235,7 +212,7 @@ class _Program:
         return Master(
             columns,
             shares,
-            -float(result.fun),
+            result.value,
             self._prices(duals),
             self._links(equal),
             equal[: space.stages],
@@ -279,12 +256,12 @@ class _Program:
             sign = float(space.signs[index])
             prices.costs[index] = -sign * duals[row] / space.limits[index]
             constant += sign * float(duals[row])
-        for info, rows in zip(space.scales, self.chord_rows, strict=True):
-            for at, row in rows.items():
-                slope, base = chord(space, at)
-                prices.entropy[: info.stages] += duals[row]
-                prices.convs[: info.stages] -= duals[row] * slope
-                constant += float(duals[row]) * (info.entropy - slope * info.convs - base)
+        for info, rows, depths in zip(space.scales, self.chord_rows, self.relaxation.chords, strict=True):
+            slopes, constants = chords(space, depths)
+            found = duals[rows]
+            prices.entropy[: info.stages] += found.sum()
+            prices.convs[: info.stages] -= found @ slopes
+            constant += float(found @ (info.entropy - slopes * info.convs - constants))
         for (start, end), totals in zip(space.spans, self.total_rows, strict=True):
             for row, sign, at in totals:
                 prices.depths[start:end] -= sign * duals[row]

@@ -23,7 +23,7 @@ from deepmad.engine.solvers.bounds.pricing import (
     stage_scores,
 )
 from deepmad.engine.solvers.bounds.relaxation import Relaxation, log_area_range, penalty_at, penalty_cut, within
-from deepmad.engine.solvers.bounds.tables import Array, SpaceTables
+from deepmad.engine.solvers.bounds.tables import Array, Ints, SpaceTables
 
 _ROOM = 1e-9
 """Relative room added to every bound for the rounding of sums of a few dozen terms in double precision."""
@@ -45,7 +45,8 @@ Floor = Callable[[], float]
 class Node:
     """A box under evaluation: its relaxation, its valid bound so far and the multipliers to start from.
 
-    `master` is the last one solved; a node that waits holds the boxes it is to be split into, `parts`, instead.
+    `master` is the last one solved; a node that waits holds the boxes it is to be split into, `parts`, instead, and
+    the fields of the `columns` that had a share in it, which its children begin with in whatever process.
     """
 
     relaxation: Relaxation
@@ -53,19 +54,23 @@ class Node:
     prices: Prices | None = None
     master: Master | None = None
     parts: tuple[Box, ...] = ()
+    columns: Ints | None = None
 
     @property
     def box(self) -> Box:
         """The node's box."""
         return self.relaxation.box
 
-    def drop_idle_tangents(self) -> None:
-        """Leave out the tangents to the penalty that had no share in the last master: children solve smaller ones.
+    def close(self) -> None:
+        """Let the node wait: of its last master only the columns and the tangents that had a share in it are kept.
 
-        The chords of rho stay: without those that are idle here, children of b0 take twice as many steps.
+        Children solve smaller masters so. The chords of rho stay: without those that are idle here, children of b0
+        take twice as many steps.
         """
         if self.master is not None:
             self.relaxation = replace(self.relaxation, penalties=self.master.tangents)
+            self.columns = self.master.columns.fields[self.master.weights > 0]
+            self.master = None
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepmad.engine.solvers.bounds.tables import Array, SpaceTables
-from deepmad.engine.solvers.bounds.widths import WidthCells, best_depth, reaches
+from deepmad.engine.solvers.bounds.tables import Array, Bools, Ints, SpaceTables
+from deepmad.engine.solvers.bounds.widths import Reach, WidthCells, best_depth, reaches
 
 Interval = tuple[int, int]
 """First and last index, both included."""
+_MOST_FRAMES = 2000
+"""Frames kept of stages of boxes; each takes about 10 kB."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,13 @@ def no_prices(space: SpaceTables) -> Prices:
 
 @dataclass(frozen=True)
 class Choice:
-    """One stage as indices into the space's tables; `width` is None where it follows from `out`."""
+    """One stage as indices into the space's tables; `width` is 0 where it follows from `out`."""
 
     option: int
     depth: int
     c_in: int
     out: int
-    width: int | None
+    width: int
 
 
 @dataclass(frozen=True)
@@ -92,56 +94,85 @@ class StageScores:
 
 def stage_scores(space: SpaceTables, stage: int, box: Box, prices: Prices) -> StageScores:
     """Return the best score over depths and inner widths for every cell of the box (-inf where forbidden)."""
-    ins, outs = _slices(box, stage)
-    keys, weights = box.options[stage], option_weights(prices, stage)
-    allowed = space.allowed[stage][ins, outs]
-    pairs = np.stack([np.tensordot(weights, space.options[stage][key].pair[:, ins, outs], 1) for key in keys])
-    pairs[:, ~allowed] = -np.inf
+    tables, keys, weights = space.tables[stage], box.options[stage], option_weights(prices, stage)
+    ins, outs, chosen = _slices(box, stage)
+
+    def priced(costs: Array) -> Array:
+        return _weighted(weights, costs if len(keys) == len(costs) else costs[keys, :])
+
+    frame = _frame(space, stage, box.channels[stage], box.channels[stage + 1], box.widths[stage])
+    pairs = priced(tables.pair[:, :, ins, outs])
+    pairs += frame.allowed
+    later = priced(tables.later[:, :, chosen, outs])
     repeats, earned = _depths(space, stage, box, prices, keys)
-    cells, later = _width_cells(space, stage, box, prices, (repeats, earned))
-    tables = pairs + cells.best()
-    return StageScores(keys, tables, tables.max(0), pairs, cells, later, repeats, earned)
+    if (tables.convs == tables.convs[0]).all():
+        deep = best_depth(later, repeats, earned[0])
+    else:
+        deep = np.stack([best_depth(rise, repeats, row) for rise, row in zip(later, earned, strict=True)])
+    deep += frame.offered
+    into, out_of = priced(tables.into[:, :, chosen, ins]), priced(tables.out_of[:, :, chosen, outs])
+    whole = priced(tables.same[:, :, chosen, outs][..., frame.same[1]])
+    cells = WidthCells(into, out_of, whole, deep, frame.same, frame.reach)
+    totals = pairs + cells.best()
+    return StageScores(keys, totals, totals.max(0), pairs, cells, later, repeats, earned)
 
 
-def _slices(box: Box, stage: int) -> tuple[slice, slice]:
-    (low_in, high_in), (low_out, high_out) = box.channels[stage], box.channels[stage + 1]
-    return slice(low_in, high_in + 1), slice(low_out, high_out + 1)
+@dataclass(frozen=True)
+class _Frame:
+    """What of a stage in a box is there whatever the multipliers.
+
+    `allowed` (c_in, out) and `offered` (widths, out) are 0 where the rules admit it and -inf elsewhere, `same` are the
+    cells where c_in = out.
+    """
+
+    allowed: Array
+    offered: Array
+    same: tuple[Ints, Ints]
+    reach: tuple[Reach, ...]
+
+
+def _frame(space: SpaceTables, stage: int, ins: Interval, outs: Interval, widths: Interval) -> _Frame:
+    key = (stage, ins, outs, widths)
+    if (found := space.frames.get(key)) is None:
+        if len(space.frames) > _MOST_FRAMES:
+            space.frames.clear()
+        rows, columns = slice(ins[0], ins[1] + 1), slice(outs[0], outs[1] + 1)
+        allowed = space.allowed[stage][rows, columns]
+        offered = space.tables[stage].offered[widths[0] : widths[1] + 1, columns]
+        same = np.nonzero(space.channels[stage][rows, None] == space.channels[stage + 1][columns])
+        found = space.frames[key] = _Frame(
+            _or_never(allowed), _or_never(offered), same, tuple(reaches(allowed, offered))
+        )
+    return found
+
+
+def _or_never(admitted: Bools) -> Array:
+    return np.where(admitted, 0.0, -np.inf)
+
+
+def _weighted(weights: Array, tables: Array) -> Array:
+    """Return the sum over quantities of their weights times the tables (options, quantities, ...)."""
+    total: Array = weights[0] * tables[:, 0]
+    for index in range(1, len(weights)):
+        if weights[index]:
+            total += weights[index] * tables[:, index]
+    return total
+
+
+def _slices(box: Box, stage: int) -> tuple[slice, slice, slice]:
+    """Return where the c_in, the out and the inner widths of a stage lie."""
+    intervals = (box.channels[stage], box.channels[stage + 1], box.widths[stage])
+    ins, outs, chosen = (slice(low, high + 1) for low, high in intervals)
+    return ins, outs, chosen
 
 
 def _depths(space: SpaceTables, stage: int, box: Box, prices: Prices, keys: tuple[int, ...]) -> tuple[Array, Array]:
     """Return (depths,) blocks after the first, and (options, depths) what a depth earns beside their costs."""
     low, high = box.depths[stage]
-    depths = np.asarray(space.depths[stage][low : high + 1], dtype=float)
-    convs = np.array([space.options[stage][key].convs for key in keys], dtype=float)
+    depths = space.depths[stage][low : high + 1].astype(float)
+    convs = space.tables[stage].convs[keys, :]
     earned = prices.convs[stage] * (convs[:, :1] + (depths - 1) * convs[:, 1:])
-    return depths - 1, earned + prices.depths[stage] * depths + prices.squares[stage] * depths**2
-
-
-def _width_cells(
-    space: SpaceTables, stage: int, box: Box, prices: Prices, depths: tuple[Array, Array]
-) -> tuple[WidthCells, Array]:
-    """Return what widths and depths add, and (options, widths, out) what one more block earns."""
-    ins, outs = _slices(box, stage)
-    weights, options = option_weights(prices, stage), [space.options[stage][key] for key in box.options[stage]]
-    allowed = space.allowed[stage][ins, outs]
-    rows, columns = np.nonzero(space.channels[stage][ins, None] == space.channels[stage + 1][outs])
-    if options[0].widths is None:
-        later = np.stack([weights @ option.later[:, outs] for option in options])[:, None]
-        into, out_of = np.zeros((len(options), 1, len(allowed))), np.zeros_like(later)
-        whole, offered = out_of[:, :, columns], np.ones(later.shape[1:], dtype=bool)
-    else:
-        low, high = box.widths[stage]
-        chosen = slice(low, high + 1)
-        tables = [option.widths for option in options if option.widths is not None]
-        into = np.stack([np.tensordot(weights, table.into[:, chosen, ins], 1) for table in tables])
-        out_of = np.stack([np.tensordot(weights, table.out_of[:, chosen, outs], 1) for table in tables])
-        whole = np.stack([np.tensordot(weights, table.same[:, chosen, outs], 1) for table in tables])[:, :, columns]
-        later = np.stack([np.tensordot(weights, table.later[:, chosen, outs], 1) for table in tables])
-        offered = tables[0].offered[chosen, outs]
-    repeats, earned = depths
-    deep = np.stack([best_depth(rise, repeats, row) for rise, row in zip(later, earned, strict=True)])
-    deep[:, ~offered] = -np.inf
-    return WidthCells(into, out_of, whole, deep, (rows, columns), tuple(reaches(allowed, offered))), later
+    return depths - 1, earned + (prices.depths[stage] * depths + prices.squares[stage] * depths**2)
 
 
 def option_weights(prices: Prices, stage: int) -> Array:
@@ -149,16 +180,13 @@ def option_weights(prices: Prices, stage: int) -> Array:
     return np.concatenate([prices.entropy[stage : stage + 1], prices.costs])
 
 
-def width_costs(space: SpaceTables, stage: int, option: int, depth: int, cell: Interval) -> Array:
-    """Return (quantities, widths): what the inner width adds to a stage of that depth at (c_in, out)."""
-    tables = space.options[stage][option].widths
-    assert tables is not None
-    c_in, out = cell
+def _opening_costs(space: SpaceTables, stage: int, option: int, cell: Interval) -> Array:
+    """Return (quantities, widths): what the opening block adds for each inner width at (c_in, out)."""
+    tables, (c_in, out) = space.tables[stage], cell
     if space.channels[stage][c_in] == space.channels[stage + 1][out]:
-        first = tables.same[:, :, out]
-    else:
-        first = tables.into[:, :, c_in] + tables.out_of[:, :, out]
-    return first + (depth - 1) * tables.later[:, :, out]
+        return tables.same[option, :, :, out]
+    costs: Array = tables.into[option, :, :, c_in] + tables.out_of[option, :, :, out]
+    return costs
 
 
 @dataclass(frozen=True)
@@ -246,26 +274,24 @@ def choice_at(space: SpaceTables, stage: int, box: Box, prices: Prices, scores: 
 def choice_in(space: SpaceTables, stage: int, box: Box, prices: Prices, option: int, cell: Interval) -> Choice:
     """Return the choice of a given option at a cell of the box, at its best depth and inner width."""
     c_in, out = box.channels[stage][0] + cell[0], box.channels[stage + 1][0] + cell[1]
-    tables, weights = space.options[stage][option], option_weights(prices, stage)
+    tables, weights = space.tables[stage], option_weights(prices, stage)
     repeats, earned = _depths(space, stage, box, prices, (option,))
-    low, first = box.depths[stage][0], np.zeros(1)
-    later = (weights @ tables.later[:, out])[None]
-    if tables.widths is not None:
-        narrowest, widest = box.widths[stage]
-        chosen = slice(narrowest, widest + 1)
-        first = weights @ width_costs(space, stage, option, 1, (c_in, out))[:, chosen]
-        first[~tables.widths.offered[chosen, out]] = -np.inf
-        later = weights @ tables.widths.later[:, chosen, out]
+    (shallowest, _), (narrowest, widest) = box.depths[stage], box.widths[stage]
+    chosen = slice(narrowest, widest + 1)
+    first = weights @ _opening_costs(space, stage, option, (c_in, out))[:, chosen]
+    first[~tables.offered[chosen, out]] = -np.inf
+    later = weights @ tables.later[option, :, chosen, out]
     total = first + repeats[:, None] * later + earned[0][:, None]
     depth, width = np.unravel_index(int(total.argmax()), total.shape)
-    return Choice(option, low + int(depth), c_in, out, None if tables.widths is None else narrowest + int(width))
+    return Choice(option, shallowest + int(depth), c_in, out, narrowest + int(width))
 
 
 def choice_costs(space: SpaceTables, stage: int, choice: Choice) -> Array:
     """Return (quantities,) of a stage."""
-    option = space.options[stage][choice.option]
-    depth = int(space.depths[stage][choice.depth])
-    costs = option.pair[:, choice.c_in, choice.out] + (depth - 1) * option.later[:, choice.out]
-    if choice.width is not None:
-        costs = costs + width_costs(space, stage, choice.option, depth, (choice.c_in, choice.out))[:, choice.width]
+    tables, option, width = space.tables[stage], choice.option, choice.width
+    repeats = int(space.depths[stage][choice.depth]) - 1
+    costs: Array = (
+        tables.pair[option, :, choice.c_in, choice.out] + repeats * tables.later[option, :, width, choice.out]
+    )
+    costs += _opening_costs(space, stage, option, (choice.c_in, choice.out))[:, width]
     return costs

@@ -1,5 +1,6 @@
 """The convex pieces of a box's relaxation: bounds on the entropy so far, and cuts on products, rho and penalty."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,13 +69,17 @@ def log_area_range(space: SpaceTables, box: Box, scale: int) -> tuple[float, flo
     return float(row.log_area[low]), float(row.log_area[high])
 
 
-def chord(space: SpaceTables, convs: int) -> tuple[float, float]:
-    """Return (slope, constant) of the chord of n * ln(n / rho0), which E_i must reach, from `convs` to one more."""
+def chords(space: SpaceTables, depths: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return slopes and constants of the chords of n * ln(n / rho0), which E_i must reach, from each depth to the next.
+
+    Without a limit on rho there is none.
+    """
     limit = space.problem.budget.rho
-    assert limit is not None
-    log_limit = np.log(limit * (1 + _ROOM))
+    if limit is None:
+        return np.zeros(0), np.zeros(0)
+    convs, log_limit = np.array(depths, dtype=float), math.log(limit * (1 + _ROOM))
     here, there = (n * (np.log(n) - log_limit) for n in (convs, convs + 1))
-    return float(there - here), float(here - (there - here) * convs)
+    return there - here, here - (there - here) * convs
 
 
 def penalty_cut(space: SpaceTables, first_block: str, depths: Array) -> Cut:
@@ -177,13 +182,12 @@ def full_box(space: SpaceTables, kinds: tuple[str, ...]) -> Box:
     def whole(size: int) -> Interval:
         return 0, size - 1
 
-    free = [options[0].widths for options in space.options]
-    chosen = [tuple(range(len(options))) for options in space.options]
-    chosen[0] = tuple(index for index in chosen[0] if space.options[0][index].option.kind in kinds)
+    chosen = [tuple(range(len(tables.options))) for tables in space.tables]
+    chosen[0] = tuple(index for index in chosen[0] if space.tables[0].options[index].kind in kinds)
     box = Box(
         tuple(whole(len(values)) for values in space.channels),
         tuple(whole(len(values)) for values in space.depths),
-        tuple(whole(len(tables.values) if tables else 1) for tables in free),
+        tuple(whole(len(tables.offered)) for tables in space.tables),
         tuple(chosen),
         tuple((0, sum(int(values[-1]) for values in space.depths[start:end])) for start, end in space.spans),
     )

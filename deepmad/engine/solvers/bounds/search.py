@@ -22,6 +22,10 @@ _ROOT, _WIDE_ROOT = Effort(rounds=40, sweeps=0), Effort(rounds=4, sweeps=0)
 _CHILD = Effort(rounds=4, sweeps=1)
 _TIE = 2e-7
 """Relative distance to the best known objective within which a box is not split any further."""
+_SHARED = 8
+"""Nodes handed to another process at once at most: the second, fourth and so on of the best ones."""
+_MOST_PROPOSALS = 5
+"""Networks that another process tells of at once: the last ones."""
 
 
 @dataclass(frozen=True)
@@ -40,36 +44,63 @@ class BoundStep:
     infeasible: bool = False
 
 
+@dataclass(frozen=True)
+class Share:
+    """Open nodes that another process works on, and the best objective known."""
+
+    nodes: tuple[Node, ...]
+    known: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a share: the nodes still open, the best value settled and the largest bound within a tie of it.
+
+    `proposals` are members of the space worth checking, `evaluated` is the number of nodes worked on.
+    """
+
+    nodes: tuple[Node, ...]
+    settled: float
+    ties: float
+    proposals: tuple[Architecture, ...]
+    evaluated: int
+
+
 def tighten(problem: Problem, incumbent: Callable[[], float | None]) -> Iterator[BoundStep]:
-    """Yield ever better upper bounds on the objective of `problem`, one bounded piece of work a step.
+    """Yield ever better upper bounds on the objective of `problem`, one bounded piece of work a step; see `Tree`."""
+    yield from Tree(problem, incumbent).steps()
+
+
+class Tree:
+    """Boxes that together hold every network worth finding, and what has been proven.
 
     `incumbent` returns the best objective known of a feasible network, or None; it is asked again at every
     step. Networks that are not better are left out, so a good incumbent makes the bound better and faster.
     The paper gives no bound; this is branch and price (Barnhart et al., Operations Research 46(3), 1998).
+    Nodes may be handed to other processes (`share`), whose trees work on them (`work_on`).
     """
-    search = _Search(problem, incumbent)
-    yield BoundStep(math.inf, None, False)
-    for _ in search.run():
-        yield search.step()
-    yield search.step()
-
-
-class _Search:
-    """The open nodes, and what has been proven."""
 
     def __init__(self, problem: Problem, incumbent: Callable[[], float | None]) -> None:
-        self.space = read_tables(problem)
+        self.problem = problem
         self.incumbent = incumbent
-        self.pool = Pool(self.space)
         self.heap: list[tuple[float, int, Node]] = []
         self.pushed = 0
+        self.evaluated = 0
         self.best = math.inf
         self.settled = -math.inf  # the best network met by splitting boxes down to one
         self.known = -math.inf
         self.ties = -math.inf
         self.current: Node | None = None
         self.siblings: list[Node] = []
-        self.proposal: Architecture | None = None
+        self.shared: list[Share] = []
+        self.proposals: list[Architecture] = []
+
+    def steps(self) -> Iterator[BoundStep]:
+        """Yield what is proven, one bounded piece of work a step."""
+        yield BoundStep(math.inf, None, False)
+        for _ in self.run():
+            yield self.step()
+        yield self.step()
 
     def floor(self) -> float:
         """Return the best objective known: handed in, or settled here."""
@@ -77,12 +108,18 @@ class _Search:
         self.known = max(self.known, self.settled, -math.inf if value is None else value)
         return self.known
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that is open is with other processes."""
+        return bool(self.shared) and not self.heap and not self.siblings and self.current is None
+
     def step(self) -> BoundStep:
         """Return what is proven now."""
         waiting = [node.bound for node in self.siblings] + ([self.current.bound] if self.current else [])
+        waiting += [node.bound for share in self.shared for node in share.nodes]
         open_bound = max([self.settled, self.ties, *waiting, *([-self.heap[0][0]] if self.heap else [])])
         self.best = float(min(self.best, max(open_bound, self.known)))
-        proposal, self.proposal = self.proposal, None
+        proposal = self.proposals.pop() if self.proposals else None
         done = not waiting and not self.heap
         return BoundStep(self.best, proposal, done, infeasible=done and self.best == -math.inf)
 
@@ -104,10 +141,15 @@ class _Search:
 
     def run(self) -> Iterator[None]:
         """Do one piece of work between two yields until nothing is left open."""
-        self.siblings = [_root(self.space, kinds) for kinds in families(self.space.problem)]
+        self.space = read_tables(self.problem)
+        self.pool = Pool(self.space)
+        self.siblings = [_root(self.space, kinds) for kinds in families(self.problem)]
         while self.siblings:
             yield from self.work(_WIDE_ROOT if cells(self.siblings[-1].box) > MANY_CELLS else _ROOT)
-        while self.heap:
+        while self.heap or self.shared:
+            if not self.heap:
+                yield
+                continue
             node = heapq.heappop(self.heap)[2]
             if self.closed(node):
                 continue
@@ -119,16 +161,17 @@ class _Search:
     def work(self, effort: Effort) -> Iterator[None]:
         """Evaluate the next sibling and keep it."""
         node = self.current = self.siblings.pop()
+        self.evaluated += 1
+        self.pool.put(node.columns)
         for _ in evaluate(self.space, node, self.pool, self.floor, effort):
             yield
         if node.box.single:  # the evaluation may have shrunk it to this
             self.single(node)
         else:
             if node.master is not None and node.bound > self.floor():
-                self.proposal = rounded(self.space, node.master)
+                self.propose(rounded(self.space, node.master))
             node.parts = split(self.space, node)
-            node.drop_idle_tangents()
-            node.master = None
+            node.close()
             self.push(node)
         self.current = None
 
@@ -137,10 +180,60 @@ class _Search:
         if node.bound <= self.floor():
             return
         found = network(self.space, node.box)
-        if found is not None and not self.space.problem.broken(found):
-            value = self.space.problem.value(found)
-            self.proposal = found if value > self.floor() else self.proposal
+        if found is not None and not self.problem.broken(found):
+            value = self.problem.value(found)
+            if value > self.floor():
+                self.propose(found)
             self.settled = max(self.settled, value)
+
+    def propose(self, found: Architecture | None) -> None:
+        """Keep a network worth checking for the next step."""
+        if found is not None:
+            self.proposals.append(found)
+
+    def share(self) -> Share | None:
+        """Return nodes for another process, which count as open until they are taken back; None where there are few."""
+        count = min(_SHARED, len(self.heap) // 2)
+        if not count:
+            return None
+        best = heapq.nsmallest(2 * count, self.heap)
+        for entry in best[1::2]:
+            self.heap.remove(entry)
+        heapq.heapify(self.heap)
+        share = Share(tuple(node for _, _, node in best[1::2]), self.floor())
+        self.shared.append(share)
+        return share
+
+    def take_back(self, share: Share, outcome: Outcome | None) -> None:
+        """Take back a share with what came of it; None where its process was lost."""
+        self.shared.remove(share)
+        if outcome is not None:
+            self.settled = max(self.settled, outcome.settled)
+            self.ties = max(self.ties, outcome.ties)
+            self.evaluated += outcome.evaluated
+        for node in share.nodes if outcome is None else outcome.nodes:
+            self.push(node)
+
+    def work_on(self, share: Share, over: Callable[[], bool]) -> Outcome:
+        """Work on another tree's nodes, the best first, until `over` says so or none is open."""
+        if not hasattr(self, "space"):
+            self.space = read_tables(self.problem)
+            self.pool = Pool(self.space)
+        self.heap, self.proposals, self.evaluated = [], [], 0
+        self.settled = self.ties = -math.inf
+        self.known = share.known
+        for node in share.nodes:
+            self.push(node)
+        while self.heap and not (self.evaluated and over()):
+            node = heapq.heappop(self.heap)[2]
+            if self.closed(node):
+                continue
+            self.siblings = children(self.space, node)
+            while self.siblings:
+                for _ in self.work(_CHILD):
+                    pass
+        nodes = tuple(node for _, _, node in self.heap)
+        return Outcome(nodes, self.settled, self.ties, tuple(self.proposals[-_MOST_PROPOSALS:]), self.evaluated)
 
 
 def _root(space: SpaceTables, kinds: tuple[str, ...]) -> Node:

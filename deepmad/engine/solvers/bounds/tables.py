@@ -1,10 +1,10 @@
 """Stage tables: what every choice of a stage costs, as slices that branch and price adds up."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,34 +23,25 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class WidthTables:
-    """Costs that depend on the inner width where that is a choice of its own: (quantities, widths, channels).
+class StageTables:
+    """What a stage costs under each of its options: rows of log-widths, then of every additive cost.
 
-    `into` is over c_in, the others over out; `same` is the whole opening block where c_in = out (0 for an out that is
-    no c_in). `offered` (widths, out) says which widths the rules allow.
+    A stage of depth d costs pair[option, :, c_in, out] + (d - 1) * later[option, :, width, out], and beside that
+    into[option, :, width, c_in] + out_of[option, :, width, out] or, where c_in = out, same[option, :, width, out]
+    (0 for an out that is no c_in). `widths` are the inner widths where they are a choice of their own; None where they
+    follow from `out`: then there is one that adds nothing to the first block. `offered` (widths, out) says which
+    widths the rules allow. `convs` (options, 2) are the main-path convolutions of the opening block and of a later one.
     """
 
-    values: tuple[int, ...]
+    options: tuple[Option, ...]
+    convs: Ints
+    widths: tuple[int, ...] | None
+    pair: Array
     into: Array
     out_of: Array
-    later: Array
     same: Array
-    offered: Bools
-
-
-@dataclass(frozen=True)
-class OptionTables:
-    """What one option of a stage costs: rows of log-widths, then of every additive cost.
-
-    A stage of depth d costs pair[c_in, out] + (d - 1) * later[out], plus what `widths` adds. `convs` are the
-    main-path convolutions of the opening block and of a later one.
-    """
-
-    option: Option
-    convs: tuple[int, int]
-    pair: Array
     later: Array
-    widths: WidthTables | None
+    offered: Bools
 
 
 @dataclass(frozen=True)
@@ -74,17 +65,18 @@ class SpaceTables:
 
     `channels[s]` are the choices before stage s (the last: after the last stage), `limits` what the budget leaves to
     every additive cost (inf: it has no limit), `signs` 1 for a limit from above and -1 for one from below, `allowed[s]`
-    which (c_in, out) the rules admit.
+    which (c_in, out) the rules admit. `frames` keeps what pricing works out once for a stage of a box.
     """
 
     problem: Problem
     channels: tuple[Ints, ...]
     depths: tuple[Ints, ...]
-    options: tuple[tuple[OptionTables, ...], ...]
+    tables: tuple[StageTables, ...]
     allowed: tuple[Bools, ...]
     scales: tuple[ScaleRow, ...]
     limits: Array
     signs: Ints
+    frames: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
     def stages(self) -> int:
@@ -113,19 +105,14 @@ def read_tables(problem: Problem) -> SpaceTables:
     opened = summed(stem, costs, (len(choices[0]),))
     opened[LOG_WIDTHS] = 0.0  # a scale starts with it
     closed = sum((summed(body, costs, (len(choices[-1]),)) for body in closing), np.zeros((1 + len(costs), 1)))
-    found = []
-    for index, stage in enumerate(space.stages):
-        found.append(tuple(_option_tables(space, index, option, costs) for option in options(stage)))
-        for tables in found[-1]:
-            if index == 0:
-                tables.pair[...] += opened[:, :, None]
-            if index == len(space.stages) - 1:
-                tables.pair[...] += closed[:, None, :]
+    found = tuple(_stage_tables(space, index, costs) for index in range(len(space.stages)))
+    found[0].pair[...] += opened[:, :, None]
+    found[-1].pair[...] += closed[:, None, :]
     return SpaceTables(
         problem,
         choices,
         tuple(np.array(stage.depth) for stage in space.stages),
-        tuple(found),
+        found,
         tuple(_allowed(space, ins, outs) for ins, outs in pairwise(choices)),
         tuple(_scale_rows(problem, choices, stem, closing)),
         # what is left of a limit is a divisor in the linear program; one nanosecond is as hopeless as none
@@ -155,22 +142,29 @@ def _scale_rows(problem: Problem, choices: Sequence[Ints], stem: Body, closing: 
         yield ScaleRow(end.stages, weight, np.log(end.side**2 * counts), start, convs, fixed)
 
 
-def _option_tables(space: Space, index: int, option: Option, costs: Sequence[Additive]) -> OptionTables:
-    """Return the tables of one option of a stage, read from its layer records over all its widths."""
+def _stage_tables(space: Space, index: int, costs: Sequence[Additive]) -> StageTables:
+    """Return the tables of a stage, read from its layer records over all its widths."""
     ins, outs = channels(space)[index : index + 2]
-    first, later = stage_bodies(space, index, option_grid(space, index, option))
-    convs = len(first.main), len(later.main)
-    if option.expansion is not None:
-        pair = summed(first, costs, (len(ins), len(outs), 1, 1))[..., 0, 0]
-        after = summed(later, costs, (1, len(outs), 1, 1))[:, 0, :, 0, 0]
-        return OptionTables(option, convs, np.ascontiguousarray(pair), np.ascontiguousarray(after), None)
-    values = space.stages[index].width or ()
-    widths, ratio = np.array(values)[:, None], space.rules.width_ratio
-    pair, into, out_of, same = _by_widths(first, costs, ins, outs, len(values))
-    after = summed(later, costs, (1, len(outs), len(values), 1))[:, 0, :, :, 0].swapaxes(1, 2)
-    offered = (ratio.min * outs <= widths) & (widths <= ratio.max * outs)
-    tables = WidthTables(values, into, out_of, np.ascontiguousarray(after), same, offered)
-    return OptionTables(option, convs, pair, np.zeros((1 + len(costs), len(outs))), tables)
+    chosen, values, ratio = options(space.stages[index]), space.stages[index].width, space.rules.width_ratio
+    rows, count, inner = 1 + len(costs), len(chosen), len(values or (0,))
+    pair = np.zeros((count, rows, len(ins), len(outs)))
+    into = np.zeros((count, rows, inner, len(ins)))
+    out_of, same, later = (np.zeros((count, rows, inner, len(outs))) for _ in range(3))
+    convs = []
+    for place, option in enumerate(chosen):
+        first, after = stage_bodies(space, index, option_grid(space, index, option))
+        convs.append((len(first.main), len(after.main)))
+        if values is None:
+            pair[place] = summed(first, costs, (len(ins), len(outs), 1, 1))[..., 0, 0]
+            later[place] = summed(after, costs, (1, len(outs), 1, 1))[:, 0, :, 0].swapaxes(1, 2)
+        else:
+            pair[place], into[place], out_of[place], same[place] = _by_widths(first, costs, ins, outs, inner)
+            later[place] = summed(after, costs, (1, len(outs), inner, 1))[:, 0, :, :, 0].swapaxes(1, 2)
+    offered = np.ones((inner, len(outs)), dtype=bool)
+    if values is not None:
+        widths = np.array(values)[:, None]
+        offered = (ratio.min * outs <= widths) & (widths <= ratio.max * outs)
+    return StageTables(chosen, np.array(convs), values, pair, into, out_of, same, later, offered)
 
 
 def _by_widths(

@@ -13,7 +13,7 @@ import psutil
 from deepmad.engine.answers.progress import Race
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.searchers import MOST_LOSSES, MOST_PROPOSALS, Proposals, Searchers, searching
+from deepmad.engine.solvers.crew import MOST_LOSSES, MOST_PROPOSALS, Crew, Proposals, helped
 from deepmad.search_spaces.spaces import load_space
 from tests.catalogue import ROOT, mixed
 
@@ -21,13 +21,13 @@ PATIENCE_SECONDS = 60.0
 """How long something is waited for that comes soon unless it never does."""
 PROGRAM = """
 import time
-from deepmad.engine.solvers.searchers import searching
-from tests.test_searchers import PATIENCE_SECONDS, free
+from deepmad.engine.solvers.crew import helped
+from tests.test_crew import PATIENCE_SECONDS, free
 
 race = free()
-with searching(race.problem, 1, seed=0) as searchers:
-    searchers.turn(race, PATIENCE_SECONDS)
-    print(*searchers.pool._processes, flush=True)
+with helped(race.problem, 1, seed=0) as crew:
+    crew.turn(race, PATIENCE_SECONDS)
+    print(*crew.pool._processes, flush=True)
     time.sleep(PATIENCE_SECONDS)
 """
 
@@ -37,16 +37,16 @@ def free() -> Race:
     return Race(Problem(load_space("r18"), Budget()), 0.0, None, time.monotonic())
 
 
-def kill_the_process(searchers: Searchers) -> None:
+def kill_the_process(crew: Crew) -> None:
     """Kill the only process, and wait until its search is known to have ended."""
-    (pid,) = searchers.pool._processes
+    (pid,) = crew.pool._processes
     os.kill(pid, signal.SIGKILL)
-    finish(searchers)
+    finish(crew)
 
 
-def finish(searchers: Searchers) -> None:
+def finish(crew: Crew) -> None:
     """Wait until all searches have ended."""
-    assert not wait(searchers.running, timeout=PATIENCE_SECONDS).not_done
+    assert not wait([job.future for job in crew.running], timeout=PATIENCE_SECONDS).not_done
 
 
 def runs(pid: int) -> bool:
@@ -59,24 +59,24 @@ def runs(pid: int) -> bool:
 
 def test_a_lost_process_costs_its_turn_and_too_many_cost_all_others() -> None:
     race = free()
-    with searching(race.problem, 1, seed=0) as searchers:
-        assert searchers is not None
-        searchers.turn(race, PATIENCE_SECONDS)
-        kill_the_process(searchers)
-        searchers.turn(race, PATIENCE_SECONDS)
-        assert (searchers.losses, searchers.running) == (1, [])
+    with helped(race.problem, 1, seed=0) as crew:
+        assert crew is not None
+        crew.turn(race, PATIENCE_SECONDS)
+        kill_the_process(crew)
+        crew.turn(race, PATIENCE_SECONDS)
+        assert (crew.losses, crew.running) == (1, [])
         assert race.network is None
-        searchers.turn(race, 1.0)
-        finish(searchers)
-        searchers.turn(race, 0.0)
+        crew.turn(race, 1.0)
+        finish(crew)
+        crew.turn(race, 0.0)
         assert race.network is not None
         for losses in range(2, MOST_LOSSES + 1):
-            searchers.turn(race, PATIENCE_SECONDS)
-            kill_the_process(searchers)
-            searchers.turn(race, PATIENCE_SECONDS)
-            assert searchers.losses == losses
-        searchers.turn(race, PATIENCE_SECONDS)
-        assert searchers.running == []
+            crew.turn(race, PATIENCE_SECONDS)
+            kill_the_process(crew)
+            crew.turn(race, PATIENCE_SECONDS)
+            assert crew.losses == losses
+        crew.turn(race, PATIENCE_SECONDS)
+        assert crew.running == []
 
 
 def test_they_end_with_the_program_that_is_killed() -> None:
