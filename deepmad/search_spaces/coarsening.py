@@ -1,4 +1,4 @@
-"""Coarser channels: a space with only those widths that are multiples of a number the hardware likes."""
+"""Coarser channels: a space with only those widths that the hardware likes, or with a few of all sizes."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -32,6 +32,31 @@ def coarsened(space: Space, multiple: int) -> Space:
     stages = tuple(_coarser(stage, multiple) for stage in space.stages)
     check_rules(space.rules, stem, stages)
     return replace(space, stem=stem, stages=stages)
+
+
+def thinned(space: Space, out_step: float, width_step: float) -> Space:
+    """Return the part of `space` with few widths, each larger than the one before by a factor at least.
+
+    The factors are those for output channels and for inner widths that are a choice of their own; the least and the
+    largest stay. The space's rules may leave no network of it.
+    """
+    stages = (
+        replace(
+            stage,
+            out=_spread(stage.out, out_step),
+            width=None if stage.width is None else _spread(stage.width, width_step),
+        )
+        for stage in space.stages
+    )
+    return replace(space, stem=replace(space.stem, out=_spread(space.stem.out, out_step)), stages=tuple(stages))
+
+
+def _spread(values: tuple[int, ...], step: float) -> tuple[int, ...]:
+    found = list(values[:1])
+    for value in values[1:-1]:
+        if step * found[-1] <= value <= values[-1] / step:
+            found.append(value)
+    return (*found, *values[-1:]) if len(values) > 1 else tuple(found)
 
 
 def _coarser(stage: StageSpace, multiple: int) -> StageSpace:

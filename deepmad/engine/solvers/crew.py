@@ -74,8 +74,8 @@ class Crew:
 
     def __init__(self, problem: Problem, count: int, seed: int) -> None:
         self.problem, self.count, self.seed, self.losses = problem, count, seed, 0
-        self.pool = self._opened()
         self.running: list[_Job] = []
+        self.pool = self._opened()
         self.proposals = Proposals()
         self.searched = self.bounded = 0.0  # seconds of finished work
 
@@ -150,7 +150,10 @@ class Crew:
         """Return an executor with as many processes as there are to be."""
         from loky import ProcessPoolExecutor  # needs no __main__ guard in the user's script
 
-        return ProcessPoolExecutor(self.count, initializer=_begin, initargs=(os.getpid(), self.problem))
+        pool = ProcessPoolExecutor(self.count, initializer=_begin, initargs=(os.getpid(), self.problem))
+        for _ in range(self.count):  # they start at once, whenever the first work comes
+            pool.submit(_ready)
+        return pool
 
 
 class _Here:
@@ -175,6 +178,11 @@ def _end_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def _ready() -> None:
+    """Load what the work needs."""
+    from deepmad.engine.solvers import search  # noqa: F401
 
 
 def _search(seed: int, seconds: float, starts: tuple[Architecture, ...]) -> Architecture | None:

@@ -24,8 +24,9 @@ from deepmad.search_spaces.errors import STOPS, InputError
 
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
-FIRST_SEARCHES, FIRST_SEARCH_SHARE = (0.5, 4.0), 0.2
-"""Seconds of the search before the bound: a little, and more where that met no network; their share of the time."""
+FIRST_SEARCHES, FIRST_SEARCH_SHARE = (0.6, 4.0), 0.2
+"""Seconds of the search before the bound, around scouted networks, and the seconds of a second one where that met no
+feasible network; their share of the time left, and that of scouting, at most."""
 SMALL_SEARCH_SECONDS = 1.0
 SEARCH_SECONDS = 8.0
 EXACT_SHARE = 0.1
@@ -109,11 +110,14 @@ class _Solve:
         if self.problem.small:
             return self.go_small(starts)
         with helped(self.problem, self.workers - 1, self.solver.seed) as crew:
+            scouted = self.scouted()
             if crew:
+                for network in scouted:
+                    crew.proposals.add(network)
                 crew.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
-            for seconds in FIRST_SEARCHES:
-                if self.race.network is None:
-                    self.search(min(seconds, FIRST_SEARCH_SHARE * self.left), self.solver.seed, starts)
+            for seconds, around in zip(FIRST_SEARCHES, ([*starts, *scouted], starts), strict=True):
+                if around or self.race.network is None:
+                    self.search(min(seconds, FIRST_SEARCH_SHARE * self.left), self.solver.seed, around)
             if self.race.network is None and self.exact(EXACT_SHARE):
                 return True
             return self.bound(crew)
@@ -124,6 +128,20 @@ class _Solve:
         if self.exact(SMALL_EXACT_SHARE):
             return True
         return self.bound(None)
+
+    def scouted(self) -> list[Architecture]:
+        """Return networks near the optimum of a thin part of the space, feasible or not."""
+        from deepmad.engine.solvers.search.scouting import scout
+
+        self.race.doing = "searching"
+        found, end = [], self.race.seconds + FIRST_SEARCH_SHARE * self.left
+        for network in scout(self.problem, lambda: self.race.best):
+            if network is not None:
+                self.race.offer(network)
+                found.append(network)
+            if self.race.seconds >= end:
+                break
+        return found
 
     def search(self, seconds: float, seed: int, starts: Sequence[Architecture]) -> None:
         """Search in this process for a share of the time, or a fixed number of rounds."""

@@ -22,6 +22,8 @@ _ROOT, _WIDE_ROOT = Effort(rounds=40, sweeps=0), Effort(rounds=4, sweeps=0)
 _CHILD = Effort(rounds=4, sweeps=1)
 _TIE = 2e-7
 """Relative distance to the best known objective within which a box is not split any further."""
+_DIVE_GAP, _DIVE_EVERY = 0.01, 5
+"""Relative gap above which every node is dived from, and how many nodes there are to a dive else."""
 _SHARED = 8
 """Nodes handed to another process at once at most: the second, fourth and so on of the best ones."""
 _MOST_PROPOSALS = 5
@@ -92,6 +94,8 @@ class Tree:
         self.ties = -math.inf
         self.current: Node | None = None
         self.siblings: list[Node] = []
+        self.fresh: list[Node] = []  # evaluated since the last node was split, not in the heap yet
+        self.dives = 0
         self.shared: list[Share] = []
         self.proposals: list[Architecture] = []
 
@@ -111,11 +115,12 @@ class Tree:
     @property
     def idle(self) -> bool:
         """Whether all that is open is with other processes."""
-        return bool(self.shared) and not self.heap and not self.siblings and self.current is None
+        return bool(self.shared) and not (self.heap or self.siblings or self.fresh or self.current)
 
     def step(self) -> BoundStep:
         """Return what is proven now."""
-        waiting = [node.bound for node in self.siblings] + ([self.current.bound] if self.current else [])
+        waiting = [node.bound for node in (*self.siblings, *self.fresh)]
+        waiting += [self.current.bound] if self.current else []
         waiting += [node.bound for share in self.shared for node in share.nodes]
         open_bound = max([self.settled, self.ties, *waiting, *([-self.heap[0][0]] if self.heap else [])])
         self.best = float(min(self.best, max(open_bound, self.known)))
@@ -146,17 +151,36 @@ class Tree:
         self.siblings = [_root(self.space, kinds) for kinds in families(self.problem)]
         while self.siblings:
             yield from self.work(_WIDE_ROOT if cells(self.siblings[-1].box) > MANY_CELLS else _ROOT)
+        self.keep()
         while self.heap or self.shared:
             if not self.heap:
                 yield
                 continue
-            node = heapq.heappop(self.heap)[2]
-            if self.closed(node):
-                continue
-            self.siblings = children(self.space, node)
+            yield from self.dive(heapq.heappop(self.heap)[2])
+
+    def dive(self, node: Node) -> Iterator[None]:
+        """Split a node; where a good network is still to be found, go on with its best child, and so on downwards.
+
+        Best bounds first proves most for the work, and meets networks late.
+        """
+        gap = -self.heap[0][0] - self.floor() if self.heap else 0.0
+        self.dives += 1
+        deep = gap > _DIVE_GAP * abs(self.known) or self.dives % _DIVE_EVERY == 0
+        below: Node | None = node
+        while below is not None and not self.closed(below):
+            self.siblings = children(self.space, below)
             assert self.siblings, "a box of one network is settled, never kept"
             while self.siblings:
                 yield from self.work(_CHILD)
+            below = max(self.fresh, key=lambda child: child.bound, default=None) if deep else None
+            if below is not None:
+                self.fresh.remove(below)
+            self.keep()
+
+    def keep(self) -> None:
+        """Let the nodes evaluated last wait."""
+        while self.fresh:
+            self.push(self.fresh.pop())
 
     def work(self, effort: Effort) -> Iterator[None]:
         """Evaluate the next sibling and keep it."""
@@ -172,7 +196,7 @@ class Tree:
                 self.propose(rounded(self.space, node.master))
             node.parts = split(self.space, node)
             node.close()
-            self.push(node)
+            self.fresh.append(node)
         self.current = None
 
     def single(self, node: Node) -> None:
@@ -226,12 +250,8 @@ class Tree:
             self.push(node)
         while self.heap and not (self.evaluated and over()):
             node = heapq.heappop(self.heap)[2]
-            if self.closed(node):
-                continue
-            self.siblings = children(self.space, node)
-            while self.siblings:
-                for _ in self.work(_CHILD):
-                    pass
+            for _ in self.dive(node):
+                pass
         nodes = tuple(node for _, _, node in self.heap)
         return Outcome(nodes, self.settled, self.ties, tuple(self.proposals[-_MOST_PROPOSALS:]), self.evaluated)
 

@@ -13,6 +13,7 @@ from deepmad.engine.solvers.search.agenda import Agenda
 from deepmad.engine.solvers.search.descent import Neighbourhood, descend, neighbourhood
 from deepmad.engine.solvers.search.genetic import generations
 from deepmad.engine.solvers.search.repair import Repair
+from deepmad.engine.solvers.search.scouting import scout
 from deepmad.engine.solvers.search.trials import Best, Trial, Trials
 from deepmad.engine.solvers.search.variation import random_genomes, traded, varied
 from deepmad.search_spaces.architectures import Architecture
@@ -85,6 +86,7 @@ def _explore(trials: Trials, rng: np.random.Generator, starts: Genomes, rounds: 
         trials(starts)
     else:  # a feasible network at once
         generations(trials, rng, random_genomes(coding, rng, 4 * RESTART_SIZE), FIRST_GENERATIONS, RESTART_SIZE)
+        starts = _scouted(trials)
     widths = [0, *coding.genes("out"), *coding.genes("inner")]
     agenda = Agenda(trials, rng, neighbourhood(coding, rng), neighbourhood(coding, rng, widths))
     optima = starts
@@ -103,6 +105,17 @@ def _explore(trials: Trials, rng: np.random.Generator, starts: Genomes, rounds: 
             point = agenda.work(_kick(trials, rng, agenda.everything, elite.best))
         if point is not None:
             optima = np.concatenate([optima, point.genomes])
+
+
+def _scouted(trials: Trials) -> Genomes:
+    """Return genomes near networks that branch and price tells of, (networks, genes); none where the time is short."""
+    coding, found = trials.evaluator.coding, []
+    for network in scout(trials.problem, lambda: trials.best.value if trials.best.network else None):
+        if network is not None:
+            found.append(coding.nearest(network))
+        if trials.over:
+            break
+    return np.array(found, dtype=np.intp).reshape(-1, len(coding.sizes))
 
 
 def _near(coding: Coding, rng: np.random.Generator, genomes: Genomes) -> Genomes:
