@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepmad.engine.solvers.bounds.pricing import Box, Choice, Interval, Prices
-from deepmad.engine.solvers.bounds.tables import Array, Ints, SpaceTables, StageTables
+from deepmad.engine.solvers.bounds.tables import Ints, SpaceTables, StageTables
 
 MANY_CELLS = 400_000
 """Cells of (c_in, out, width) a stage, over its options, from which on a box is looked at coarsely first."""
@@ -89,18 +89,14 @@ def _picked(values: Sequence[int] | Ints, at: Interval, step: float) -> Ints:
 
 def _part(tables: StageTables, keys: tuple[int, ...], ins: Ints, outs: Ints, chosen: Ints) -> StageTables:
     """Return the tables of a stage for some options, channels and widths alone."""
-
-    def part(costs: Array, rows: Ints, columns: Ints) -> Array:
-        return costs[keys, :][:, :, rows][..., columns]
-
     return StageTables(
         tuple(tables.options[key] for key in keys),
         tables.convs[keys, :],
         None if tables.widths is None else tuple(tables.widths[place] for place in chosen),
-        part(tables.pair, ins, outs),
-        part(tables.into, chosen, ins),
-        part(tables.out_of, chosen, outs),
-        part(tables.same, chosen, outs),
-        part(tables.later, chosen, outs),
+        tables.pair.part(keys, ins, outs),
+        tables.into.part(keys, chosen, ins),
+        tables.out_of.part(keys, chosen, outs),
+        tables.same.part(keys, chosen, outs),
+        tables.later.part(keys, chosen, outs),
         tables.offered[np.ix_(chosen, outs)],
     )

@@ -97,21 +97,22 @@ def stage_scores(space: SpaceTables, stage: int, box: Box, prices: Prices) -> St
     tables, keys, weights = space.tables[stage], box.options[stage], option_weights(prices, stage)
     ins, outs, chosen = _slices(box, stage)
 
-    def priced(costs: Array) -> Array:
-        return _weighted(weights, costs if len(keys) == len(costs) else costs[keys, :])
-
     frame = _frame(space, stage, box.channels[stage], box.channels[stage + 1], box.widths[stage])
-    pairs = priced(tables.pair[:, :, ins, outs])
+    pairs = tables.pair.priced(weights, keys, ins, outs)
+    pairs[:, *frame.same] = 0.0
     pairs += frame.allowed
-    later = priced(tables.later[:, :, chosen, outs])
+    later = tables.later.priced(weights, keys, chosen, outs)
     repeats, earned = _depths(space, stage, box, prices, keys)
     if (tables.convs == tables.convs[0]).all():
         deep = best_depth(later, repeats, earned[0])
     else:
         deep = np.stack([best_depth(rise, repeats, row) for rise, row in zip(later, earned, strict=True)])
     deep += frame.offered
-    into, out_of = priced(tables.into[:, :, chosen, ins]), priced(tables.out_of[:, :, chosen, outs])
-    whole = priced(tables.same[:, :, chosen, outs][..., frame.same[1]])
+    into, out_of = (
+        tables.into.priced(weights, keys, chosen, ins),
+        tables.out_of.priced(weights, keys, chosen, outs),
+    )
+    whole = tables.same.priced(weights, keys, chosen, outs)[..., frame.same[1]]
     cells = WidthCells(into, out_of, whole, deep, frame.same, frame.reach)
     totals = pairs + cells.best()
     return StageScores(keys, totals, totals.max(0), pairs, cells, later, repeats, earned)
@@ -150,15 +151,6 @@ def _or_never(admitted: Bools) -> Array:
     return np.where(admitted, 0.0, -np.inf)
 
 
-def _weighted(weights: Array, tables: Array) -> Array:
-    """Return the sum over quantities of their weights times the tables (options, quantities, ...)."""
-    total: Array = weights[0] * tables[:, 0]
-    for index in range(1, len(weights)):
-        if weights[index]:
-            total += weights[index] * tables[:, index]
-    return total
-
-
 def _slices(box: Box, stage: int) -> tuple[slice, slice, slice]:
     """Return where the c_in, the out and the inner widths of a stage lie."""
     intervals = (box.channels[stage], box.channels[stage + 1], box.widths[stage])
@@ -180,12 +172,14 @@ def option_weights(prices: Prices, stage: int) -> Array:
     return np.concatenate([prices.entropy[stage : stage + 1], prices.costs])
 
 
-def _opening_costs(space: SpaceTables, stage: int, option: int, cell: Interval) -> Array:
-    """Return (quantities, widths): what the opening block adds for each inner width at (c_in, out)."""
+def _opening_costs(space: SpaceTables, stage: int, option: int, cell: Interval, widths: slice | int) -> Array:
+    """Return (quantities, widths), or (quantities,) of one inner width: what the opening block costs at (c_in, out)."""
     tables, (c_in, out) = space.tables[stage], cell
     if space.channels[stage][c_in] == space.channels[stage + 1][out]:
-        return tables.same[option, :, :, out]
-    costs: Array = tables.into[option, :, :, c_in] + tables.out_of[option, :, :, out]
+        return tables.same.of(option, widths, out)
+    pair = tables.pair.of(option, c_in, out)
+    into, out_of = tables.into.of(option, widths, c_in), tables.out_of.of(option, widths, out)
+    costs: Array = into + out_of + (pair if into.ndim == 1 else pair[:, None])
     return costs
 
 
@@ -278,9 +272,9 @@ def choice_in(space: SpaceTables, stage: int, box: Box, prices: Prices, option: 
     repeats, earned = _depths(space, stage, box, prices, (option,))
     (shallowest, _), (narrowest, widest) = box.depths[stage], box.widths[stage]
     chosen = slice(narrowest, widest + 1)
-    first = weights @ _opening_costs(space, stage, option, (c_in, out))[:, chosen]
+    first = weights @ _opening_costs(space, stage, option, (c_in, out), chosen)
     first[~tables.offered[chosen, out]] = -np.inf
-    later = weights @ tables.later[option, :, chosen, out]
+    later = weights @ tables.later.of(option, chosen, out)
     total = first + repeats[:, None] * later + earned[0][:, None]
     depth, width = np.unravel_index(int(total.argmax()), total.shape)
     return Choice(option, shallowest + int(depth), c_in, out, narrowest + int(width))
@@ -288,10 +282,7 @@ def choice_in(space: SpaceTables, stage: int, box: Box, prices: Prices, option: 
 
 def choice_costs(space: SpaceTables, stage: int, choice: Choice) -> Array:
     """Return (quantities,) of a stage."""
-    tables, option, width = space.tables[stage], choice.option, choice.width
-    repeats = int(space.depths[stage][choice.depth]) - 1
-    costs: Array = (
-        tables.pair[option, :, choice.c_in, choice.out] + repeats * tables.later[option, :, width, choice.out]
-    )
-    costs += _opening_costs(space, stage, option, (choice.c_in, choice.out))[:, width]
+    later = space.tables[stage].later.of(choice.option, choice.width, choice.out)
+    first = _opening_costs(space, stage, choice.option, (choice.c_in, choice.out), choice.width)
+    costs: Array = first + (int(space.depths[stage][choice.depth]) - 1) * later
     return costs

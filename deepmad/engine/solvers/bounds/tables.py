@@ -1,7 +1,7 @@
 """Stage tables: what every choice of a stage costs, as slices that branch and price adds up."""
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -10,10 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmad.engine.costs.additive import Additive, additive_costs
-from deepmad.engine.costs.records import Option, channels, end_bodies, option_grid, options, scale_ends, stage_bodies
+from deepmad.engine.costs.records import (
+    Option,
+    channels,
+    end_bodies,
+    option_grid,
+    options,
+    scale_ends,
+    sides,
+    stage_bodies,
+)
 from deepmad.engine.costs.tables import LOG_WIDTHS, aligned, layer_costs, summed
 from deepmad.engine.program.objectives import RESIDUAL_BLOCKS, entropy_factor, penalised_stages
 from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.bounds.products import Costs, of_tables
 from deepmad.search_spaces.layers import Body
 from deepmad.search_spaces.spaces import Space
 
@@ -26,21 +36,20 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 class StageTables:
     """What a stage costs under each of its options: rows of log-widths, then of every additive cost.
 
-    A stage of depth d costs pair[option, :, c_in, out] + (d - 1) * later[option, :, width, out], and beside that
-    into[option, :, width, c_in] + out_of[option, :, width, out] or, where c_in = out, same[option, :, width, out]
-    (0 for an out that is no c_in). `widths` are the inner widths where they are a choice of their own; None where they
-    follow from `out`: then there is one that adds nothing to the first block. `offered` (widths, out) says which
+    The opening block costs pair[c_in, out] + into[width, c_in] + out_of[width, out], or, where c_in = out,
+    same[width, out] instead; every block after it costs later[width, out]. `widths` are the inner widths where they are
+    a choice of their own; None where they follow from `out`: then there is one. `offered` (widths, out) says which
     widths the rules allow. `convs` (options, 2) are the main-path convolutions of the opening block and of a later one.
     """
 
     options: tuple[Option, ...]
     convs: Ints
     widths: tuple[int, ...] | None
-    pair: Array
-    into: Array
-    out_of: Array
-    same: Array
-    later: Array
+    pair: Costs
+    into: Costs
+    out_of: Costs
+    same: Costs
+    later: Costs
     offered: Bools
 
 
@@ -105,14 +114,14 @@ def read_tables(problem: Problem) -> SpaceTables:
     opened = summed(stem, costs, (len(choices[0]),))
     opened[LOG_WIDTHS] = 0.0  # a scale starts with it
     closed = sum((summed(body, costs, (len(choices[-1]),)) for body in closing), np.zeros((1 + len(costs), 1)))
-    found = tuple(_stage_tables(space, index, costs) for index in range(len(space.stages)))
-    found[0].pair[...] += opened[:, :, None]
-    found[-1].pair[...] += closed[:, None, :]
+    found = list(_all_stage_tables(space, costs))
+    found[0] = _with_ends(found[0], choices[:2], opened, None)
+    found[-1] = _with_ends(found[-1], choices[-2:], None, np.broadcast_to(closed, (len(closed), len(choices[-1]))))
     return SpaceTables(
         problem,
         choices,
         tuple(np.array(stage.depth) for stage in space.stages),
-        found,
+        tuple(found),
         tuple(_allowed(space, ins, outs) for ins, outs in pairwise(choices)),
         tuple(_scale_rows(problem, choices, stem, closing)),
         # what is left of a limit is a divisor in the linear program; one nanosecond is as hopeless as none
@@ -142,29 +151,48 @@ def _scale_rows(problem: Problem, choices: Sequence[Ints], stem: Body, closing: 
         yield ScaleRow(end.stages, weight, np.log(end.side**2 * counts), start, convs, fixed)
 
 
+def _all_stage_tables(space: Space, costs: Sequence[Additive]) -> Iterator[StageTables]:
+    """Yield the tables of every stage; stages of the same choices at the same side share theirs."""
+    known: dict[Hashable, StageTables] = {}
+    side = sides(space)
+    for index, stage in enumerate(space.stages):
+        ins, outs = channels(space)[index : index + 2]
+        key = (side[index], tuple(ins), tuple(outs), stage.stride, options(stage), stage.width, stage.multiple)
+        if key not in known:
+            known[key] = _stage_tables(space, index, costs)
+        yield known[key]
+
+
 def _stage_tables(space: Space, index: int, costs: Sequence[Additive]) -> StageTables:
     """Return the tables of a stage, read from its layer records over all its widths."""
     ins, outs = channels(space)[index : index + 2]
     chosen, values, ratio = options(space.stages[index]), space.stages[index].width, space.rules.width_ratio
-    rows, count, inner = 1 + len(costs), len(chosen), len(values or (0,))
-    pair = np.zeros((count, rows, len(ins), len(outs)))
-    into = np.zeros((count, rows, inner, len(ins)))
-    out_of, same, later = (np.zeros((count, rows, inner, len(outs))) for _ in range(3))
+    inner, tables = len(values or (0,)), []
     convs = []
-    for place, option in enumerate(chosen):
+    for option in chosen:
         first, after = stage_bodies(space, index, option_grid(space, index, option))
         convs.append((len(first.main), len(after.main)))
-        if values is None:
-            pair[place] = summed(first, costs, (len(ins), len(outs), 1, 1))[..., 0, 0]
-            later[place] = summed(after, costs, (1, len(outs), 1, 1))[:, 0, :, 0].swapaxes(1, 2)
-        else:
-            pair[place], into[place], out_of[place], same[place] = _by_widths(first, costs, ins, outs, inner)
-            later[place] = summed(after, costs, (1, len(outs), inner, 1))[:, 0, :, :, 0].swapaxes(1, 2)
+        later = summed(after, costs, (1, len(outs), inner, 1))[:, 0, :, :, 0].swapaxes(1, 2)
+        tables.append((*_by_widths(first, costs, ins, outs, inner), later))
     offered = np.ones((inner, len(outs)), dtype=bool)
     if values is not None:
         widths = np.array(values)[:, None]
         offered = (ratio.min * outs <= widths) & (widths <= ratio.max * outs)
-    return StageTables(chosen, np.array(convs), values, pair, into, out_of, same, later, offered)
+    return StageTables(
+        chosen, np.array(convs), values, *(of_tables(found) for found in zip(*tables, strict=True)), offered
+    )
+
+
+def _with_ends(tables: StageTables, around: Sequence[Ints], opened: Array | None, closed: Array | None) -> StageTables:
+    """Return a stage's tables with what its channels cost before it, (quantities, c_in), and after it."""
+    ins, outs = around
+    at = np.zeros((len(tables.same.sums), len(outs)))
+    left, right = np.nonzero(ins[:, None] == outs)
+    if opened is not None:
+        at[:, right] = opened[:, left]
+    elif closed is not None:
+        at = closed
+    return replace(tables, pair=tables.pair.plus(opened, closed), same=tables.same.plus(None, at))
 
 
 def _by_widths(
@@ -172,7 +200,8 @@ def _by_widths(
 ) -> tuple[Array, Array, Array, Array]:
     """Return an opening block's costs by what they depend on: (c_in, out), (width, c_in) and (width, out).
 
-    The last array is the whole block where c_in = out, over (width, out): it may have other layers there (a shortcut).
+    The last array is the whole block where c_in = out, over (width, out): only there it may have a shortcut. The
+    others hold where c_in differs from out.
     """
     rows = 1 + len(costs)
     pairs, into = np.zeros((rows, len(ins), len(outs))), np.zeros((rows, widths, len(ins)))
@@ -180,6 +209,10 @@ def _by_widths(
     left, right = np.nonzero(ins[:, None] == outs)
     for layer in layer_costs(body, costs):
         cost = aligned(layer.stacked(), 4)[..., 0]
+        spread = np.broadcast_to(cost, (rows, len(ins), len(outs), widths))
+        same[:, :, right] += spread[:, left, right].swapaxes(1, 2)
+        if np.ndim(layer.runs):  # a shortcut, there only where c_in = out
+            continue
         has_in, has_out, has_width = (size > 1 for size in cost.shape[1:])
         assert not (has_width and has_in and has_out), "a layer depends on two of c_in, width and out at most"
         if not has_width:
@@ -188,9 +221,6 @@ def _by_widths(
             into += cost[:, :, 0].swapaxes(1, 2)
         else:
             out_of += cost[:, 0].swapaxes(1, 2)
-        spread = np.broadcast_to(cost, (rows, len(ins), len(outs), widths))
-        same[:, :, right] += spread[:, left, right].swapaxes(1, 2)
-    pairs[:, left, right] = 0.0
     return pairs, into, out_of, same
 
 
