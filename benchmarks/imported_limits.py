@@ -68,14 +68,14 @@ def program_nanoseconds(problem: Problem, network: Architecture) -> int:
     for place, stage in enumerate(network.stages):
         (option,) = (
             number
-            for number, found in enumerate(tables.options[place])
-            if (found.option.kind, found.option.kernel) == (stage.block, stage.kernel)
+            for number, found in enumerate(tables.tables[place].options)
+            if (found.kind, found.kernel) == (stage.block, stage.kernel)
         )
-        widths = tables.options[place][option].widths
+        widths = tables.tables[place].widths
         assert widths is not None, "the residual presets choose their inner widths"
         out = list(tables.channels[place + 1]).index(stage.out)
         depth = list(tables.depths[place]).index(stage.depth)
-        choice = Choice(option, depth, position, out, widths.values.index(stage.width))
+        choice = Choice(option, depth, position, out, widths.index(stage.width))
         total += choice_costs(tables, place, choice)[NANOSECONDS]
         position = out
     return int(total)

@@ -192,7 +192,9 @@ class _Solve:
             return False
         ends: _End | None = None
         proposals = crew.proposals if crew else Proposals()
-        tree = Tree(self.problem, lambda: self.race.best)
+        tree = Tree(
+            self.problem, lambda: self.race.best, self.race.start + self.race.seconds + self.left - CLOSING_SECONDS
+        )
         for count, step in enumerate(tree.steps(), start=1):
             self.race.doing = "bounding"
             if step.infeasible:

@@ -93,9 +93,9 @@ def solve(program: Program, basis: Basis | None) -> Optimum | None:
 @cache
 def _highs() -> Highs:
     """Return this process's solver."""
-    from highspy import _Highs  # `Highs`, which adds callbacks, prints two lines as it is made
+    from highspy import _Highs  # type: ignore[attr-defined]  # `Highs` adds callbacks, and prints as it is made
 
-    highs = _Highs()
+    highs: Highs = _Highs()
     for option, value in (("output_flag", False), ("presolve", "off"), ("threads", 1), ("parallel", "off")):
         highs.setOptionValue(option, value)
     return highs

@@ -5,6 +5,7 @@ are looked at. What ties stages together, the channels between them, is resolved
 along the chain.
 """
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,10 @@ Interval = tuple[int, int]
 """First and last index, both included."""
 _MOST_FRAMES = 2000
 """Frames kept of stages of boxes; each takes about 10 kB."""
+
+
+class OutOfTimeError(Exception):
+    """The time is over in the middle of a piece of work; what was proven before holds."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +145,10 @@ def _frame(space: SpaceTables, stage: int, ins: Interval, outs: Interval, widths
         rows, columns = slice(ins[0], ins[1] + 1), slice(outs[0], outs[1] + 1)
         allowed = space.allowed[stage][rows, columns]
         offered = space.tables[stage].offered[widths[0] : widths[1] + 1, columns]
-        same = np.nonzero(space.channels[stage][rows, None] == space.channels[stage + 1][columns])
+        alike = space.channels[stage][rows, None] == space.channels[stage + 1][columns]
+        at_in, at_out = np.nonzero(alike & (not space.grouped))
         found = space.frames[key] = _Frame(
-            _or_never(allowed), _or_never(offered), same, tuple(reaches(allowed, offered))
+            _or_never(allowed), _or_never(offered), (at_in, at_out), tuple(reaches(allowed, offered))
         )
     return found
 
@@ -175,7 +181,7 @@ def option_weights(prices: Prices, stage: int) -> Array:
 def _opening_costs(space: SpaceTables, stage: int, option: int, cell: Interval, widths: slice | int) -> Array:
     """Return (quantities, widths), or (quantities,) of one inner width: what the opening block costs at (c_in, out)."""
     tables, (c_in, out) = space.tables[stage], cell
-    if space.channels[stage][c_in] == space.channels[stage + 1][out]:
+    if space.channels[stage][c_in] == space.channels[stage + 1][out] and not space.grouped:
         return tables.same.of(option, widths, out)
     pair = tables.pair.of(option, c_in, out)
     into, out_of = tables.into.of(option, widths, c_in), tables.out_of.of(option, widths, out)
@@ -228,9 +234,13 @@ class Chain:
 
 
 def price(space: SpaceTables, box: Box, prices: Prices) -> Chain:
-    """Return the best scores over a box."""
-    scores = tuple(stage_scores(space, stage, box, prices) for stage in range(space.stages))
-    return chained(scores, box, prices)
+    """Return the best scores over a box. Raises `OutOfTimeError` after the tables' end."""
+    scores = []
+    for stage in range(space.stages):
+        if time.monotonic() > space.end:
+            raise OutOfTimeError
+        scores.append(stage_scores(space, stage, box, prices))
+    return chained(tuple(scores), box, prices)
 
 
 def chained(scores: tuple[StageScores, ...], box: Box, prices: Prices) -> Chain:

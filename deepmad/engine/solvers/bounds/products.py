@@ -53,7 +53,7 @@ class Costs:
         """Return (quantities, rows), or (quantities,) of one row, at a column."""
         found: Array = self.sums @ (self.left[option, :, rows].T * self.right[option, :, column]).T
         if len(self.kept):
-            found[self.kept] = self.whole[option, :, rows, column]
+            found[self.kept] += self.whole[option, :, rows, column]
         return found
 
     def part(self, keys: Sequence[int], rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> "Costs":

@@ -11,10 +11,11 @@ from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.bounds.branching import children, network, rounded, split
 from deepmad.engine.solvers.bounds.coarse import MANY_CELLS, cells
 from deepmad.engine.solvers.bounds.columns import Pool
+from deepmad.engine.solvers.bounds.grouping import tables_of
 from deepmad.engine.solvers.bounds.nodes import Effort, Node, evaluate
-from deepmad.engine.solvers.bounds.pricing import no_prices, price
+from deepmad.engine.solvers.bounds.pricing import OutOfTimeError, no_prices, price
 from deepmad.engine.solvers.bounds.relaxation import Relaxation, full_box, penalty_cut, within
-from deepmad.engine.solvers.bounds.tables import Array, SpaceTables, families, read_tables
+from deepmad.engine.solvers.bounds.tables import Array, SpaceTables, families
 from deepmad.search_spaces.architectures import Architecture
 
 _ROOT, _WIDE_ROOT = Effort(rounds=40, sweeps=0), Effort(rounds=4, sweeps=0)
@@ -79,11 +80,12 @@ class Tree:
     `incumbent` returns the best objective known of a feasible network, or None; it is asked again at every
     step. Networks that are not better are left out, so a good incumbent makes the bound better and faster.
     The paper gives no bound; this is branch and price (Barnhart et al., Operations Research 46(3), 1998).
-    Nodes may be handed to other processes (`share`), whose trees work on them (`work_on`).
+    Nodes may be handed to other processes (`share`), whose trees work on them (`work_on`). The tree stops, within a
+    step too, when the clock (`time.monotonic`) is past `end`.
     """
 
-    def __init__(self, problem: Problem, incumbent: Callable[[], float | None]) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, incumbent: Callable[[], float | None], end: float = math.inf) -> None:
+        self.problem, self.end = problem, end
         self.incumbent = incumbent
         self.heap: list[tuple[float, int, Node]] = []
         self.pushed = 0
@@ -102,9 +104,12 @@ class Tree:
     def steps(self) -> Iterator[BoundStep]:
         """Yield what is proven, one bounded piece of work a step."""
         yield BoundStep(math.inf, None, False)
-        for _ in self.run():
+        try:
+            for _ in self.run():
+                yield self.step()
             yield self.step()
-        yield self.step()
+        except OutOfTimeError:  # what was under way is not known to be open or closed: only what was told before holds
+            yield BoundStep(self.best, None, False)
 
     def floor(self) -> float:
         """Return the best objective known: handed in, or settled here."""
@@ -146,7 +151,7 @@ class Tree:
 
     def run(self) -> Iterator[None]:
         """Do one piece of work between two yields until nothing is left open."""
-        self.space = read_tables(self.problem)
+        self.space = replace(tables_of(self.problem), end=self.end)
         self.pool = Pool(self.space)
         self.siblings = [_root(self.space, kinds) for kinds in families(self.problem)]
         while self.siblings:
@@ -200,8 +205,11 @@ class Tree:
         self.current = None
 
     def single(self, node: Node) -> None:
-        """Settle a box of one network by its exact value."""
+        """Settle a box of one network by its exact value; one of groups of widths stays as open as it is."""
         if node.bound <= self.floor():
+            return
+        if self.space.grouped:
+            self.ties = max(self.ties, node.bound)
             return
         found = network(self.space, node.box)
         if found is not None and not self.problem.broken(found):
@@ -241,7 +249,7 @@ class Tree:
     def work_on(self, share: Share, over: Callable[[], bool]) -> Outcome:
         """Work on another tree's nodes, the best first, until `over` says so or none is open."""
         if not hasattr(self, "space"):
-            self.space = read_tables(self.problem)
+            self.space = tables_of(self.problem)
             self.pool = Pool(self.space)
         self.heap, self.proposals, self.evaluated = [], [], 0
         self.settled = self.ties = -math.inf

@@ -1,5 +1,6 @@
 """Stage tables: what every choice of a stage costs, as slices that branch and price adds up."""
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -74,7 +75,8 @@ class SpaceTables:
 
     `channels[s]` are the choices before stage s (the last: after the last stage), `limits` what the budget leaves to
     every additive cost (inf: it has no limit), `signs` 1 for a limit from above and -1 for one from below, `allowed[s]`
-    which (c_in, out) the rules admit. `frames` keeps what pricing works out once for a stage of a box.
+    which (c_in, out) the rules admit. Widths may stand for groups of them (`grouped`). Pricing raises `OutOfTimeError`
+    when the clock (`time.monotonic`) is past `end`. `frames` keeps what it works out once for a stage of a box.
     """
 
     problem: Problem
@@ -85,6 +87,8 @@ class SpaceTables:
     scales: tuple[ScaleRow, ...]
     limits: Array
     signs: Ints
+    grouped: bool = False
+    end: float = math.inf
     frames: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
@@ -172,15 +176,14 @@ def _stage_tables(space: Space, index: int, costs: Sequence[Additive]) -> StageT
     for option in chosen:
         first, after = stage_bodies(space, index, option_grid(space, index, option))
         convs.append((len(first.main), len(after.main)))
-        later = summed(after, costs, (1, len(outs), inner, 1))[:, 0, :, :, 0].swapaxes(1, 2)
-        tables.append((*_by_widths(first, costs, ins, outs, inner), later))
+        repeated = summed(after, costs, (1, len(outs), inner, 1))[:, 0, :, :, 0].swapaxes(1, 2)
+        tables.append((*_by_widths(first, costs, ins, outs, inner), repeated))
     offered = np.ones((inner, len(outs)), dtype=bool)
     if values is not None:
         widths = np.array(values)[:, None]
         offered = (ratio.min * outs <= widths) & (widths <= ratio.max * outs)
-    return StageTables(
-        chosen, np.array(convs), values, *(of_tables(found) for found in zip(*tables, strict=True)), offered
-    )
+    pair, into, out_of, same, later = (of_tables(found) for found in zip(*tables, strict=True))
+    return StageTables(chosen, np.array(convs), values, pair, into, out_of, same, later, offered)
 
 
 def _with_ends(tables: StageTables, around: Sequence[Ints], opened: Array | None, closed: Array | None) -> StageTables:
