@@ -17,6 +17,8 @@ from deepmad.engine.solvers.evolution.climbing import climb
 from deepmad.engine.solvers.evolution.islands import Epoch, Island, Machine, Record, migrated
 from deepmad.engine.solvers.evolution.judging import Judged, Verdicts
 from deepmad.engine.solvers.evolution.spreading import spread
+from deepmad.engine.solvers.search import SMALL_SPACE, search
+from deepmad.engine.solvers.search.scouting import scout
 from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
@@ -25,6 +27,8 @@ from deepmad.tasks import Done, Tasks, open_tasks
 
 MIGRANTS = 2
 """Optima of an island that the next one comes to know after an epoch."""
+SCOUTED_SHARE = 0.1
+"""The share of the time that scouting for networks to begin from may take."""
 LOGGED = 2000
 """Lines of the log that are kept: a checkpoint is written whole after every epoch."""
 SCREENED = 4
@@ -92,7 +96,7 @@ class Run:
         self.counted = counted(problem, against)
         self.machine = Machine(self.counted, solver.seed, against)
         self.identity = identity(problem, solver, self.machine.evaluator, against)
-        self.state = self._resumed() or self._first(starts)
+        self.state = self._resumed() or self._first([*starts, *self._scouted(began)])
         self.race = Race(problem, solver.gap, report, began - self.state.seconds)
         self.race.offer(self.state.best)
         self.unsaved: str | None = None
@@ -132,6 +136,24 @@ class Run:
             return None
         check_writable(path, "another checkpoint")
         return Checkpoint.load(path, self.identity, len(self.machine.coding.sizes)) if path.exists() else None
+
+    def _scouted(self, began: float) -> list[Architecture]:
+        """Return a good network to begin from, by a brief search around scouted ones; none in a small space.
+
+        Neither is done where a function tells limits.
+        """
+        found: list[Architecture] = []
+        if self.counted.black_boxes or self.counted.space.size() <= SMALL_SPACE or not self.machine.repair.possible:
+            return found
+        limit = self.solver.time_limit if self.solver.generations is None else None
+        for network in scout(self.counted, lambda: None):
+            if network is not None:
+                found.append(network)
+            if limit is not None and time.monotonic() - began > SCOUTED_SHARE * limit:
+                break
+        seconds = None if limit is None else SCOUTED_SHARE * limit
+        best = search(self.counted, seed=self.solver.seed, seconds=seconds, rounds=1, starts=found)
+        return [] if best is None else [best]
 
     def _first(self, starts: Sequence[Architecture]) -> Checkpoint:
         """Return where an evolution begins: without networks, but for `starts` among the optima."""
