@@ -164,6 +164,7 @@ def test_a_file_that_is_no_table_is_refused_and_left_alone(tmp_path: Path, capsy
     assert path.read_text(encoding="utf-8") == "these are my notes, not a database"
 
 
+@pytest.mark.usefixtures("brief_times")
 def test_the_whole_job_on_a_small_space(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Design under a measured target, then measure the exported file: asked, predicted and measured are told."""
     path = tmp_path / "solution.json"
@@ -187,6 +188,7 @@ def test_the_whole_job_on_a_small_space(table: Path, tmp_path: Path, capsys: pyt
     assert all(one["backend"] == "onnxruntime" for one in timed)
 
 
+@pytest.mark.usefixtures("brief_times")
 def test_table_build_takes_batches_and_another_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "both.sqlite"
     options = ["--batch", "1", "--batch", "2", "--resolution", "64", "--minutes", "0", "-o", str(path), "--json"]

@@ -353,6 +353,7 @@ def test_two_runs_in_one_folder_are_refused(table: Path, tmp_path: Path) -> None
     assert told
 
 
+@pytest.mark.usefixtures("brief_times")
 def test_a_missing_table_is_measured_and_networks_are_timed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
