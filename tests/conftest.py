@@ -1,7 +1,7 @@
 """Fixtures that several test files use, and the machine that the tests run on."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tests.fresh_machine import move_in
 from tests.zoo_parts import build_small
 
 BRIEF = replace(PROBE_TIMER, seconds=0.02, min_repeats=2, warmup_seconds=0.0, max_warmup_seconds=0.01)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give the tests a machine on which nothing ever ran; pytest-xdist's workers share it."""
@@ -43,7 +44,7 @@ def solves_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def brief_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let probes and designed networks be timed for milliseconds and in this process, for tests of what is made of times.
+    """Let probes and designed networks be timed briefly and in this process, for tests of what is made of times.
 
     Processes of their own, which take seconds to import PyTorch, are tested where they are started.
     """
@@ -53,3 +54,10 @@ def brief_times(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("deepmad.profilers.building.building.build_table", partial(build_table, timer=BRIEF))
     monkeypatch.setattr("deepmad.profilers.measuring.measurements.measure_apart", here)
+
+
+@pytest.fixture
+def brief_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let whatever is timed in this process warm up for milliseconds, where it matters not how steady its times are."""
+    defaults = {field.name: field.default for field in fields(Timer)} | {"warmup_seconds": 0.0, "stable": 1.0}
+    monkeypatch.setattr(Timer.__init__, "__defaults__", tuple(defaults.values()))
