@@ -16,9 +16,10 @@ from deepmad.cli.app import run
 from deepmad.cli.schema import schema_of
 from deepmad.profilers.backends import BACKENDS
 from deepmad.profilers.building.building import build_table
-from deepmad.profilers.measuring.timing import Timer
 from tests.catalogue import EXAMPLES, GOLDEN, small_space
+from tests.tiny_tables import SHORT
 
+pytestmark = pytest.mark.usefixtures("brief_warm_up")
 SMALL = str(EXAMPLES / "small.yaml")
 QUICK = ["--time-limit", "20", "--workers", "1"]
 
@@ -31,7 +32,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-TINY: dict[str, Any] = {"networks": 12, "short": 12, "timer": Timer(seconds=0.01, warmup_seconds=0.0)}
+TINY: dict[str, Any] = {"networks": 12, "short": 12, "timer": SHORT}
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:

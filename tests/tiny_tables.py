@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.killed_builds import SPACE
-from deepmad.profilers.building.building import build_table
+from deepmad.profilers.building.building import PROBE_TIMER, build_table
 from deepmad.profilers.measuring.timing import Timer
 from deepmad.search_spaces.spaces import Space, parse_space
 
 QUICK = Timer(seconds=0.004, min_repeats=2, warmup_seconds=0.0, max_warmup_seconds=0.01, visits=2)
+SHORT = replace(PROBE_TIMER, seconds=0.02, min_repeats=2, warmup_seconds=0.0, max_warmup_seconds=0.01)
+"""As often as a user's probes are timed, for a fraction of their time."""
 KINDS = 5
 """Kinds of short probe that the space asks for."""
 BUILD = """
