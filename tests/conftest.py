@@ -36,7 +36,7 @@ LONGEST = (
     "test_tables.py",
     "test_measure_cli.py",
 )
-"""The files that take longest, which come first: else one of pytest-xdist's workers would be alone with one in the end."""
+"""The files that take longest come first: else one of pytest-xdist's workers would be alone with one in the end."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
