@@ -1,15 +1,16 @@
 """A machine on which nothing ever ran: a temp folder, a home and caches of the tests' own, empty at the start."""
 
-import atexit
 import os
 import shutil
 import site
 import tempfile
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import torch
 from threadpoolctl import threadpool_limits
 
+from deepmad.tasks.local import AFTER_ALL_ELSE
 from deepmad.tasks.ray import temp_folder
 
 _FOLDERS = {
@@ -47,7 +48,7 @@ def move_in() -> None:
         del os.environ[name]
     # Short names: the path of a Ray's socket under the temp folder has 107 characters at most.
     machine = Path(tempfile.mkdtemp(prefix="dm-", dir=temp_folder()))
-    atexit.register(shutil.rmtree, machine, ignore_errors=True)
+    Finalize(None, shutil.rmtree, args=(machine,), kwargs={"ignore_errors": True}, exitpriority=AFTER_ALL_ELSE)
     for name, folder in _FOLDERS.items():
         (machine / folder).mkdir()
         os.environ[name] = str(machine / folder)
