@@ -46,6 +46,7 @@ def move_in() -> None:
     os.environ.setdefault("PYTHONUSERBASE", site.getuserbase())  # where packages may be, which hangs on the home
     for name in [name for name in os.environ if name.startswith(_LEADING_OUT)]:
         del os.environ[name]
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # for more it starts a process, which imports PyTorch first
     # Short names: the path of a Ray's socket under the temp folder has 107 characters at most.
     machine = Path(tempfile.mkdtemp(prefix="dm-", dir=temp_folder()))
     Finalize(None, shutil.rmtree, args=(machine,), kwargs={"ignore_errors": True}, exitpriority=AFTER_ALL_ELSE)
