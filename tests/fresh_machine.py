@@ -47,6 +47,7 @@ def move_in() -> None:
     for name in [name for name in os.environ if name.startswith(_LEADING_OUT)]:
         del os.environ[name]
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # for more it starts a process, which imports PyTorch first
+    os.environ["TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS"] = "0"  # which pays from the second network on
     # Short names: the path of a Ray's socket under the temp folder has 107 characters at most.
     machine = Path(tempfile.mkdtemp(prefix="dm-", dir=temp_folder()))
     Finalize(None, shutil.rmtree, args=(machine,), kwargs={"ignore_errors": True}, exitpriority=AFTER_ALL_ELSE)
