@@ -107,7 +107,7 @@ def test_an_interrupt_while_the_workers_are_ended_loses_nothing(
 
 
 def test_a_call_that_takes_all_the_time_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--time-limit", "5", "--workers", "1"]
+    options = ["--time-limit", "8", "--workers", "1"]
     assert run(["design", SMALL, "--limit", f"{module_in(folder)}:hang<=4", *options]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert "1 call(s) had not ended by then (--limit-seconds" in line
