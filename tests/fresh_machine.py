@@ -1,15 +1,16 @@
 """A machine on which nothing ever ran: a temp folder, a home and caches of the tests' own, empty at the start."""
 
-import atexit
 import os
 import shutil
 import site
 import tempfile
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import torch
 from threadpoolctl import threadpool_limits
 
+from deepmad.tasks.local import AFTER_ALL_ELSE
 from deepmad.tasks.ray import temp_folder
 
 _FOLDERS = {
@@ -45,9 +46,11 @@ def move_in() -> None:
     os.environ.setdefault("PYTHONUSERBASE", site.getuserbase())  # where packages may be, which hangs on the home
     for name in [name for name in os.environ if name.startswith(_LEADING_OUT)]:
         del os.environ[name]
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # for more it starts a process, which imports PyTorch first
+    os.environ["TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS"] = "0"  # which pays from the second network on
     # Short names: the path of a Ray's socket under the temp folder has 107 characters at most.
     machine = Path(tempfile.mkdtemp(prefix="dm-", dir=temp_folder()))
-    atexit.register(shutil.rmtree, machine, ignore_errors=True)
+    Finalize(None, shutil.rmtree, args=(machine,), kwargs={"ignore_errors": True}, exitpriority=AFTER_ALL_ELSE)
     for name, folder in _FOLDERS.items():
         (machine / folder).mkdir()
         os.environ[name] = str(machine / folder)

@@ -16,9 +16,10 @@ from deepmad.cli.app import run
 from deepmad.cli.schema import schema_of
 from deepmad.profilers.backends import BACKENDS
 from deepmad.profilers.building.building import build_table
-from deepmad.profilers.measuring.timing import Timer
 from tests.catalogue import EXAMPLES, GOLDEN, small_space
+from tests.tiny_tables import SHORT
 
+pytestmark = pytest.mark.usefixtures("brief_warm_up")
 SMALL = str(EXAMPLES / "small.yaml")
 QUICK = ["--time-limit", "20", "--workers", "1"]
 
@@ -31,7 +32,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-TINY: dict[str, Any] = {"networks": 12, "short": 12, "timer": Timer(seconds=0.01, warmup_seconds=0.0)}
+TINY: dict[str, Any] = {"networks": 12, "short": 12, "timer": SHORT}
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:
@@ -164,6 +165,7 @@ def test_a_file_that_is_no_table_is_refused_and_left_alone(tmp_path: Path, capsy
     assert path.read_text(encoding="utf-8") == "these are my notes, not a database"
 
 
+@pytest.mark.usefixtures("brief_times")
 def test_the_whole_job_on_a_small_space(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Design under a measured target, then measure the exported file: asked, predicted and measured are told."""
     path = tmp_path / "solution.json"
@@ -187,6 +189,7 @@ def test_the_whole_job_on_a_small_space(table: Path, tmp_path: Path, capsys: pyt
     assert all(one["backend"] == "onnxruntime" for one in timed)
 
 
+@pytest.mark.usefixtures("brief_times")
 def test_table_build_takes_batches_and_another_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "both.sqlite"
     options = ["--batch", "1", "--batch", "2", "--resolution", "64", "--minutes", "0", "-o", str(path), "--json"]

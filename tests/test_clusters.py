@@ -18,7 +18,7 @@ from deepmad.tasks import Done, open_tasks
 from deepmad.tasks.ray import temp_folder
 
 PATIENCE_SECONDS = 120.0
-LIMIT_SECONDS = 10.0
+LIMIT_SECONDS = 5.0
 """A limit for a call that hangs; the others need a fraction of it, on a machine that is busy too."""
 PORTS = range(25_000, 32_000)
 """Linux hands out higher ones by itself, and Ray lower ones: what is free here stays free for a while."""

@@ -11,12 +11,12 @@ import pytest
 from deepmad.cli.app import run
 from deepmad.cli.schema import schema_of
 from deepmad.profilers.building.building import build_table
-from deepmad.profilers.measuring.timing import Timer
 from tests.catalogue import EXAMPLES, small_space
+from tests.tiny_tables import SHORT
 
 SMALL = str(EXAMPLES / "small.yaml")
 QUICK = ["--time-limit", "30", "--workers", "1"]
-TINY: dict[str, Any] = {"networks": 12, "short": 12, "timer": Timer(seconds=0.01, warmup_seconds=0.0)}
+TINY: dict[str, Any] = {"networks": 12, "short": 12, "timer": SHORT}
 
 
 @pytest.fixture(scope="module")

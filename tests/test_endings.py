@@ -39,7 +39,8 @@ from deepmad.cli import main
 main()
 """
 ENDS = [(signal.SIGINT, 130, "interrupted: "), (signal.SIGTERM, 143, "terminated: ")]
-EVOLVE = ["--solver", "evolution", "--population", "16", "--time-limit", "600", "--gap", "0"]
+EVOLVE = ["--solver", "evolution", "--population", "16", "--time-limit", "60", "--gap", "0"]
+"""Without a terminal progress is told after every tenth of the time limit: with a longer one a test waits longer."""
 
 
 def started(*arguments: object) -> "subprocess.Popen[str]":
@@ -108,6 +109,7 @@ def test_a_worker_that_alone_is_terminated_ends() -> None:
     assert call_apart(wait) == Broken("its process died: exit code 143")
 
 
+@pytest.mark.usefixtures("brief_times")
 @pytest.mark.parametrize(("number", "code", "word"), ENDS[1:])
 def test_a_build_that_is_ended_says_that_the_same_command_goes_on(
     number: signal.Signals, code: int, word: str, tmp_path: Path
@@ -270,6 +272,7 @@ def test_a_checkpoint_is_written_again_once_there_is_room(disk: Path) -> None:
     assert "space" not in solution.message
 
 
+@pytest.mark.usefixtures("brief_times")
 def test_a_build_on_a_full_disk_keeps_what_it_has_told(
     disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,8 +4,10 @@
 """
 
 import itertools
+from collections.abc import Iterator
 from random import Random
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +17,14 @@ from deepmad.search_spaces.spaces import Space
 from tests.agreement import agreement
 from tests.brute_force import members
 from tests.random_problems import random_case, random_space
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _brief_search() -> Iterator[None]:
+    """Let the quick search for the nearest limits end soon: it uses all of its time, and CP-SAT proves them anyway."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deepmad.engine.solvers.nearest.SHORTEST_SEARCH", 0.03)
+        yield
 
 
 @settings(max_examples=25, derandomize=True, deadline=None, database=None, phases=[Phase.generate])

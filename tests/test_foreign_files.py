@@ -29,6 +29,7 @@ from deepmad.search_spaces.errors import InputError, first_line
 from tests.catalogue import one_block
 from tests.foreign_networks import CHANNELS, CLASSIFIER, C, conv, network, value, weight
 
+pytestmark = pytest.mark.usefixtures("brief_warm_up")
 QUICK = Timer(seconds=0.002, min_repeats=2, warmup_seconds=0.0, max_warmup_seconds=0.01, visits=2)
 NO_OPENVINO = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 

@@ -87,6 +87,7 @@ def wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
     pytest.fail(f"{path.name} did not appear")
 
 
+@pytest.mark.usefixtures("brief_warm_up")
 def test_a_killed_run_goes_on_and_writes_everything(options: Options) -> None:
     with subprocess.Popen(command(options), cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
         wait_for(options.output / "table-tiny-torch-fp32-b1.csv", process)

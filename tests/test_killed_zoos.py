@@ -17,6 +17,7 @@ from deepmad.zoo.making import make_zoo
 from tests.catalogue import mixed
 from tests.zoo_parts import spec_of, written
 
+pytestmark = pytest.mark.usefixtures("solves_here")
 KEY = Key("onnxruntime", "fp32", 1, 1)
 
 

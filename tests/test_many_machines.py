@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.killed_evolutions import Evolving, course, evolved, killed
 from benchmarks.ray_cluster import ray_cluster
+from benchmarks.zoo_content import content, timeless
 from deepmad.cli.app import run
 from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.design import design
@@ -25,7 +26,9 @@ from deepmad.engine.solvers.rows import loop
 from deepmad.engine.solvers.settings import Evolution, Rows
 from deepmad.search_spaces.spaces import load_space
 from deepmad.tasks import Outcome, Tasks, open_tasks
+from deepmad.zoo.making import make_zoo
 from tests.catalogue import EXAMPLES, ROOT, StairTable, small_space
+from tests.zoo_parts import spec_of, written
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -169,3 +172,11 @@ def test_rows_in_a_fixed_amount_of_work_are_the_same_wherever_two_workers_are(mo
     assert by_rows("ray") == here
     monkeypatch.setattr(loop, "open_tasks", lambda *_: Reversed(open_tasks(workers=2)))
     assert by_rows() == here
+
+
+@pytest.mark.usefixtures("cluster", "solves_here")
+def test_a_zoo_designed_on_ray_is_the_same(small_tables: Path, tmp_path: Path) -> None:
+    spec = written(tmp_path, spec_of(small_tables, targets={"relative": [1.5]}))
+    here, there = (make_zoo(spec, tmp_path / on, on=on) for on in ("local", "ray"))
+    assert timeless(there) == timeless(here)
+    assert content(tmp_path / "ray") == content(tmp_path / "local")

@@ -19,14 +19,15 @@ from deepmad.cli.plots import Point, draw
 from deepmad.profilers.building.building import build_table
 from deepmad.profilers.building.probes import random_network
 from deepmad.profilers.importing.timm_files import RESULT_COLUMNS
-from deepmad.profilers.measuring.timing import Timer
 from deepmad.profilers.onnx_files.export import export_onnx
 from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from tests.catalogue import ROOT, one_block, small_space
+from tests.tiny_tables import SHORT
 
+pytestmark = pytest.mark.usefixtures("brief_warm_up")
 BRIEF = ["--seconds", "0.02"]
 
 
@@ -34,7 +35,7 @@ BRIEF = ["--seconds", "0.02"]
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a real, small latency table of this machine for the small space."""
     path = tmp_path_factory.mktemp("tables") / "small.sqlite"
-    build_table(small_space(), path, networks=8, short=8, timer=Timer(seconds=0.01, warmup_seconds=0.0))
+    build_table(small_space(), path, networks=8, short=8, timer=SHORT)
     return path
 
 

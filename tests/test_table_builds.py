@@ -36,7 +36,7 @@ from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import total_macs
 from tests.stand_ins import StandIn
-from tests.tiny_tables import BUILD, KINDS, QUICK, build_quickly, space, start_build
+from tests.tiny_tables import BUILD, KINDS, QUICK, Build, build_quickly, space
 
 HOW = ProbeSettings(KEY, short=False, timer=QUICK)
 
@@ -421,17 +421,14 @@ def sound(path: Path) -> bool:
 def test_two_killed_builds_lose_no_row_and_keep_their_plan(tmp_path: Path) -> None:
     path = tmp_path / "killed.sqlite"
     rows, plan = dict[str, Any](), list[Planned]()
-    for chunks in (1, 13, 7):  # lines to wait for: the first chunk of short probes has 5, others have 12
-        processes = [start_build(path, 0.03) for _ in range(2)]
-        first = processes[0].stdout
-        assert first is not None
-        reported = [line for _ in range(chunks) if (line := first.readline())]
-        for process in processes:
-            process.kill()
-            reported += [line for line in process.communicate()[0].splitlines(keepends=True) if line.endswith("\n")]
+    for chunks in (1, 13, 7):  # architectures to wait for: the first chunk of short probes has 5, others have 12
+        builds = [Build(path, 0.03) for _ in range(2)]
+        reported = [told for _ in range(chunks) if (told := builds[0].told())]
+        for build in builds:
+            reported += build.kill()
         assert sound(path)
         found = {text(row.architecture): row.visits for row in rows_of(path)}
-        assert {line.strip() for line in reported} <= set(found)
+        assert set(reported) <= set(found)
         assert all(found[architecture][: len(visits)] == visits for architecture, visits in rows.items())
         assert plan_of(path)[: len(plan)] == plan
         rows, plan = found, plan_of(path)

@@ -1,9 +1,7 @@
 """Latency table files: built, interrupted, shared, damaged; small networks and short times throughout."""
 
 import json
-import os
 import pickle
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -22,7 +20,7 @@ from deepmad.profilers.tables.table_files import open_table, text
 from deepmad.profilers.tables.tables import LatencyTable, describe_tables, export_rows, export_table
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.spaces import parse_space
-from tests.tiny_tables import build_quickly, start_build
+from tests.tiny_tables import Build, build_quickly
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +103,9 @@ def test_a_second_build_measures_nothing_again(built: Path) -> None:
 
 def test_a_killed_build_loses_nothing_and_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "killed.sqlite"
-    process = start_build(path, 0.05)
-    assert process.stdout is not None
-    stored = process.stdout.readline().strip()
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    build = Build(path, 0.05)
+    stored = build.told()
+    build.kill()
     with open_table(path) as file:
         kept = {text(row.architecture): row.visits for row in file.rows(KEY)}
     assert stored in kept
@@ -128,10 +123,8 @@ def test_a_killed_build_loses_nothing_and_goes_on(tmp_path: Path) -> None:
 
 def test_two_builders_at_once_measure_each_probe_once(tmp_path: Path) -> None:
     path = tmp_path / "shared.sqlite"
-    processes = [start_build(path, 0.01) for _ in range(2)]
-    for process in processes:
-        process.communicate(timeout=600)
-        assert process.returncode == 0
+    builds = [Build(path, 0.01) for _ in range(2)]
+    assert [build.end()[0] for build in builds] == [0, 0]
     rows = export_rows(path)
     assert len({row["architecture"] for row in rows}) == len(rows) == describe_tables(path)[0]["probes"]
     assert LatencyTable.load(path).space == "tiny"

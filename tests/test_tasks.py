@@ -20,7 +20,7 @@ from tests.catalogue import ROOT
 PATIENCE_SECONDS = 60.0
 """How long something is waited for that comes at once unless it never does."""
 HANG_SECONDS = 60.0
-LIMIT_SECONDS = 10.0
+LIMIT_SECONDS = 5.0
 """A limit for calls that hang; the others need a fraction of it, on a machine that is busy too."""
 TOO_LONG = f"took longer than {LIMIT_SECONDS:g} s"
 SCRIPT = """

@@ -302,6 +302,7 @@ def test_what_fails_is_kept_and_tried_again(table: Path, tmp_path: Path) -> None
     assert entry["outcome"] == "met"
 
 
+@pytest.mark.usefixtures("solves_here")
 def test_an_interrupt_leaves_what_is_finished(table: Path, tmp_path: Path) -> None:
     spec, folder, replay, timed = (
         written(tmp_path, measured_spec(table)),
@@ -353,6 +354,7 @@ def test_two_runs_in_one_folder_are_refused(table: Path, tmp_path: Path) -> None
     assert told
 
 
+@pytest.mark.usefixtures("brief_times")
 def test_a_missing_table_is_measured_and_networks_are_timed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,13 +377,3 @@ def test_a_missing_table_is_measured_and_networks_are_timed(
         (row,) = csv.DictReader(stream)
     assert row["latency_source"] == "measured"
     assert float(row["infer_samples_per_sec"]) == pytest.approx(measured["throughput"], rel=1e-5)
-
-
-@pytest.mark.usefixtures("solves_here")
-def test_a_zoo_designed_on_ray_is_the_same(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", exc_type=ImportError)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    spec = written(tmp_path, spec_of(table, targets={"relative": [1.5]}))
-    here, there = (make_zoo(spec, tmp_path / on, on=on) for on in ("local", "ray"))
-    assert timeless(there) == timeless(here)
-    assert content(tmp_path / "ray") == content(tmp_path / "local")
