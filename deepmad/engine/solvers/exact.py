@@ -24,9 +24,11 @@ from deepmad.search_spaces.errors import STOPS, InputError
 
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
-FIRST_SEARCHES, FIRST_SEARCH_SHARE = (0.6, 4.0), 0.2
-"""Seconds of the search before the bound, around scouted networks, and the seconds of a second one where that met no
-feasible network; their share of the time left, and that of scouting, at most."""
+FIRST_SEARCH_SECONDS, SECOND_SEARCH_SECONDS = 0.6, 4.0
+"""Seconds of the search before the bound, around scouted networks, beside as many as scouting took: large spaces take
+longer to look at. And those of a second search where the first met no feasible network."""
+FIRST_SEARCH_SHARE = 0.2
+"""The share of the time left that scouting, and each of these searches, may take."""
 SMALL_SEARCH_SECONDS = 1.0
 SEARCH_SECONDS = 8.0
 EXACT_SHARE = 0.1
@@ -115,16 +117,18 @@ class _Solve:
                 for network in scouted:
                     crew.proposals.add(network)
                 crew.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
-            for seconds, around in zip(FIRST_SEARCHES, ([*starts, *scouted], starts), strict=True):
-                if around or self.race.network is None:
-                    self.search(min(seconds, FIRST_SEARCH_SHARE * self.left), self.solver.seed, around)
+            around = [*starts, *scouted]
+            if around:
+                self.search(FIRST_SEARCH_SECONDS + self.race.seconds, self.solver.seed, around, FIRST_SEARCH_SHARE)
+            if self.race.network is None:
+                self.search(SECOND_SEARCH_SECONDS, self.solver.seed, starts, FIRST_SEARCH_SHARE)
             if self.race.network is None and self.exact(EXACT_SHARE):
                 return True
             return self.bound(crew)
 
     def go_small(self, starts: Sequence[Architecture]) -> bool:
         """As `go`, with most of the time for CP-SAT, in a space that it may search to the end."""
-        self.search(min(SMALL_SEARCH_SECONDS, FIRST_SEARCH_SHARE * self.left), self.solver.seed, starts)
+        self.search(SMALL_SEARCH_SECONDS, self.solver.seed, starts, FIRST_SEARCH_SHARE)
         if self.exact(SMALL_EXACT_SHARE):
             return True
         return self.bound(None)
@@ -143,12 +147,12 @@ class _Solve:
                 break
         return found
 
-    def search(self, seconds: float, seed: int, starts: Sequence[Architecture]) -> None:
-        """Search in this process for a share of the time, or a fixed number of rounds."""
+    def search(self, seconds: float, seed: int, starts: Sequence[Architecture], share: float = 1.0) -> None:
+        """Search in this process for some seconds, a share of those left at most, or for a fixed number of rounds."""
         from deepmad.engine.solvers.search import search
 
         self.race.doing = "searching"
-        seconds = min(seconds, self.left)
+        seconds = min(seconds, share * self.left)
         limited = self.solver.deterministic_limit is None
         self.race.offer(
             search(
@@ -211,7 +215,7 @@ class _Solve:
                 return False
             if crew is None and count % BOUND_STEPS_PER_SEARCH == 0:
                 starts = [network for network in (proposals.take(), self.race.network) if network]
-                self.search(min(SEARCH_SECONDS / 2, self.left), self.solver.seed + count, starts)
+                self.search(SEARCH_SECONDS / 2, self.solver.seed + count, starts)
         return False
 
     def over(self, steps: int, ends: "_End | None") -> bool:

@@ -14,7 +14,7 @@ from deepmad.search_spaces.spaces import Space
 
 _MOST_CELLS = 120_000_000
 """Cells of (option, c_in, out, width) of a stage up to which every width is looked at,"""
-_GROUPED_CELLS = 30_000_000
+_GROUPED_CELLS = 10_000_000
 """and up to which groups are, where those are too many."""
 _STEP = 1.01
 """Ratio of the largest to the least width of a group, at first; it grows by this factor while groups are too many."""
