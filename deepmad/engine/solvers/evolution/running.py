@@ -138,7 +138,7 @@ class Run:
         return Checkpoint.load(path, self.identity, len(self.machine.coding.sizes)) if path.exists() else None
 
     def _scouted(self, began: float) -> list[Architecture]:
-        """Return a good network to begin from, by a brief search around scouted ones; none in a small space.
+        """Return a good network to begin from, by a descent from scouted ones; none in a small space.
 
         Neither is done where a function tells limits.
         """
@@ -152,7 +152,7 @@ class Run:
             if limit is not None and time.monotonic() - began > SCOUTED_SHARE * limit:
                 break
         seconds = None if limit is None else SCOUTED_SHARE * limit
-        best = search(self.counted, seed=self.solver.seed, seconds=seconds, rounds=1, starts=found)
+        best = search(self.counted, seed=self.solver.seed, seconds=seconds, rounds=0, starts=found)
         return [] if best is None else [best]
 
     def _first(self, starts: Sequence[Architecture]) -> Checkpoint:

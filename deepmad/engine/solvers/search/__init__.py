@@ -43,13 +43,14 @@ def search(
 ) -> Architecture | None:
     """Return the best feasible network found, or None where none was.
 
-    Rounds of three kinds take turns: one scouts which frames (depths, kernels, blocks) are worth most when their
-    widths are relaxed, the others run a genetic search from random networks or around the optima so far. All look
-    closely at the frames around what they find, the most promising first. The first round begins around `starts`
-    where there are any, which need be neither feasible nor members of the space. A space of up to `SMALL_SPACE`
-    networks is looked through instead. The search ends after `rounds` rounds or, within about 0.2 s, `seconds`;
-    with `rounds` alone it is deterministic for a `seed`. `on_better` is called with every better network and its
-    objective. Raises `InputError` where neither end is given, or where a start has another number of stages.
+    It begins with a descent from each of `starts`, which need be neither feasible nor members of the space, or, where
+    there are none, from networks that branch and price scouts. Then rounds of three kinds take turns: one scouts which
+    frames (depths, kernels, blocks) are worth most when their widths are relaxed, the others run a genetic search from
+    random networks or around the optima so far. All look closely at the frames around what they find, the most
+    promising first. A space of up to `SMALL_SPACE` networks is looked through instead. The search ends after `rounds`
+    rounds or, within about 0.2 s, `seconds`; with `rounds` alone it is deterministic for a `seed`. `on_better` is called
+    with every better network and its objective. Raises `InputError` where neither end is given, or where a start has
+    another number of stages.
     """
     began = time.monotonic()
     if seconds is None and rounds is None:
@@ -89,6 +90,8 @@ def _explore(trials: Trials, rng: np.random.Generator, starts: Genomes, rounds: 
         starts = _scouted(trials)
     widths = [0, *coding.genes("out"), *coding.genes("inner")]
     agenda = Agenda(trials, rng, neighbourhood(coding, rng), neighbourhood(coding, rng, widths))
+    for start in starts:
+        descend(trials, agenda.widths, trials(start[None]), deep=False)
     optima = starts
     for number in count() if rounds is None else range(rounds):
         if trials.over:
