@@ -48,8 +48,8 @@ def search(
     frames (depths, kernels, blocks) are worth most when their widths are relaxed, the others run a genetic search from
     random networks or around the optima so far. All look closely at the frames around what they find, the most
     promising first. A space of up to `SMALL_SPACE` networks is looked through instead. The search ends after `rounds`
-    rounds or, within about 0.2 s, `seconds`; with `rounds` alone it is deterministic for a `seed`. `on_better` is called
-    with every better network and its objective. Raises `InputError` where neither end is given, or where a start has
+    rounds or, within about 0.2 s, `seconds`; with `rounds` alone it is deterministic for a `seed`. `on_better` is told
+    of every better network and its objective. Raises `InputError` where neither end is given, or where a start has
     another number of stages.
     """
     began = time.monotonic()
