@@ -26,6 +26,8 @@ EXPLAINED_SHARE, RANKED_SHARE = 0.5, 0.75
 """The main solve's share of the time with --explain, and with --top alone."""
 ALTERNATIVES_SHARE, ALTERNATIVES_SECONDS = 0.3, 10.0
 """The alternatives' share of the time left where limits are explained after them, and the most seconds they get."""
+TELLING_SECONDS = 0.002
+"""Seconds that it takes to write and print one of several networks, about."""
 
 
 @dataclass(frozen=True)
@@ -129,21 +131,22 @@ def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution"
         solution = _designed(problem, _shared(settings, wishes.main_share), wishes, _report(shown))
         reserved = 0.0 if wishes.measuring is None else (1 - wishes.main_share) * settings.time_limit
         ends = max(began + settings.time_limit, time.monotonic() + reserved)
+        share = 0.0 if wishes.top == 1 else ALTERNATIVES_SHARE if wishes.explain else 1.0
         if wishes.top > 1:
-            share = ALTERNATIVES_SHARE if wishes.explain else 1.0
-            seconds = min(share * (ends - time.monotonic()), ALTERNATIVES_SECONDS)
+            seconds = min(share * (ends - time.monotonic()), ALTERNATIVES_SECONDS) - wishes.top * TELLING_SECONDS
             shown.update(time.monotonic() - began, f"{wishes.top} networks that differ")
-            solution = with_alternatives(problem, solution, wishes.top, _exact(settings), seconds=seconds)
+            rest = _exact(_shared(settings, share * (1 - wishes.main_share)))
+            solution = with_alternatives(problem, solution, wishes.top, rest, seconds=seconds)
         if wishes.explain:
-            rest = _exact(_shared(settings, 1 - wishes.main_share))
             left = ends - time.monotonic()
+            rest = _exact(_shared(settings, (1 - share) * (1 - wishes.main_share)))
             report = _report(shown, time.monotonic() - began)
             solution = explain(problem, solution, rest, seconds=left, report=report)
     return solution
 
 
 def _shared(settings: "Auto | CpSat | Rows", share: float) -> "Auto | CpSat | Rows":
-    """Return the settings with a share of the time, or of the deterministic work."""
+    """Return the settings with a share of the time, and of the deterministic work where that is limited."""
     work = settings.deterministic_limit
     return replace(
         settings,

@@ -21,13 +21,15 @@ def next_best(
     *,
     floor: float,
     hint: Architecture | None = None,
-    seconds: float,
+    seconds: float | None,
+    deterministic_limit: float | None = None,
     workers: int,
     seed: int,
 ) -> ExactResult:
     """Return the best network that differs from each of `chosen` in two stages and whose objective reaches `floor`.
 
-    `hint` is such a network. The status is `optimal` where the one returned is proven to be the best, `infeasible`
+    `hint` is such a network. The search ends after `seconds`, or after `deterministic_limit` of the solver's units of
+    work. The status is `optimal` where the one returned is proven to be the best, `infeasible`
     where there is proven to be none. Raises `ContradictionError` where the hint refutes that.
     """
     search = best_search(problem)
@@ -39,7 +41,7 @@ def next_best(
     search.bound = program.most
     if hint is not None:
         search.take(hint)
-    status = searched(program, search, Effort(seconds, None, workers, seed, 0.0))
+    status = searched(program, search, Effort(seconds, deterministic_limit, workers, seed, 0.0))
     if search.network is None or search.value < floor:
         none = status == cp_model.INFEASIBLE or (status == cp_model.OPTIMAL and search.network is not None)
         return ExactResult("infeasible" if none else "unknown", None, None)
