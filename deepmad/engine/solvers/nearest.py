@@ -15,7 +15,7 @@ from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.settings import CpSat, Rows
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import STOPS
-from deepmad.search_spaces.rows import layouts, with_strides
+from deepmad.search_spaces.rows import Layouts, with_strides
 from deepmad.search_spaces.units import human
 
 LOOSE = 1e15
@@ -88,18 +88,24 @@ def _loose(problem: Problem, name: str) -> Problem:
 
 
 def _nearest_layout(problem: Problem, name: str, *, seconds: float, workers: int, seed: int) -> Nearest | None:
-    """Return the nearest value of a limit over all layouts of strides, each looked at for an even share of the time."""
-    chosen = list(layouts(problem.space))
-    found = []
-    for strides in chosen:
+    """Return the nearest value of a limit over the layouts of strides, each looked at for an even share of the time.
+
+    Where that does not suffice for all of them, the value is not proven.
+    """
+    ends, layouts = time.monotonic() + seconds, Layouts(problem.space)
+    found: list[Nearest | None] = []
+    for place, strides in enumerate(layouts):
+        left = ends - time.monotonic()
+        if place and left <= 0:
+            break
         part = replace(problem, space=with_strides(problem.space, strides))
-        found.append(nearest(part, name, seconds=seconds / len(chosen), workers=workers, seed=seed))
+        found.append(nearest(part, name, seconds=left / (layouts.count - place), workers=workers, seed=seed))
     known = [one for one in found if one is not None]
     if not known:
         return None
     sign = _loose(problem, name).limits()[name].sign
     least = min(known, key=lambda one: sign * one.value)
-    return replace(least, proven=len(known) == len(found) and all(one.proven for one in known))
+    return replace(least, proven=len(known) == layouts.count and all(one.proven for one in known))
 
 
 def least_priced(problem: Problem, name: str, witness: Architecture, ends: float) -> Nearest:
