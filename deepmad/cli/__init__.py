@@ -1,6 +1,7 @@
 """The command line: one file a command; here are the entry point and the exit codes."""
 
 import sys
+from contextlib import nullcontext
 
 
 def main() -> None:
@@ -10,8 +11,12 @@ def main() -> None:
     try:
         listen()
         from deepmad.cli.app import run
+        from deepmad.cli.output import say
+        from deepmad.cli.silence import never_silent
 
-        code = run(sys.argv[1:])
+        arguments = sys.argv[1:]
+        with nullcontext() if "--json" in arguments else never_silent(" ".join(["deepmad", *arguments[:1]]), say):
+            code = run(arguments)
     except KeyboardInterrupt as interrupt:  # while libraries are loaded, or at the very end
         line, code = ending(interrupt)
         print(line, file=sys.stderr)

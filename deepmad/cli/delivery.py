@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from deepmad.cli.endings import told
 from deepmad.cli.output import DONE, MISSED, Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import solution_report
+from deepmad.cli.silence import SILENCE
 from deepmad.cli.tables import Conditions, predicted_by_device
 from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.search_spaces.units import human
@@ -209,7 +210,13 @@ def measurer(conditions: Conditions, devices: int) -> "Callable[[Architecture], 
             "run deepmad measure SOLUTION.json on every device"
         )
     find_backend(conditions.backend, conditions.precision)
-    return partial(timed_apart, Key(**asdict(conditions)))
+    key = Key(**asdict(conditions))
+
+    def timed(network: "Architecture") -> "Measured":
+        with SILENCE.at("timing a network"):
+            return timed_apart(key, network)
+
+    return timed
 
 
 def _line(progress: "Progress") -> str:
