@@ -353,7 +353,7 @@ def test_of_many_layouts_those_are_drawn_that_are_looked_at(monkeypatch: pytest.
         coding = Coding(wish.problem.space)
         return [coding.architecture(np.zeros_like(coding.sizes))]
 
-    def settled(piece: Piece) -> Settled:
+    def settled(_: Piece) -> Settled:
         return Settled(None, math.inf)
 
     monkeypatch.setattr(Family, "part_of", counted)

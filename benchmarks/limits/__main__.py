@@ -12,12 +12,13 @@ this one. One line a run goes into results/limits.csv.
 import shutil
 import subprocess
 import tempfile
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmarks.conditions import write_results
+from benchmarks.conditions import RESULTS, write_csv
 from benchmarks.limits.inputs import Input, convolution_times, named_inputs, random_inputs
 from benchmarks.limits.running import Course, busy_loops, run
 from deepmad.profilers.importing.importing import import_table
@@ -30,7 +31,9 @@ MEGABYTE = 1e6
 
 def main(
     busy: Annotated[list[int], typer.Option(help="Busy loops beside the designs; repeatable.")] = [0, 4],  # noqa: B006 - typer copies it
-    only: Annotated[list[str] | None, typer.Option(help="Only inputs whose name begins so; repeatable.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only inputs of this name, which may be a pattern like 'top*'; repeatable.")
+    ] = None,
     checkout: Annotated[
         list[Path] | None, typer.Option(help="The folder of another checkout, which takes turns with this; repeatable.")
     ] = None,
@@ -41,10 +44,11 @@ def main(
     workers: Annotated[int, typer.Option(help="Workers of every design.")] = 2,
     patience: Annotated[float, typer.Option(help="Seconds over the limit after which a design is killed.")] = 120.0,
     seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 1,
+    output: Annotated[Path, typer.Option(help="File to write.")] = RESULTS / "limits.csv",
 ) -> None:
     """Run every input in every checkout, beside so many busy loops, and write a line a run."""
     inputs = [*named_inputs(), *(_in_folder(spaces, time_limit) if spaces else ()), *random_inputs(seed)]
-    chosen = [one for one in inputs if only is None or one.name.startswith(tuple(only))]
+    chosen = [one for one in inputs if only is None or any(fnmatchcase(one.name, name) for name in only)]
     assert chosen, f"no input is called so; there are {', '.join(one.name for one in inputs)}"
     checkouts = [ROOT, *(checkout or ())]
     rows = list[dict[str, object]]()
@@ -63,7 +67,8 @@ def main(
         "limits": f"{kept} of {len(rows)} designs ended within their limit and {ROOM_SECONDS:g} s or {ROOM_SHARE:.0%}",
         "workers": workers,
     }
-    print(f"written to {write_results('limits', rows, notes)}")
+    write_csv(output, rows, notes)
+    print(f"written to {output}")
 
 
 def _in_folder(folder: Path, seconds: float) -> list[Input]:

@@ -163,7 +163,7 @@ def _infeasible(rng: np.random.Generator, name: str) -> Input:
 
 
 def _top(rng: np.random.Generator, name: str) -> Input:
-    gap, count = rng.choice(["0.02", "0.05", "0.2"]), str(rng.choice([3, 30, 300, 1000]))
+    gap, count = str(rng.choice(["0.02", "0.05", "0.2"])), str(rng.choice([3, 30, 300, 1000]))
     if rng.random() < 0.5:
         return Input(name, str(rng.choice(["r18", "r50", "mbv2"])), ("--top", count, "--gap", gap))
     kinds = space(name, 8, kinds=KINDS, depth=6)
