@@ -1,6 +1,6 @@
 """Evaluation of a population: objective, what every limit uses, broken rules; thousands of networks at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmad.engine.costs.additive import additive_costs
-from deepmad.engine.costs.records import Grid, end_bodies, scale_ends, stage_bodies, whole_grid
+from deepmad.engine.costs.records import Grid, end_bodies, scale_ends, sides, stage_bodies, whole_grid
 from deepmad.engine.costs.tables import Floats, summed
 from deepmad.engine.program.entropy import Scale, entropy, rho
 from deepmad.engine.program.measures import BYTES_PER_ELEMENT
@@ -16,7 +16,7 @@ from deepmad.engine.program.objectives import objective_value
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.population.genomes import Coding, Genomes, StageColumns
 from deepmad.engine.solvers.population.tables import MOST_CELLS, Table, tables
-from deepmad.search_spaces.layers import Part, peak_activation_elements
+from deepmad.search_spaces.layers import Body, Part, peak_activation_elements
 
 CHUNK = 4096
 """Networks evaluated at once: the arrays of a chunk stay in the processor's caches."""
@@ -57,6 +57,7 @@ class Evaluator:
         self.count = 1 + len(self.costs)
         self.rows = {cost.name: row for row, cost in enumerate(self.costs, start=1)}
         space = problem.space
+        self._tables: dict[Hashable, tuple[Table, ...] | None] = {}
         self._kinds = [
             [self._stage_kind(index, kind) for kind in stage.block] for index, stage in enumerate(space.stages)
         ]
@@ -71,19 +72,26 @@ class Evaluator:
 
     def _stage_kind(self, index: int, kind: str) -> _StageKind:
         """Tabulate a stage over its grid (c_in, out, inner, kernel)."""
-        ins, outs, widths = self.coding.out_values[index], self.coding.out_values[index + 1], self.coding.width_values
-        shape = (len(ins), len(outs), widths[index].shape[1], len(self.problem.space.stages[index].kernel))
+        space, ins, outs = self.problem.space, *self.coding.out_values[index : index + 2]
+        stage, (side, after) = space.stages[index], sides(space)[index : index + 2]
+        shape = (len(ins), len(outs), self.coding.width_values[index].shape[1], len(stage.kernel))
         small = max(shape[0] * max(shape[1], shape[2]), shape[1] * shape[2]) * shape[3] <= MOST_CELLS
-        space = self.problem.space
         probe = Grid(kind, *(np.array([8]),) * 3, np.array([1]))
         first, later = stage_bodies(space, index, whole_grid(space, index, kind) if small else probe)
+        choices = (kind, stage.out, stage.width, stage.expansion, stage.multiple, stage.kernel)
         return _StageKind(
             kind,
-            tables([first], self.costs, shape) if small else None,
-            tables([later], self.costs, shape) if small else None,
+            self._tabulated((*choices, side, stage.stride, ins.tobytes()), first, shape) if small else None,
+            self._tabulated((*choices, after), later, shape) if small else None,
             len(first.main),
             len(later.main),
         )
+
+    def _tabulated(self, choices: Hashable, body: Body, shape: tuple[int, ...]) -> tuple[Table, ...] | None:
+        """Return the tables of a body, which stages share where it is the same `choices` that it is made over."""
+        if choices not in self._tables:
+            self._tables[choices] = tables([body], self.costs, shape)
+        return self._tables[choices]
 
     def evaluate(self, genomes: Genomes) -> Evaluation:
         """Return what the networks of `genomes`, shape (networks, genes), are worth; rules are not looked at."""
