@@ -94,7 +94,7 @@ from deepmad.cli import app, main, output, silence
 silence.LONGEST_SILENCE, silence.LOOK_SECONDS = 0.0, 0.001
 say, said = output.say, threading.Event()
 output.say = lambda line: (say(line), said.set())
-app.run = lambda arguments: 0 if "--json" in arguments else int(not said.wait(60))
+app.run = lambda arguments, began: 0 if "--json" in arguments else int(not said.wait(60))
 main()
 """
 

@@ -1,7 +1,11 @@
 """The command line: one file a command; here are the entry point and the exit codes."""
 
 import sys
+import time
 from contextlib import nullcontext
+
+_LOADED = time.monotonic()
+"""When the process began, but for what Python itself takes."""
 
 
 def main() -> None:
@@ -16,7 +20,7 @@ def main() -> None:
 
         arguments = sys.argv[1:]
         with nullcontext() if "--json" in arguments else never_silent(" ".join(["deepmad", *arguments[:1]]), say):
-            code = run(arguments)
+            code = run(arguments, _LOADED)
     except KeyboardInterrupt as interrupt:  # while libraries are loaded, or at the very end
         line, code = ending(interrupt)
         print(line, file=sys.stderr)

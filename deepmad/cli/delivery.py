@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepmad.cli.clock import seconds_so_far
 from deepmad.cli.endings import told
 from deepmad.cli.output import DONE, MISSED, Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import solution_report
@@ -27,6 +28,7 @@ EXPLAINED_SHARE, RANKED_SHARE = 0.5, 0.75
 """The main solve's share of the time with --explain, and with --top alone."""
 ALTERNATIVES_SHARE, ALTERNATIVES_SECONDS = 0.3, 10.0
 """The alternatives' share of the time left where limits are explained after them, and the most seconds they get."""
+STARTING = "starting"
 TELLING_SECONDS = 0.002
 """Seconds that it takes to write and print one of several networks, about."""
 
@@ -126,9 +128,11 @@ def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution"
 
     if isinstance(settings, Evolution):  # nothing more can be wished for: that takes a bound
         with bar("designing", settings.time_limit or 0.0) as shown:
+            shown.update(0.0, STARTING)
             return _designed(problem, settings, wishes, _report(shown))
     began = time.monotonic()
     with bar("designing", settings.time_limit) as shown:
+        shown.update(0.0, STARTING)
         solution = _designed(problem, _shared(settings, wishes.main_share), wishes, _report(shown))
         reserved = 0.0 if wishes.measuring is None else (1 - wishes.main_share) * settings.time_limit
         ends = max(began + settings.time_limit, time.monotonic() + reserved)
@@ -143,7 +147,7 @@ def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution"
             rest = _exact(_shared(settings, (1 - share) * (1 - wishes.main_share)))
             report = _report(shown, time.monotonic() - began)
             solution = explain(problem, solution, rest, seconds=left, report=report)
-    return solution
+    return solution if wishes.measuring is not None else replace(solution, seconds=seconds_so_far())
 
 
 def _shared(settings: "Auto | CpSat | Rows", share: float) -> "Auto | CpSat | Rows":

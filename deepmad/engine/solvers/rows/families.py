@@ -73,9 +73,13 @@ class Families(Iterator[Family]):
         raise StopIteration
 
     def spread(self, most: int) -> list[Layout]:
-        """Return up to `most` of the layouts that lie evenly among all, in an order that is even from the first on."""
+        """Return up to `most` of the layouts that lie evenly among all, those that halve the picture most often first.
+
+        A budget buys most where the picture is small. Among equals the order is even from the first on.
+        """
         step = -(-self.layouts.count // most)
-        return [self.layouts[step * place] for place in _scattered(-(-self.layouts.count // step))]
+        found = [self.layouts[step * place] for place in _scattered(-(-self.layouts.count // step))]
+        return sorted(found, key=lambda layout: layout.count(2), reverse=True)
 
 
 def _scattered(count: int) -> list[int]:

@@ -39,6 +39,8 @@ SMALL_EXPLORED_SECONDS, MOST_EXPLORED_SECONDS = 0.5, 10.0
 """The most seconds that a layout gets: in a small space, where the exact solver is soon done, and in a large one."""
 EVOLVED_SHARE = 0.6
 """The share of the time for exploring rows where an evolution is asked for."""
+MOST_EXPLORED_SHARE = 0.7
+"""The share of the time after which no more rows are explored, however long the workers took to start."""
 GENERATIONS = 30
 """Generations a layout under a limit in units of work."""
 FAMILY_SECONDS, ROW_SECONDS, SOLVE_SECONDS = 10.0, 6.0, 6.0
@@ -156,20 +158,23 @@ class _Loop:
     def explore(self, tasks: Tasks) -> None:
         """Let an evolution look for good rows, as many layouts at once as there are workers until its time is over."""
         self.race.doing = "exploring rows"
-        chosen, seconds, ends = self.explored()
-        together = self.workers if self.limit is None else len(chosen)
+        chosen, seconds, worked = self.explored()
+        ends, together = self.race.seconds + MOST_EXPLORED_SHARE * self.left, self.workers
+        if self.limit is not None:
+            ends, together = math.inf, len(chosen)
         for first in range(0, len(chosen), together):
             wishes = [
                 self.exploration(place, chosen[place], seconds) for place in range(len(chosen))[first:][:together]
             ]
             for _, outcome in self.outcomes(tasks, explore, wishes):
+                worked -= outcome.seconds
                 if isinstance(outcome, Failed):
                     self.fail(outcome)
                     continue
                 for network in outcome.value:  # best first
                     if self.left > 0 or self.race.best is None:
                         self.take(network, "evolution")
-            if self.race.seconds >= ends:
+            if worked <= 0 or self.race.seconds >= ends:
                 return
 
     def fail(self, outcome: Failed) -> None:
@@ -191,7 +196,7 @@ class _Loop:
         return enumerate(tasks.run_in_order(work, items))
 
     def explored(self) -> tuple[list[Layout], float | None, float]:
-        """Return the layouts to explore, each one's seconds (None for generations), and when it has to end.
+        """Return the layouts to explore, each one's seconds (None for generations), and the seconds of all together.
 
         Under a limit on time some where they are too many, and several times where they are few.
         """
@@ -202,7 +207,7 @@ class _Loop:
         share = max(part * self.left * self.workers, LEAST_EXPLORED_SECONDS)
         chosen = self.families.spread(max(1, int(share / LEAST_EXPLORED_SECONDS)))
         chosen *= max(1, self.workers // len(chosen))
-        return chosen, share / len(chosen), self.race.seconds + part * self.left
+        return chosen, share / len(chosen), share
 
     def exploration(self, place: int, strides: Layout, seconds: float | None) -> Exploration:
         """Return what to explore of one layout; `place` tells it from others of the same strides."""
