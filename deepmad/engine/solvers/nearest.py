@@ -28,9 +28,9 @@ SEARCH_SHARE, LONGEST_SEARCH = 0.5, 5.0
 """The quick search's share of the time, and the most seconds that it gets in a large space."""
 SHORTEST_SEARCH = 0.3
 """The most seconds that it gets in a small space, which CP-SAT is soon through with."""
-LEAST_EXPLAINING_SECONDS, CLASH_SHARE = 10.0, 0.5
-"""Seconds to say why there is no network, even past the time limit (but no longer than that again), and the share in
-which the clash is looked for."""
+LEAST_EXPLAINING_SECONDS, EXPLAINING_SECONDS, CLASH_SHARE = 1.0, 10.0, 0.5
+"""Seconds to say why there is no network even past the time limit, the seconds under a limit in units of work, and the
+share in which the clash is looked for."""
 LESS = 1e-6
 """In a large space a value counts as least once it is proven that none is smaller by more than this share."""
 
@@ -173,8 +173,9 @@ def infeasible(
     """
     race.doing = "explaining"
     race.tell()
-    problem, least = race.problem, min(LEAST_EXPLAINING_SECONDS, solver.time_limit)
-    ends = time.monotonic() + max(seconds if math.isfinite(seconds) else 0.0, least)
+    problem, limited = race.problem, math.isfinite(seconds)
+    least = min(LEAST_EXPLAINING_SECONDS if limited else EXPLAINING_SECONDS, solver.time_limit)
+    ends = time.monotonic() + (max(seconds, least) if limited else least)
     options = {"workers": info.workers, "seed": info.seed}
     clash = list(problem.limits()) if clashes is None else None
     near: dict[str, Nearest] = {}

@@ -9,7 +9,7 @@ from deepmad.engine.answers.solutions import DIFFERENT_STAGES
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.cpsat.digits import Expression, at_most
 from deepmad.engine.solvers.cpsat.expressions import Axis, Builder
-from deepmad.engine.solvers.cpsat.program import Program, build_program
+from deepmad.engine.solvers.cpsat.program import OutOfTimeError, Program, build_program
 from deepmad.engine.solvers.cpsat.solving import Effort, ExactResult, best_search, searched
 from deepmad.engine.solvers.cpsat.stages import StageVariables
 from deepmad.search_spaces.architectures import Architecture, Stage
@@ -33,7 +33,10 @@ def next_best(
     where there is proven to be none. Raises `ContradictionError` where the hint refutes that.
     """
     search = best_search(problem)
-    program = build_program(problem)
+    try:
+        program = build_program(problem, ends=search.ends(seconds))
+    except OutOfTimeError:
+        return ExactResult("unknown", None, None)
     for network in chosen:
         _add_difference(program, network)
     if program.objective is not None:
