@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import time
 from dataclasses import astuple
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,6 @@ from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers import alternatives
 from deepmad.engine.solvers.alternatives import Apart, _chosen, _Effort, _searched, different, with_alternatives
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
@@ -168,7 +168,7 @@ def test_no_network_is_compared_with_each_of_those_chosen(monkeypatch: pytest.Mo
 def test_the_clock_is_asked_while_networks_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     every, ticks = [network for _, network in feasible()], itertools.count()
     problem = three()
-    monkeypatch.setattr(alternatives.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))
     assert len(_chosen(problem, every[:1], every[1:], 10_000, _Effort(6.0, None))) <= 6
 
 
@@ -181,7 +181,7 @@ def test_the_same_work_gives_the_same_networks_whatever_the_clock_says(monkeypat
     assert slow.alternatives == quick.alternatives
     assert slow.alternatives
     ticks = itertools.count()
-    monkeypatch.setattr(alternatives.time, "monotonic", lambda: 1e3 * next(ticks))
+    monkeypatch.setattr(time, "monotonic", lambda: 1e3 * next(ticks))
     again = with_alternatives(problem, solution, 4, settings, seconds=1.0)
     assert again.alternatives == quick.alternatives
     assert again.seconds > solution.seconds

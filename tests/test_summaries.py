@@ -1,5 +1,7 @@
 """The figures of long networks: every part is built and read once, however many stages there are."""
 
+from typing import Any
+
 import pytest
 
 from deepmad.engine.answers import summaries
@@ -28,10 +30,18 @@ def test_parts_stand_in_their_stages() -> None:
 
 def test_the_work_grows_with_the_number_of_stages_and_not_with_its_square(monkeypatch: pytest.MonkeyPatch) -> None:
     built, read = list[int](), list[int]()
-    network_parts, macs = architectures.network_parts, Layer.macs.fget
-    assert macs is not None
-    monkeypatch.setattr(architectures, "network_parts", lambda *words: built.append(1) or network_parts(*words))
-    monkeypatch.setattr(Layer, "macs", property(lambda layer: read.append(1) or macs(layer)))
+    network_parts, macs = architectures.network_parts, vars(Layer)["macs"].fget
+
+    def building(*words: Any) -> Any:
+        built.append(1)
+        return network_parts(*words)
+
+    def reading(layer: Layer) -> Any:
+        read.append(1)
+        return macs(layer)
+
+    monkeypatch.setattr(architectures, "network_parts", building)
+    monkeypatch.setattr(Layer, "macs", property(reading))
 
     def work(stages: int) -> tuple[int, int]:
         built.clear()

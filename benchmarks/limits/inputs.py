@@ -20,6 +20,8 @@ PER_KIND = 3
 
 Span = tuple[int, int, int]
 """The least and the largest value of a choice, and the step between its values."""
+Ends = tuple[int, int]
+"""Between what the largest value of a choice is drawn."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,13 @@ def random_inputs(seed: int) -> Iterator[Input]:
             yield replace(draw(rng, name), name=name)
 
 
-def _span(rng: np.random.Generator, low: int, high: int) -> Span:
-    """Return a choice of channels up to a random width between two, evenly in its logarithm."""
-    return 8, 8 * round(float(np.exp(rng.uniform(np.log(low), np.log(high)))) / 8), 8
+def _channels(rng: np.random.Generator, out: Ends, width: Ends | None = None) -> dict[str, Any]:
+    """Return choices of channels up to random widths between two ends, evenly in their logarithm."""
+    ends = {"out": out, "width": width or out}
+    return {
+        name: (8, 8 * round(float(np.exp(rng.uniform(np.log(low), np.log(high)))) / 8), 8)
+        for name, (low, high) in ends.items()
+    }
 
 
 def _some(rng: np.random.Generator, values: Sequence[Any], least: int) -> list[Any]:
@@ -131,23 +137,23 @@ def _some(rng: np.random.Generator, values: Sequence[Any], least: int) -> list[A
 
 
 def _wide(rng: np.random.Generator, name: str) -> Input:
-    spans = {"out": _span(rng, 1000, 8000), "width": _span(rng, 1000, 8000)}
+    spans = _channels(rng, (1000, 8000))
     return Input(name, space(name, int(rng.integers(5, 9)), kernels=_some(rng, (3, 5, 7), 1), **spans))
 
 
 def _long(rng: np.random.Generator, name: str) -> Input:
-    stages, spans = int(rng.integers(30, 101)), {"out": _span(rng, 64, 512), "width": _span(rng, 32, 256)}
+    stages, spans = int(rng.integers(30, 101)), _channels(rng, (64, 512), (32, 256))
     return Input(name, space(name, stages, kinds=_some(rng, KINDS, 1), depth=int(rng.integers(1, 6)), **spans))
 
 
 def _of_kinds(rng: np.random.Generator, name: str) -> Input:
-    spans = {"out": _span(rng, 200, 2000), "width": _span(rng, 200, 2000)}
+    spans = _channels(rng, (200, 2000))
     stages, depth = int(rng.integers(6, 13)), int(rng.integers(5, 31))
     return Input(name, space(name, stages, kinds=KINDS, kernels=_some(rng, (3, 5, 7), 2), depth=depth, **spans))
 
 
 def _open(rng: np.random.Generator, name: str) -> Input:
-    stages, spans = int(rng.integers(5, 13)), {"out": _span(rng, 100, 1000), "width": _span(rng, 100, 1000)}
+    stages, spans = int(rng.integers(5, 13)), _channels(rng, (100, 1000))
     return Input(name, space(name, stages, kinds=_some(rng, KINDS, 2), open_strides=True, **spans))
 
 

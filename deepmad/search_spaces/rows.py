@@ -49,7 +49,7 @@ class Layouts:
     @cached_property
     def _ways(self) -> tuple[tuple[int, ...], ...]:
         """In how many ways the stages from each one on (none, in the end) have none, one, two and so on strides 2."""
-        ways = [(1,)]
+        ways: list[tuple[int, ...]] = [(1,)]
         for stage in reversed(self.space.stages):
             behind = ways[-1]
             without = (*behind, 0) if 1 in stage.strides else (0,) * (len(behind) + 1)
