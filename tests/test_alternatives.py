@@ -177,13 +177,12 @@ def test_the_same_work_gives_the_same_networks_whatever_the_clock_says(monkeypat
     problem = Problem(space, Budget.of(space))
     settings = CpSat(workers=1, deterministic_limit=0.1, gap=0.05)
     solution = design(problem, settings)
-    slow, quick = (with_alternatives(problem, solution, 4, settings, seconds=seconds) for seconds in (1e-9, 1e9))
-    assert slow.alternatives == quick.alternatives
-    assert slow.alternatives
+    found = with_alternatives(problem, solution, 4, settings, seconds=1e-9)
+    assert found.alternatives
     ticks = itertools.count()
     monkeypatch.setattr(time, "monotonic", lambda: 1e3 * next(ticks))
-    again = with_alternatives(problem, solution, 4, settings, seconds=1.0)
-    assert again.alternatives == quick.alternatives
+    again = with_alternatives(problem, solution, 4, settings, seconds=1e9)
+    assert again.alternatives == found.alternatives
     assert again.seconds > solution.seconds
 
 
