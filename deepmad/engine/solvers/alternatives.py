@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from deepmad.engine.answers.solutions import DIFFERENT_STAGES, Solution, alterna
 from deepmad.engine.costs.tables import Floats
 from deepmad.engine.program.limits import require_counted
 from deepmad.engine.program.problems import Problem
+from deepmad.engine.program.recounts import recounted
 from deepmad.engine.solvers.population.evaluation import Evaluation, Evaluator
 from deepmad.engine.solvers.population.genomes import Genomes
 from deepmad.engine.solvers.settings import CpSat
@@ -30,8 +32,8 @@ SEARCHING_SHARE, CHOOSING_SHARE = 0.7, 0.5
 is for the figures of those chosen."""
 EVALUATIONS_A_UNIT, LEAST_EVALUATIONS = 100_000, 50_000
 """Networks that the search evaluates for a unit of deterministic work, and the least of them."""
-SLICE = 200
-"""Networks that are read from their genomes at once, between two looks at the clock."""
+SLICE, RECOUNTED = 200, 50
+"""Networks that are read from their genomes, and that are recounted, at once: between two looks at the clock."""
 
 
 @dataclass(frozen=True)
@@ -281,19 +283,31 @@ def _chosen(
     Of `networks` (best first), first those whose depths, kernels and blocks no other one has, then any, as far as the
     effort suffices.
     """
-    chosen, forms, apart = list(known), {_form(network) for network in known}, Apart(known)
+    chosen, others = list(known), _differing(known, networks, effort)
+    while len(chosen) < count and (some := list(islice(others, min(RECOUNTED, count - len(chosen))))):
+        chosen += [one for one, counted in zip(some, recounted(problem, some), strict=True) if not counted.broken]
+    return chosen[1:]
+
+
+def _differing(
+    known: Sequence[Architecture], networks: Iterable[Architecture], effort: _Effort
+) -> Iterator[Architecture]:
+    """Yield networks that differ from those known and from each other, those of new depths, kernels and blocks first.
+
+    Ends early where the effort is spent.
+    """
+    forms, apart = {_form(network) for network in known}, Apart(known)
     others: list[Architecture] = []
     for new_forms, from_where in ((True, networks), (False, others)):
         for network in from_where:
-            if len(chosen) == count or effort.left <= 0:
-                return chosen[1:]
+            if effort.left <= 0:
+                return
             if new_forms and _form(network) in forms:
                 others.append(network)
-            elif apart.differs(network) and not problem.broken(network):
-                chosen.append(network)
+            elif apart.differs(network):
                 apart.add(network)
                 forms.add(_form(network))
-    return chosen[1:]
+                yield network
 
 
 def _form(network: Architecture) -> tuple[tuple[str, int, int], ...]:
