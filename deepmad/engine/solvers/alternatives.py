@@ -60,7 +60,7 @@ def with_alternatives(problem: Problem, solution: Solution, count: int, solver: 
     the same networks then come twice. Raises `Interrupted` with the solution as it was.
     """
     require_counted(problem, "alternatives")
-    if solution.architecture is None or solution.objective is None or count < 2:
+    if solution.architecture is None or count < 2:
         return solution
     began, inside = time.monotonic(), ""
     if not problem.space.strides_fixed:
@@ -71,13 +71,13 @@ def with_alternatives(problem: Problem, solution: Solution, count: int, solver: 
     except STOPS as stop:
         raise stopped(stop, solution) from stop
     others = sorted(alternatives(problem, more.networks), key=lambda one: one.objective, reverse=True)
-    above = [one for one in others if one.objective > solution.objective]
+    best = problem.value(solution.architecture)
+    above = [one for one in others if one.objective > best]
     others = others[len(above) :]
     if above and solution.measured is None:  # a network that was measured is the one delivered
         others = [*above[1:], *alternatives(problem, [solution.architecture]), *others]
-        solution = _around(problem, above[0].architecture, solution, solver)
-    assert solution.objective is not None, "it has a network"
-    least = _floor(solution.objective, solver.gap)
+        best, solution = above[0].objective, _around(problem, above[0].architecture, solution, solver)
+    least = _floor(best, solver.gap)
     kept = tuple(one for one in others if one.objective >= least)
     message = solution.message
     if len(kept) < count - 1:
