@@ -120,6 +120,8 @@ def _run(preset: str, formulation: str, settings: Sequence[str]) -> Run:
     """Run one formulation in a new process, watching the memory of it and its children."""
     import psutil
 
+    from benchmarks.memory import tree_bytes
+
     with TemporaryDirectory() as folder:
         output = Path(folder) / "course.json"
         command = [sys.executable, "-m", "benchmarks.optimality", "one", preset, formulation, *settings, str(output)]
@@ -127,36 +129,13 @@ def _run(preset: str, formulation: str, settings: Sequence[str]) -> Run:
         with subprocess.Popen(command, cwd=RESULTS.parent) as running:
             watched = psutil.Process(running.pid)
             while running.poll() is None:
-                peak = max(peak, _bytes(watched))
+                peak = max(peak, tree_bytes(watched))
                 time.sleep(0.25)
         if running.returncode:
             raise SystemExit(f"{formulation} on {preset} ended with exit code {running.returncode}")
         found: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
     print(f"{preset} {formulation}: {found['points'][-1] if found['points'] else 'nothing'}", flush=True)
     return Run(preset, formulation, found["points"], found["seconds"], peak)
-
-
-def _bytes(process: Any) -> int:
-    """Return the memory of a process and its children, shared pages counted once (Linux: proportional set size)."""
-    import psutil
-
-    total = 0
-    for each in (process, *_children(process)):
-        try:
-            total += each.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue
-    return total
-
-
-def _children(process: Any) -> list[Any]:
-    import psutil
-
-    try:
-        found: list[Any] = process.children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-    return found
 
 
 def _row(run: Run, workers: int, seed: int) -> dict[str, object]:

@@ -2,10 +2,14 @@
 
 import itertools
 import json
+import math
+import time
+from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
 from deepmad.cli.schema import schema_of
@@ -13,7 +17,7 @@ from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.alternatives import _searched, different, with_alternatives
+from deepmad.engine.solvers.alternatives import Apart, _chosen, _Effort, _searched, different, with_alternatives
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.coarsening import coarsened
@@ -126,9 +130,65 @@ def test_a_search_adds_to_the_networks_that_are_proven() -> None:
     problem = three()
     best = feasible()[0][1]
     second = next(network for _, network in feasible() if different(network, best))
-    found = _searched(problem, [best, second], 5, EXACT, seconds=2.0)
+    found = _searched(problem, [best, second], 5, EXACT, _Effort.of(EXACT, 2.0))
     assert found[0] == second
     for one, other in itertools.combinations([best, *found], 2):
         assert different(one, other)
     assert all(problem.value(network) >= 0.92 * feasible()[0][0] for network in found[1:])
     assert 1 < len(found) <= 4
+
+
+def test_looking_up_what_is_left_tells_the_same_as_comparing_each_with_each() -> None:
+    every = [network for _, network in feasible()]
+    drawn = np.random.default_rng(0).integers(0, len(every), (20, 40))
+    for row in drawn:
+        apart, chosen = Apart(), list[Architecture]()
+        for network in (every[place] for place in row):
+            assert apart.differs(network) == all(different(network, other) for other in chosen)
+            if apart.differs(network):
+                chosen.append(network)
+                apart.add(network)
+        assert 1 < len(chosen) < len(row)
+
+
+def test_no_network_is_compared_with_each_of_those_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+
+    def counted(stage: Stage, other: object) -> bool:
+        compared.append(1)
+        return astuple(stage) == astuple(other)  # type: ignore[call-overload, no-any-return]
+
+    every = [network for _, network in feasible()]
+    problem = three()
+    monkeypatch.setattr(Stage, "__eq__", counted)
+    _chosen(problem, every[:1], every[1:], 10_000, _Effort.of(EXACT, math.inf))
+    assert len(compared) < 40 * len(every)
+
+
+def test_the_clock_is_asked_while_networks_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    every, ticks = [network for _, network in feasible()], itertools.count()
+    problem = three()
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))
+    assert len(_chosen(problem, every[:1], every[1:], 10_000, _Effort(6.0, None))) <= 6
+
+
+def test_the_same_work_gives_the_same_networks_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = coarsened(load_space("r18"), 32)
+    problem = Problem(space, Budget.of(space))
+    settings = CpSat(workers=1, deterministic_limit=0.1, gap=0.05)
+    solution = design(problem, settings)
+    found = with_alternatives(problem, solution, 4, settings, seconds=1e-9)
+    assert found.alternatives
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: 1e3 * next(ticks))
+    again = with_alternatives(problem, solution, 4, settings, seconds=1e9)
+    assert again.alternatives == found.alternatives
+    assert again.seconds > solution.seconds
+
+
+def test_small_spaces_take_the_same_networks_under_a_limit_on_work() -> None:
+    problem, settings = three(), CpSat(workers=1, deterministic_limit=2.0, gap=0.08)
+    solution = design(problem, settings)
+    found = [with_alternatives(problem, solution, 4, settings, seconds=seconds) for seconds in (1e-9, 1e9)]
+    assert found[0].alternatives == found[1].alternatives
+    assert len(found[0].alternatives or ()) == 3

@@ -1,7 +1,9 @@
 """The exact integer program against brute force over small spaces: optima, bounds, infeasibility, clashes."""
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,9 @@ import pytest
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.objectives import ObjectiveName
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.cpsat import ExactResult, clashes, solve
+from deepmad.engine.solvers.cpsat import ExactResult, Least, clashes, least_use, next_best, program, solve
 from deepmad.engine.solvers.cpsat.program import build_program
+from deepmad.engine.solvers.cpsat.solving import find_feasible
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import Space, load_space, parse_space
 from tests.brute_force import Counted, count
@@ -184,9 +187,9 @@ def test_hint_bound_gap_and_progress() -> None:
 
 def test_complete_hint_is_a_solution() -> None:
     problem = Problem(space("choice of kinds"), limits("choice of kinds", 0.35, "macs", "rho"))
-    program, network = build_program(problem), exact(problem).network
+    built, network = build_program(problem), exact(problem).network
     assert network is not None
-    assert program.network(program.assignment(network)) == network
+    assert built.network(built.assignment(network)) == network
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -235,3 +238,32 @@ def test_understated_tables_stay_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.bound is not None
     assert result.bound >= best
     assert result.network is None or problem.broken(result.network) == []
+
+
+@pytest.mark.parametrize("stages", [0, 1, 2, 5])
+def test_a_program_that_is_not_built_in_time_proves_nothing(stages: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is the number of stages read so far, those of every limit anew; the space has three."""
+    problem, read = Problem(space("residual"), Budget(macs=8e6, params=60e3)), list[int]()
+    known = exact(problem).network
+
+    def noted(whole: Callable[..., Any], *words: Any) -> Any:
+        read.append(1)
+        return whole(*words)
+
+    for name in ("stage_variables", "stage_terms"):
+        monkeypatch.setattr(program, name, partial(noted, getattr(program, name)))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(len(read)))
+    for hint in (None, known):
+        read.clear()
+        found = solve(problem, hint=hint, seconds=stages - 0.5, workers=1, seed=0)
+        assert (found.status, found.network) == ("unknown" if hint is None else "feasible", hint)
+        assert found.bound is None
+        assert len(read) == stages
+    read.clear()
+    assert find_feasible(problem, seconds=stages - 0.5, workers=1, seed=0) == ExactResult("unknown", None, None)
+    read.clear()
+    assert least_use(problem, "macs", hint=known, seconds=stages - 0.5, workers=1, seed=0) == Least(known, proven=False)
+    read.clear()
+    assert known is not None
+    other = next_best(problem, [known], floor=0.0, seconds=stages - 0.5, workers=1, seed=0)
+    assert other == ExactResult("unknown", None, None)

@@ -10,8 +10,10 @@ from deepmad.engine.program.objectives import ObjectiveName
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.population.evaluation import CHUNK, Evaluator
 from deepmad.engine.solvers.population.genomes import Coding
+from deepmad.search_spaces.layers import Layer
 from deepmad.search_spaces.spaces import load_space, parse_space, presets
 from tests.catalogue import GOLDEN, StairTable, published
+from tests.test_recounts import NotingTable
 
 MIXED = """
 format: deepmad/space@1
@@ -108,3 +110,26 @@ def test_published_structures_score_as_published(name: str) -> None:
     assert found.values[0] == pytest.approx(expected["objective_reference"], rel=1e-12)
     assert found.used["macs"][0] == expected["macs"]
     assert found.used["params"][0] == expected["params"]
+
+
+def test_stages_of_the_same_choices_share_tables_and_prices() -> None:
+    choices = "out: [16, 24], width: [8, 16], kernel: [3, 5], depth: [1, 2]"
+    one = f"  - {{block: [bottleneck, basic, mbconv], stride: 1, {choices}}}\n"
+
+    def asked(stages: int) -> tuple[Evaluator, list[Layer]]:
+        start = "format: deepmad/space@1\nname: alike\nresolution: 32\nstem: {out: [16, 24]}\nstages:\n"
+        table = NotingTable()
+        problem = Problem(parse_space(start + stages * one, "alike"), Budget(latency=1.0), table)
+        return Evaluator(problem), table.asked
+
+    (_, few), (evaluator, many) = asked(2), asked(9)
+    assert len(few) == len(many)
+    kinds = [stage[1] for stage in evaluator._kinds[1:]]
+    assert len({id(kind.first) for kind in kinds}) == len({id(kind.later) for kind in kinds}) == 1
+    numbers = ("inputs", "outputs", "kernel")
+    told = [
+        tuple(np.asarray(value).tobytes() if name in numbers else value for name, value in vars(layer).items())
+        for layer in many
+    ]
+    ends = 3  # the stem, the pool and the classifier are not among them
+    assert len(told) - len(set(told)) <= ends

@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from math import comb
 from pathlib import Path
 from random import Random
 
@@ -15,22 +17,23 @@ import yaml
 
 from deepmad.cli.app import run
 from deepmad.cli.schema import schema_of
-from deepmad.engine.answers.progress import Interrupted, Progress
+from deepmad.engine.answers.progress import Interrupted, Progress, Race
 from deepmad.engine.answers.solutions import Solution, Status
 from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.alternatives import with_alternatives
 from deepmad.engine.solvers.nearest import nearest
+from deepmad.engine.solvers.population.genomes import Coding
 from deepmad.engine.solvers.rows import loop
 from deepmad.engine.solvers.rows.exploring import Exploration, explore
-from deepmad.engine.solvers.rows.families import Family, families
-from deepmad.engine.solvers.rows.pieces import Effort, Piece, settle
+from deepmad.engine.solvers.rows.families import Families, Family
+from deepmad.engine.solvers.rows.pieces import Effort, Piece, Settled, settle
 from deepmad.engine.solvers.settings import CpSat, Evolution, Rows
 from deepmad.profilers.building.probes import random_network
-from deepmad.search_spaces.architectures import Stride
+from deepmad.search_spaces.architectures import Architecture, Stride
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.rows import Row, restricted, row_count, row_of, rows, with_strides
+from deepmad.search_spaces.rows import Layouts, Row, restricted, row_count, row_of, rows, with_strides
 from deepmad.search_spaces.spaces import Space, load_space, parse_space
 from tests.agreement import AGREES, BOUND_ERROR
 from tests.brute_force import Counted, count, members
@@ -260,7 +263,7 @@ def test_no_bound_of_a_family_is_below_its_optimum(seed: int) -> None:
     case, random = random_case(seed), Random(seed)
     best = case.best
     assert best is not None
-    for whole in families(case.problem):
+    for whole in Families(case.problem):
         for family in (whole, random.choice(whole.parts())):
             found = [case.optimum(row) for row in case.counted if family.holds(row)]
             optimum = max((value for value in found if value is not None), default=None)
@@ -286,13 +289,85 @@ def test_random_cases_are_of_every_kind() -> None:
 
 def test_families_hold_every_row_once_however_they_are_split() -> None:
     problem = Problem(load_space(STRIDES), Budget())
-    found = families(problem)
+    found = list(Families(problem))
     while any(family.row is None for family in found):
         assert sum(family.count for family in found) == 64
         found = [part for family in found for part in (family.parts() if family.row is None else [family])]
     assert {family.row for family in found} == set(rows(problem.space))
     kinds = (("mbconv",), ("basic", "mbconv"))
     assert Family((1, 2), kinds).parts() == [Family((1, 2), (("mbconv",), (kind,))) for kind in kinds[1]]
+
+
+def long_space(stages: int) -> Space:
+    """Return a space of many stages whose strides are all a choice."""
+    one = "  - {block: [basic, mbconv], stride: [1, 2], out: [16, 32], expansion: 1, kernel: 3, depth: [1, 2]}\n"
+    start = "format: deepmad/space@1\nname: long\nresolution: 224\nstem: {out: 8, stride: 2}\nstages:\n"
+    return parse_space(start + stages * one + "rules: {non_decreasing: false}\n", "long")
+
+
+def test_layouts_are_worked_out_where_they_are_asked_for() -> None:
+    for resolution, weights in ((32, None), (12, None), (32, (1.0, 1.0, 8.0))):
+        space = replace(load_space(STRIDES), resolution=resolution, alpha=weights)
+        expected = [
+            strides
+            for strides in itertools.product(*(stage.strides for stage in space.stages))
+            if 1 + strides.count(2) in space.scale_counts
+        ]
+        found = Layouts(space)
+        assert list(found) == expected
+        assert found.count == len(expected)
+        assert [found.place(layout) for layout in found] == list(range(found.count))
+    many = Layouts(long_space(100))
+    assert many.count == sum(comb(100, halvings) for halvings in range(5))
+    assert many[many.count - 1] == (2, 2, 2, 2, *(1,) * 96)
+    assert many.place(many[many.count // 3]) == many.count // 3
+    with pytest.raises(IndexError):
+        _ = many[many.count]
+
+
+def test_families_are_drawn_once_and_spread_evenly() -> None:
+    found = Families(Problem(long_space(100), Budget()))
+    chosen = found.spread(10)
+    places = [found.layouts.place(layout) for layout in chosen]
+    assert len(places) == 10
+    assert np.diff(sorted(places)).min() == np.diff(sorted(places)).max()
+    assert abs(places[1] - places[0]) > found.layouts.count / 3  # the first two are far apart already
+    first = found.layouts[0]
+    assert found.draw(first) == Family(first, found.kinds)
+    assert found.draw(first) is None
+    assert next(found).strides == found.layouts[1]
+    assert found.left == found.layouts.count - 2
+    assert sorted(Families(Problem(long_space(6), Budget())).spread(1000)) == list(Layouts(long_space(6)))
+
+
+def test_of_many_layouts_those_are_drawn_that_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is the number of pieces of work: each takes a second."""
+    drawn: list[Family] = []
+    part_of = Family.part_of
+
+    def counted(family: Family, problem: Problem) -> Problem:
+        drawn.append(family)
+        return part_of(family, problem)
+
+    def explored(wish: Exploration) -> list[Architecture]:
+        coding = Coding(wish.problem.space)
+        return [coding.architecture(np.zeros_like(coding.sizes))]
+
+    def settled(_: Piece) -> Settled:
+        return Settled(None, math.inf)
+
+    monkeypatch.setattr(Family, "part_of", counted)
+    monkeypatch.setattr(loop, "explore", explored)
+    monkeypatch.setattr(loop, "settle", settled)
+    monkeypatch.setattr(Race, "seconds", property(lambda _: float(len(drawn))))
+    space = long_space(30)
+    found = design(Problem(space, Budget()), Rows(workers=1, time_limit=10.0))
+    assert len(drawn) == 10
+    assert found.architecture is not None
+    assert found.bound is None  # nothing is proven of the layouts that were not drawn
+    assert found.row_counts is not None
+    assert found.row_counts.total == row_count(space) == 2**30 * sum(comb(30, halvings) for halvings in range(5))
+    assert found.row_counts.not_looked_at > 0.99 * found.row_counts.total
 
 
 # ------------------------------------------------------------------------------------------------ the solver

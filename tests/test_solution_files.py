@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deepmad.cli.app import run
-from deepmad.engine.answers.solutions import Solution, SolverInfo, Status, alternative, found
+from deepmad.engine.answers.solutions import Solution, SolverInfo, Status, alternatives, found
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
@@ -29,7 +29,7 @@ def document() -> dict[str, Any]:
     solution = found(problem, first, 1e5, gap=0.01, solver=SolverInfo("cpsat", "9", 0, 1), seconds=1.0)
     assert solution.status is Status.FEASIBLE
     told: dict[str, Any] = json.loads(json.dumps(solution.to_dict()))
-    return told | {"alternatives": [json.loads(json.dumps(alternative(problem, second).to_dict()))]}
+    return told | {"alternatives": [json.loads(json.dumps(alternatives(problem, [second])[0].to_dict()))]}
 
 
 def places(part: Any, *path: Any) -> Iterator[tuple[Any, ...]]:

@@ -1,6 +1,11 @@
 """The command line: one file a command; here are the entry point and the exit codes."""
 
 import sys
+import time
+from contextlib import nullcontext
+
+_LOADED = time.monotonic()
+"""When the process began, but for what Python itself takes."""
 
 
 def main() -> None:
@@ -10,8 +15,12 @@ def main() -> None:
     try:
         listen()
         from deepmad.cli.app import run
+        from deepmad.cli.output import say
+        from deepmad.cli.silence import never_silent
 
-        code = run(sys.argv[1:])
+        arguments = sys.argv[1:]
+        with nullcontext() if "--json" in arguments else never_silent(" ".join(["deepmad", *arguments[:1]]), say):
+            code = run(arguments, _LOADED)
     except KeyboardInterrupt as interrupt:  # while libraries are loaded, or at the very end
         line, code = ending(interrupt)
         print(line, file=sys.stderr)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from deepmad.cli.clock import began_at
 from deepmad.cli.design import design
 from deepmad.cli.doctor import doctor
 from deepmad.cli.endings import ending
@@ -56,15 +57,15 @@ def _options(
     """Design CNNs for a hardware budget, with a proof of how close to optimal they are."""
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command line; return its exit code."""
+def run(arguments: Sequence[str], began: float | None = None) -> int:
+    """Run one command line, which began now or at a moment of the monotonic clock; return its exit code."""
     if any("\0" in argument for argument in arguments):
         return _fail("an argument holds a NUL character; remove it", MISUSE)
     command = typer.main.get_command(app)
     try:
         _check_words(arguments)
         # Not by calling `app`, which would turn an interrupt into an exit that says nothing.
-        with command.make_context("deepmad", list(arguments)) as context:
+        with began_at(began), command.make_context("deepmad", list(arguments)) as context:
             code = command.invoke(context)
         sys.stdout.flush()
     except InputError as error:

@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepmad.cli.clock import seconds_so_far
 from deepmad.cli.endings import told
 from deepmad.cli.output import DONE, MISSED, Bar, bar, emit_json, out, say, warn
 from deepmad.cli.render import solution_report
+from deepmad.cli.silence import SILENCE
 from deepmad.cli.tables import Conditions, predicted_by_device
 from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.search_spaces.units import human
@@ -26,6 +28,9 @@ EXPLAINED_SHARE, RANKED_SHARE = 0.5, 0.75
 """The main solve's share of the time with --explain, and with --top alone."""
 ALTERNATIVES_SHARE, ALTERNATIVES_SECONDS = 0.3, 10.0
 """The alternatives' share of the time left where limits are explained after them, and the most seconds they get."""
+STARTING = "starting"
+TELLING_SECONDS = 0.002
+"""Seconds that it takes to write and print one of several networks, about."""
 
 
 @dataclass(frozen=True)
@@ -123,27 +128,30 @@ def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution"
 
     if isinstance(settings, Evolution):  # nothing more can be wished for: that takes a bound
         with bar("designing", settings.time_limit or 0.0) as shown:
+            shown.update(0.0, STARTING)
             return _designed(problem, settings, wishes, _report(shown))
     began = time.monotonic()
     with bar("designing", settings.time_limit) as shown:
+        shown.update(0.0, STARTING)
         solution = _designed(problem, _shared(settings, wishes.main_share), wishes, _report(shown))
         reserved = 0.0 if wishes.measuring is None else (1 - wishes.main_share) * settings.time_limit
         ends = max(began + settings.time_limit, time.monotonic() + reserved)
+        share = 0.0 if wishes.top == 1 else ALTERNATIVES_SHARE if wishes.explain else 1.0
         if wishes.top > 1:
-            share = ALTERNATIVES_SHARE if wishes.explain else 1.0
-            seconds = min(share * (ends - time.monotonic()), ALTERNATIVES_SECONDS)
+            seconds = min(share * (ends - time.monotonic()), ALTERNATIVES_SECONDS) - wishes.top * TELLING_SECONDS
             shown.update(time.monotonic() - began, f"{wishes.top} networks that differ")
-            solution = with_alternatives(problem, solution, wishes.top, _exact(settings), seconds=seconds)
+            rest = _exact(_shared(settings, share * (1 - wishes.main_share)))
+            solution = with_alternatives(problem, solution, wishes.top, rest, seconds=seconds)
         if wishes.explain:
-            rest = _exact(_shared(settings, 1 - wishes.main_share))
             left = ends - time.monotonic()
+            rest = _exact(_shared(settings, (1 - share) * (1 - wishes.main_share)))
             report = _report(shown, time.monotonic() - began)
             solution = explain(problem, solution, rest, seconds=left, report=report)
-    return solution
+    return solution if wishes.measuring is not None else replace(solution, seconds=seconds_so_far())
 
 
 def _shared(settings: "Auto | CpSat | Rows", share: float) -> "Auto | CpSat | Rows":
-    """Return the settings with a share of the time, or of the deterministic work."""
+    """Return the settings with a share of the time, and of the deterministic work where that is limited."""
     work = settings.deterministic_limit
     return replace(
         settings,
@@ -206,7 +214,13 @@ def measurer(conditions: Conditions, devices: int) -> "Callable[[Architecture], 
             "run deepmad measure SOLUTION.json on every device"
         )
     find_backend(conditions.backend, conditions.precision)
-    return partial(timed_apart, Key(**asdict(conditions)))
+    key = Key(**asdict(conditions))
+
+    def timed(network: "Architecture") -> "Measured":
+        with SILENCE.at("timing a network"):
+            return timed_apart(key, network)
+
+    return timed
 
 
 def _line(progress: "Progress") -> str:

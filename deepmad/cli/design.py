@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from deepmad.cli.clock import seconds_so_far
 from deepmad.cli.delivery import Wishes, deliver, measurer
 from deepmad.cli.fronts import deliver_front
 from deepmad.cli.limits import function_limits
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from deepmad.search_spaces.spaces import Space
 
 _Text = str | None
+LEAST_SHARE = 0.2
+"""The share of the time that a solve gets at least, however long it took to read and prepare everything."""
 
 
 def design(
@@ -176,6 +179,7 @@ def design(
         require_counted(problem, "--top or --explain")
     if output is not None:
         check_writable(output)
+    settings = _with_what_is_left(settings)
     if front is not None:
         return deliver_front(problem, settings, front, output, json)
     measuring = measurer(conditions, len(tables)) if measure else None
@@ -224,6 +228,14 @@ def _solver(name: str, auto: "Auto", evolving: dict[str, Any], front: _Text) -> 
     if name == "rows":
         return Rows.of(auto)
     return auto.exact() if name == "cpsat" else auto
+
+
+def _with_what_is_left(settings: "Solver") -> "Solver":
+    """Return the settings with what the command has left of its time, where it is limited in time: it has begun."""
+    if settings.time_limit is None or getattr(settings, "deterministic_limit", None) is not None:
+        return settings
+    left = max(settings.time_limit - seconds_so_far(), LEAST_SHARE * settings.time_limit)
+    return replace(settings, time_limit=left)
 
 
 def _check_wishes(settings: "Solver", front: _Text, measure: bool, more: bool) -> None:

@@ -36,6 +36,7 @@ def deliver_front(problem: "Problem", settings: "Solver", cost: str, output: Pat
     against = next(name for name in COSTS if name.startswith(cost))
     try:
         with bar("looking for a front", settings.time_limit or 0.0) as shown:
+            shown.update(0.0, "starting")
             front = pareto_front(problem, against, settings, report=partial(_report, shown))
     except (FrontInterrupted, FrontOutOfMemoryError) as stop:
         _tell(stop.front, output, json)

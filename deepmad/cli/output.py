@@ -12,8 +12,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.status import Status
 from rich.text import Text
+
+from deepmad.cli.silence import SILENCE
 
 DONE, MISSED, MISUSE, DEVICE_FAILED, CONTRADICTED, NO_MEMORY, PIPE_CLOSED = 0, 1, 2, 3, 4, 5, 141
 
@@ -32,6 +33,7 @@ class Screen(Console):
     def print(self, *lines: Any, **options: Any) -> None:
         """Print lines of text, or what rich draws."""
         super().print(*(as_text(line) if isinstance(line, str) else line for line in lines), **options)
+        SILENCE.broken()
 
 
 def out() -> Screen:
@@ -44,9 +46,12 @@ def err() -> Screen:
     return Screen(stderr=True, highlight=False, soft_wrap=True)
 
 
-def working(what: str) -> Status:
-    """Return what shows, on a terminal, that work goes on until its block ends."""
-    return err().status(as_text(what))
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show, on a terminal, that work goes on until the block ends; without one, a line tells it now and then."""
+    console = err()
+    with SILENCE.at(what, moving=console.is_terminal), console.status(as_text(what)):
+        yield
 
 
 def emit_json(document: Any) -> None:
@@ -82,7 +87,9 @@ class Bar:
         """Show how much of the total is done, with a note beside it."""
         if self.progress is not None and self.task is not None:
             self.progress.update(self.task, completed=min(completed, self.total), note=as_text(note).plain)
-        elif completed >= self.said + self.total / 10 or self.said < 0:
+            return
+        SILENCE.noted(note)
+        if completed >= self.said + self.total / 10 or self.said < 0:
             self.said = completed
             say(f"{self.what}: {note}")
 
@@ -92,7 +99,8 @@ def bar(what: str, total: float) -> Iterator[Bar]:
     """Yield a progress bar for `what`, gone when the block ends."""
     console = err()
     if not console.is_terminal:
-        yield Bar(None, what, total)
+        with SILENCE.at(what):
+            yield Bar(None, what, total)
         return
     columns = (
         SpinnerColumn(),
@@ -101,5 +109,5 @@ def bar(what: str, total: float) -> Iterator[Bar]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with SILENCE.at(what, moving=True), Progress(*columns, console=console, transient=True) as progress:
         yield Bar(progress, what, total)

@@ -11,6 +11,7 @@ from rich.live import Live
 from deepmad.cli.options import Json, written
 from deepmad.cli.output import DONE, MISSED, as_text, emit_json, err, out, say
 from deepmad.cli.render import plain_table
+from deepmad.cli.silence import SILENCE
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.units import human
 
@@ -94,7 +95,8 @@ def _watching() -> "Iterator[Tell]":
         yield lambda news: say(news.line) if news.line else None
         return
     board = Board(max(1, console.size.height - AROUND_ROWS))
-    with Live(console=console, transient=True, get_renderable=board.shown, refresh_per_second=4):
+    live = Live(console=console, transient=True, get_renderable=board.shown, refresh_per_second=4)
+    with SILENCE.at("making the zoo", moving=True), live:
         yield board.tell
     for line in board.lasting:
         say(line)

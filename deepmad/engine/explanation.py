@@ -23,28 +23,29 @@ def explain(
     """Return the solution with what a 10 % looser limit would gain, for every limit in force.
 
     Each loosened problem is designed from the solution's network on, within an even share of `seconds` (or of
-    the solver's deterministic limit). Raises `Interrupted` with the solution and the limits explained so far.
+    the solver's deterministic limit). What it took is added to the solution's seconds. Raises
+    `Interrupted` with the solution and the limits explained so far.
     """
     require_counted(problem, "an explanation")
     network = solution.architecture
     if network is None:
         return solution
-    ends, names = time.monotonic() + seconds, list(problem.limits())
+    began, names, work = time.monotonic(), list(problem.limits()), solver.deterministic_limit
     known: dict[str, Sensitivity] = {}
     try:
         for place, name in enumerate(names):
-            share = max(ends - time.monotonic(), 0.0) / (len(names) - place)
-            if share == 0:
-                break
-            work = solver.deterministic_limit
-            settings = replace(
-                solver, time_limit=share, gap=0.0, deterministic_limit=None if work is None else work / len(names)
-            )
+            if work is None:
+                share = (began + seconds - time.monotonic()) / (len(names) - place)
+                if share <= 0:
+                    break
+                settings = replace(solver, time_limit=share, gap=0.0)
+            else:
+                settings = replace(solver, deterministic_limit=work / len(names), gap=0.0)
             known[name] = _sensitivity(problem, name, network, settings, _renamed(report, name))
     except STOPS as stop:
         # What the loosened problem had found is no solution of this one.
         raise stopped(stop, replace(solution, explanation=known)) from stop
-    return replace(solution, explanation=known)
+    return replace(solution, explanation=known, seconds=solution.seconds + time.monotonic() - began)
 
 
 def loosened(problem: Problem, name: str) -> Problem:

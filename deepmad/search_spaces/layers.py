@@ -117,6 +117,15 @@ class Part:
     ends_scale: bool = False
 
 
+def by_stage(parts: Sequence[Part], stages: int) -> list[list[Part]]:
+    """Return the parts of each of a network's stages, those of stem, tail and classifier left out."""
+    found: list[list[Part]] = [[] for _ in range(stages)]
+    for part in parts:
+        if part.stage is not None:
+            found[part.stage].append(part)
+    return found
+
+
 def total(parts: Sequence[Part], cost: Callable[[Layer], Count]) -> Count:
     """Return what a cost of layers adds up to over a network's parts."""
     found: Count = 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from math import prod
 
@@ -36,24 +37,73 @@ def kinds_of(space: Space) -> Kinds:
     return tuple(tuple(dict.fromkeys(stage.block)) for stage in space.stages)
 
 
-def layouts(space: Space) -> Iterator[Layout]:
-    """Yield the strides that fit the resolution and whose number of scales fits the space's alpha."""
-    counts = space.scale_counts
-    for strides in product(*(stage.strides for stage in space.stages)):
-        if 1 + strides.count(2) in counts:
-            yield strides
+@dataclass(frozen=True)
+class Layouts:
+    """The layouts of a space in order: the strides that fit the resolution and whose number of scales fits alpha.
+
+    They may be many more than can be listed, so each is worked out where it is asked for.
+    """
+
+    space: Space
+
+    @cached_property
+    def _ways(self) -> tuple[tuple[int, ...], ...]:
+        """In how many ways the stages from each one on (none, in the end) have none, one, two and so on strides 2."""
+        ways: list[tuple[int, ...]] = [(1,)]
+        for stage in reversed(self.space.stages):
+            behind = ways[-1]
+            without = (*behind, 0) if 1 in stage.strides else (0,) * (len(behind) + 1)
+            halved = (0, *behind) if 2 in stage.strides else (0,) * (len(behind) + 1)
+            ways.append(tuple(one + other for one, other in zip(without, halved, strict=True)))
+        return tuple(reversed(ways))
+
+    @property
+    def count(self) -> int:
+        """The number of layouts."""
+        return self._fitting(0, 0)
+
+    def _fitting(self, stage: int, halvings: int) -> int:
+        """Return how many ways the stages from `stage` on fit behind so many strides 2."""
+        ways = self._ways[stage]
+        wanted = (scales - 1 - halvings for scales in self.space.scale_counts)
+        return sum(ways[count] for count in wanted if 0 <= count < len(ways))
+
+    def __getitem__(self, place: int) -> Layout:
+        """Return one of the layouts; raises `IndexError` where there are not so many."""
+        if not 0 <= place < self.count:
+            raise IndexError(place)
+        found: list[Stride] = []
+        for index, stage in enumerate(self.space.stages):
+            for stride in stage.strides:
+                fitting = self._fitting(index + 1, found.count(2) + (stride == 2))
+                if place < fitting:
+                    found.append(stride)
+                    break
+                place -= fitting
+        return tuple(found)
+
+    def place(self, layout: Layout) -> int:
+        """Return the place of one of the layouts."""
+        return sum(
+            self._fitting(index + 1, layout[:index].count(2))
+            for index, (stage, stride) in enumerate(zip(self.space.stages, layout, strict=True))
+            if stride == 2 and 1 in stage.strides
+        )
+
+    def __iter__(self) -> Iterator[Layout]:
+        return (self[place] for place in range(self.count))
 
 
 def rows(space: Space) -> Iterator[Row]:
     """Yield every row of a space; they may be many more than can be looked at (`row_count`)."""
-    for strides in layouts(space):
+    for strides in Layouts(space):
         for blocks in product(*kinds_of(space)):
             yield Row(blocks, strides)
 
 
 def row_count(space: Space) -> int:
     """Return the number of rows."""
-    return sum(1 for _ in layouts(space)) * prod(len(kinds) for kinds in kinds_of(space))
+    return Layouts(space).count * prod(len(kinds) for kinds in kinds_of(space))
 
 
 def narrowed(space: Space, strides: Layout, kinds: Kinds) -> Space:

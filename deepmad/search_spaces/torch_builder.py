@@ -5,7 +5,7 @@ import os
 from deepmad.search_spaces import torch_modules
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.layers import Layer, Part, total_params
+from deepmad.search_spaces.layers import Layer, Part, by_stage, total_params
 from deepmad.search_spaces.torch_modules import BlockSpec, LayerSpec, NetworkSpec, StageSpec
 from deepmad.search_spaces.units import human
 
@@ -53,8 +53,8 @@ def network_spec(architecture: Architecture) -> NetworkSpec:
     parts = architecture.parts()
     named = {part.name: part for part in parts}
     stages = []
-    for index in range(len(architecture.stages)):
-        members = [part for part in parts if part.stage == index and part.repeats]
+    for alike in by_stage(parts, len(architecture.stages)):
+        members = [part for part in alike if part.repeats]
         ends_scale = any(part.ends_scale for part in members)
         stages.append(StageSpec(tuple(_block_spec(part) for part in members), ends_scale))
     return NetworkSpec(

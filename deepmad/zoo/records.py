@@ -14,7 +14,7 @@ from deepmad.engine.program.measures import BYTES_PER_ELEMENT
 from deepmad.profilers.tables.tables import LatencyTable
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
-from deepmad.search_spaces.layers import Part, peak_activation_elements, total_macs, total_params
+from deepmad.search_spaces.layers import Part, by_stage, peak_activation_elements, total_macs, total_params
 from deepmad.search_spaces.spaces import Space
 from deepmad.zoo.entries import Entry
 from deepmad.zoo.families import Family
@@ -199,8 +199,8 @@ def network_record(network: Architecture, table: LatencyTable, space: Space) -> 
 
     named = {part.name: part for part in parts}
     stages = [
-        stage | seconds([part for part in parts if part.stage == index])
-        for index, stage in enumerate(figures["stages"])
+        stage | seconds(members)
+        for stage, members in zip(figures["stages"], by_stage(parts, len(network.stages)), strict=True)
     ]
     tail, classifier = named.get("tail"), named.get("classifier")
     found = {key: figures[key] for key in OF_NETWORK if key in figures}

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepmad.engine.answers.fields import Number, Whole
+from deepmad.engine.program.budgets import Usage
 from deepmad.engine.program.measures import Sense, used_up
 from deepmad.engine.program.problems import Problem
-from deepmad.search_spaces.architectures import Architecture
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class LimitUse:
         return found if self.sense == "at most" else found | {"sense": self.sense}
 
 
-def uses(problem: Problem, network: Architecture, called: Mapping[str, float] | None = None) -> dict[str, LimitUse]:
-    """Return the limits and what `network` uses of each; black boxes are told by `called`."""
-    return {name: LimitUse(use.limit, use.used, use.sense) for name, use in problem.usages(network, called).items()}
+def uses(usages: Mapping[str, Usage]) -> dict[str, LimitUse]:
+    """Return the limits and what a network uses of each, from its usages."""
+    return {name: LimitUse(use.limit, use.used, use.sense) for name, use in usages.items()}
 
 
 def unused(problem: Problem) -> dict[str, LimitUse]:

@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from deepmad.engine.answers.checks import check_objective, check_used
 from deepmad.engine.answers.claims import require_bound
 from deepmad.engine.answers.fields import Flag, Number, Positive, Whole
 from deepmad.engine.answers.limit_uses import LimitUse, limits_document, unused, uses
+from deepmad.engine.program.budgets import Usage
 from deepmad.engine.program.problems import Problem
+from deepmad.engine.program.recounts import Recount, recounted
 from deepmad.search_spaces.architectures import Architecture, GivenStride, numbered, split_rank
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
 from deepmad.search_spaces.layers import total_macs, total_params
@@ -315,12 +318,13 @@ def found(
     network that breaks a limit is a bug of the solver: it is refused by an assertion, not delivered. Raises
     `ContradictionError` for one above the bound.
     """
-    broken = problem.broken(network, called)
+    usages = problem.usages(network, called)
+    broken = problem.broken_at(network, usages)
     assert not broken, f"the solver returned a network that is not feasible: {broken}"
     objective = problem.value(network)
     require_bound(problem, solver.name, bound, network, objective)
     reached = relative_gap(objective, bound)
-    network = replace(network, name=network.name or _name(problem, network))
+    network = replace(network, name=network.name or _name(problem, network, usages))
     if reached <= gap:
         proof = "proven optimal" if reached == 0 else f"proven to be within {reached:.2%} of the optimum"
         status, message = Status.OPTIMAL, f"the network is {proof}"
@@ -336,8 +340,8 @@ def found(
         objective=objective,
         bound=max(bound, objective) if math.isfinite(bound) else None,
         gap=reached if math.isfinite(reached) else None,
-        limits=uses(problem, network, called),
-        predicted=predict(problem, network),
+        limits=uses(usages),
+        predicted=predict(problem, network, usages),
     )
 
 
@@ -349,15 +353,18 @@ def without_network(
     return Solution(Status.UNKNOWN, message, solver, seconds, bound=known, limits=unused(problem))
 
 
-def alternative(problem: Problem, network: Architecture) -> Alternative:
-    """Return an alternative around a feasible network, every figure recomputed from its layer records."""
-    broken = problem.broken(network)
-    assert not broken, f"an alternative is not feasible: {broken}"
+def alternatives(problem: Problem, networks: Sequence[Architecture]) -> tuple[Alternative, ...]:
+    """Return the alternatives around feasible networks, every figure recomputed from their layer records at once."""
+    return tuple(map(partial(_alternative, problem), networks, recounted(problem, networks)))
+
+
+def _alternative(problem: Problem, network: Architecture, counted: Recount) -> Alternative:
+    assert not counted.broken, f"an alternative is not feasible: {counted.broken}"
     return Alternative(
-        problem.value(network),
-        replace(network, name=_name(problem, network)),
-        uses(problem, network),
-        predict(problem, network),
+        counted.value,
+        replace(network, name=_name(problem, network, counted.usages)),
+        uses(counted.usages),
+        predict(problem, network, counted.usages),
     )
 
 
@@ -368,16 +375,18 @@ def _with_network(document: Any, source: str) -> Any:
     return document | {"architecture": Architecture.from_dict(document["architecture"], source)}
 
 
-def _name(problem: Problem, network: Architecture) -> str:
-    """Return a name that tells the space and the size, like r50-4.13G-25.6M."""
-    parts = network.parts()
-    macs, params = human(total_macs(parts), "count"), human(total_params(parts), "count")
+def _name(problem: Problem, network: Architecture, known: Mapping[str, Usage]) -> str:
+    """Return a name that tells the space and the size, like r50-4.13G-25.6M; `known` are usages of the network."""
+    counts = {"macs": total_macs, "params": total_params}
+    parts = () if counts.keys() <= known.keys() else network.parts()
+    macs, params = (human(known[name].used if name in known else of(parts), "count") for name, of in counts.items())
     return f"{problem.space.name}-{macs}-{params}".replace(" ", "")
 
 
-def predict(problem: Problem, network: Architecture) -> Predicted | None:
-    """Return what the problem's table predicts for a network; None without a table."""
+def predict(problem: Problem, network: Architecture, known: Mapping[str, Usage] | None = None) -> Predicted | None:
+    """Return what the problem's table predicts for a network; None without a table. `known` are usages of it."""
     if not problem.tables:
         return None
-    seconds = problem.predicted_seconds(network)
+    limited = (known or {}).get("latency_seconds")
+    seconds = problem.predicted_seconds(network) if limited is None else limited.used
     return Predicted(seconds, problem.batch / seconds)

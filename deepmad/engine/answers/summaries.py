@@ -1,12 +1,21 @@
 """Everything there is to say about one architecture without solving or measuring anything."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from deepmad.engine.program.entropy import entropy, rho, scales
 from deepmad.engine.program.objectives import ObjectiveName, objective_value
-from deepmad.search_spaces.architectures import Architecture
-from deepmad.search_spaces.layers import main_elements, peak_activation_elements, total, total_macs, total_params
+from deepmad.search_spaces.architectures import Architecture, Stage
+from deepmad.search_spaces.layers import (
+    Part,
+    by_stage,
+    main_elements,
+    peak_activation_elements,
+    total,
+    total_macs,
+    total_params,
+)
 from deepmad.search_spaces.spaces import default_alpha
 
 FP32_BYTES = 4
@@ -48,15 +57,14 @@ def summary(network: Architecture, *, beta: float = 10.0) -> dict[str, Any]:
         "objective_paper": objective("paper"),
         "objective_reference": objective("reference"),
         "stem": asdict(network.stem),
-        "stages": [_stage(network, index) for index in range(len(network.stages))],
+        "stages": list(map(_stage, network.stages, by_stage(parts, len(network.stages)))),
         "tail": asdict(network.tail) if network.tail else None,
     }
 
 
-def _stage(network: Architecture, index: int) -> dict[str, Any]:
-    """Return a stage's settings with its costs, as integers."""
-    parts = tuple(part for part in network.parts() if part.stage == index)
-    return asdict(network.stages[index]) | {
+def _stage(stage: Stage, parts: Sequence[Part]) -> dict[str, Any]:
+    """Return a stage's settings with the costs of its parts, as integers."""
+    return asdict(stage) | {
         "side": int(parts[-1].body.main[-1].out_side),
         "macs": int(total_macs(parts)),
         "params": int(total_params(parts)),

@@ -7,6 +7,7 @@ networks are counted in the time of a few. Nothing here is shared with a solver:
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from deepmad.engine.program.entropy import entropy, scales
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture, network_parts
 from deepmad.search_spaces.layers import Body, Part
+
+FEW = 4
+"""Networks of one frame from which on arrays are quicker than numbers."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,26 @@ def recounted(problem: Problem, networks: Sequence[Architecture]) -> list[Recoun
         places[_frame(network)].append(place)
     found: dict[int, Recount] = {}
     for alike in places.values():
-        found.update(zip(alike, _recounted_alike(problem, [networks[place] for place in alike]), strict=True))
+        members = [networks[place] for place in alike]
+        few = len(members) < FEW
+        found.update(
+            zip(
+                alike,
+                map(partial(_recounted, problem), members) if few else _recounted_alike(problem, members),
+                strict=True,
+            )
+        )
     return [found[place] for place in range(len(networks))]
+
+
+def _recounted(problem: Problem, network: Architecture) -> Recount:
+    """Return the recount of one network, its parts built once."""
+    parts = network.parts()
+    found = scales(parts)
+    value = problem.value_at(network, entropy(found, problem.space.weights_for(len(found))))
+    uses = ((limit, np.asarray(used).item()) for limit, used in problem.used(parts))
+    usages = {limit.name: Usage(limit.value, used, limit.sense) for limit, used in uses}
+    return Recount(value, usages, problem.broken_at(network, usages))
 
 
 def _frame(network: Architecture) -> Hashable:

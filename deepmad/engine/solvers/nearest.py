@@ -15,7 +15,7 @@ from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.settings import CpSat, Rows
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import STOPS
-from deepmad.search_spaces.rows import layouts, with_strides
+from deepmad.search_spaces.rows import Layouts, with_strides
 from deepmad.search_spaces.units import human
 
 LOOSE = 1e15
@@ -28,9 +28,9 @@ SEARCH_SHARE, LONGEST_SEARCH = 0.5, 5.0
 """The quick search's share of the time, and the most seconds that it gets in a large space."""
 SHORTEST_SEARCH = 0.3
 """The most seconds that it gets in a small space, which CP-SAT is soon through with."""
-LEAST_EXPLAINING_SECONDS, CLASH_SHARE = 10.0, 0.5
-"""Seconds to say why there is no network, even past the time limit (but no longer than that again), and the share in
-which the clash is looked for."""
+LEAST_EXPLAINING_SECONDS, EXPLAINING_SECONDS, CLASH_SHARE = 1.0, 10.0, 0.5
+"""Seconds to say why there is no network even past the time limit, the seconds under a limit in units of work, and the
+share in which the clash is looked for."""
 LESS = 1e-6
 """In a large space a value counts as least once it is proven that none is smaller by more than this share."""
 
@@ -88,18 +88,24 @@ def _loose(problem: Problem, name: str) -> Problem:
 
 
 def _nearest_layout(problem: Problem, name: str, *, seconds: float, workers: int, seed: int) -> Nearest | None:
-    """Return the nearest value of a limit over all layouts of strides, each looked at for an even share of the time."""
-    chosen = list(layouts(problem.space))
-    found = []
-    for strides in chosen:
+    """Return the nearest value of a limit over the layouts of strides, each looked at for an even share of the time.
+
+    Where that does not suffice for all of them, the value is not proven.
+    """
+    ends, layouts = time.monotonic() + seconds, Layouts(problem.space)
+    found: list[Nearest | None] = []
+    for place, strides in enumerate(layouts):
+        left = ends - time.monotonic()
+        if place and left <= 0:
+            break
         part = replace(problem, space=with_strides(problem.space, strides))
-        found.append(nearest(part, name, seconds=seconds / len(chosen), workers=workers, seed=seed))
+        found.append(nearest(part, name, seconds=left / (layouts.count - place), workers=workers, seed=seed))
     known = [one for one in found if one is not None]
     if not known:
         return None
     sign = _loose(problem, name).limits()[name].sign
     least = min(known, key=lambda one: sign * one.value)
-    return replace(least, proven=len(known) == len(found) and all(one.proven for one in known))
+    return replace(least, proven=len(known) == layouts.count and all(one.proven for one in known))
 
 
 def least_priced(problem: Problem, name: str, witness: Architecture, ends: float) -> Nearest:
@@ -167,8 +173,9 @@ def infeasible(
     """
     race.doing = "explaining"
     race.tell()
-    problem, least = race.problem, min(LEAST_EXPLAINING_SECONDS, solver.time_limit)
-    ends = time.monotonic() + max(seconds if math.isfinite(seconds) else 0.0, least)
+    problem, limited = race.problem, math.isfinite(seconds)
+    least = min(LEAST_EXPLAINING_SECONDS if limited else EXPLAINING_SECONDS, solver.time_limit)
+    ends = time.monotonic() + (max(seconds, least) if limited else least)
     options = {"workers": info.workers, "seed": info.seed}
     clash = list(problem.limits()) if clashes is None else None
     near: dict[str, Nearest] = {}

@@ -8,7 +8,7 @@ from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.choices import Rules, StageSpace
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import total_macs, total_params
-from deepmad.search_spaces.rows import layouts, with_strides
+from deepmad.search_spaces.rows import Layouts, with_strides
 from deepmad.search_spaces.spaces import Space
 
 _ATTEMPTS = 500
@@ -155,8 +155,8 @@ def _laid_out(space: Space, rng: np.random.Generator) -> Space:
     """Return the space with strides drawn from its layouts where they are a choice."""
     if space.strides_fixed:
         return space
-    found = list(layouts(space))
-    return with_strides(space, found[rng.integers(len(found))])
+    found = Layouts(space)
+    return with_strides(space, found[int(rng.integers(found.count))])
 
 
 def _sketches(space: Space, rng: np.random.Generator, block: str | None) -> tuple[float, list[_Sketch]]:

@@ -9,7 +9,7 @@ from deepmad.engine.answers.solutions import DIFFERENT_STAGES
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.cpsat.digits import Expression, at_most
 from deepmad.engine.solvers.cpsat.expressions import Axis, Builder
-from deepmad.engine.solvers.cpsat.program import Program, build_program
+from deepmad.engine.solvers.cpsat.program import OutOfTimeError, Program, build_program
 from deepmad.engine.solvers.cpsat.solving import Effort, ExactResult, best_search, searched
 from deepmad.engine.solvers.cpsat.stages import StageVariables
 from deepmad.search_spaces.architectures import Architecture, Stage
@@ -21,17 +21,22 @@ def next_best(
     *,
     floor: float,
     hint: Architecture | None = None,
-    seconds: float,
+    seconds: float | None,
+    deterministic_limit: float | None = None,
     workers: int,
     seed: int,
 ) -> ExactResult:
     """Return the best network that differs from each of `chosen` in two stages and whose objective reaches `floor`.
 
-    `hint` is such a network. The status is `optimal` where the one returned is proven to be the best, `infeasible`
+    `hint` is such a network. The search ends after `seconds`, or after `deterministic_limit` of the solver's units of
+    work. The status is `optimal` where the one returned is proven to be the best, `infeasible`
     where there is proven to be none. Raises `ContradictionError` where the hint refutes that.
     """
     search = best_search(problem)
-    program = build_program(problem)
+    try:
+        program = build_program(problem, ends=search.ends(seconds))
+    except OutOfTimeError:
+        return ExactResult("unknown", None, None)
     for network in chosen:
         _add_difference(program, network)
     if program.objective is not None:
@@ -39,7 +44,7 @@ def next_best(
     search.bound = program.most
     if hint is not None:
         search.take(hint)
-    status = searched(program, search, Effort(seconds, None, workers, seed, 0.0))
+    status = searched(program, search, Effort(seconds, deterministic_limit, workers, seed, 0.0))
     if search.network is None or search.value < floor:
         none = status == cp_model.INFEASIBLE or (status == cp_model.OPTIMAL and search.network is not None)
         return ExactResult("infeasible" if none else "unknown", None, None)

@@ -13,7 +13,7 @@ from deepmad.engine.costs.records import end_grids
 from deepmad.engine.program.measures import BYTES_PER_ELEMENT
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.cpsat.digits import SAFE, Expression, at_most, bounds
-from deepmad.engine.solvers.cpsat.program import Program, build_program
+from deepmad.engine.solvers.cpsat.program import OutOfTimeError, Program, build_program
 from deepmad.engine.solvers.cpsat.scales import scale_totals
 from deepmad.engine.solvers.cpsat.solving import Effort, Search, searched
 from deepmad.engine.solvers.cpsat.stages import add_memory_limit, keep_alive_within
@@ -59,7 +59,10 @@ def least_use(
     search = Search(worth, refuted, None, math.inf, time.perf_counter())
     if hint is not None:
         search.take(hint)
-    program = build_program(problem, objective=False)
+    try:
+        program = build_program(problem, objective=False, ends=search.ends(seconds))
+    except OutOfTimeError:
+        return Least(search.network, proven=False)
     amount = _MEASURES.get(name, _total)(program, name)
     program.builder.model.maximize(-sign * amount)
     status = searched(replace(program, objective=-sign * amount), search, Effort(seconds, None, workers, seed, 0.0))

@@ -9,6 +9,7 @@ from below), with the same consequence.
 """
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -132,32 +133,52 @@ def _inner_widths(stage: StageVariables, place: int, out: int) -> tuple[int, ...
     return stage.space.widths(out) if expansion is None else replace(stage.space, expansion=(expansion,)).widths(out)
 
 
-def build_program(problem: Problem, *, objective: bool = True) -> Program:
+class OutOfTimeError(Exception):
+    """The program of a large space was not built in time."""
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Until when a program may be built, in seconds of `time.perf_counter`; None is no end."""
+
+    ends: float | None
+
+    def ask(self) -> None:
+        """Raise `OutOfTimeError` where it is over."""
+        if self.ends is not None and time.perf_counter() > self.ends:
+            raise OutOfTimeError
+
+
+def build_program(problem: Problem, *, objective: bool = True, ends: float | None = None) -> Program:
     """Return the integer program of `problem`; without `objective` only what the limits need.
 
-    Raises `InputError` for a block kind whose layers depend on more than two widths at once.
+    Raises `InputError` for a block kind whose layers depend on more than two widths at once, and `OutOfTimeError` where
+    it is not built by `ends`, in seconds of `time.perf_counter`.
     """
-    space, builder = problem.space, Builder()
+    space, builder, clock = problem.space, Builder(), _Clock(ends)
     # Variables: the stem's width, then for every stage its variant, widths and depth.
     stem = builder.axis(space.stem.out, "stem.out")
     stages: list[StageVariables] = []
     for index in range(len(space.stages)):
+        clock.ask()
         stages.append(stage_variables(builder, space, index, stages[-1].out if stages else stem))
     # Rules: widths do not shrink along the network, nor grow too fast; inner widths keep their ratio.
     for variables in stages:
         add_rules(builder, variables, space.rules)
     # Limits: most are on sums over the stages; memory holds layer by layer.
-    ends = end_grids(space)
-    totals = _add_limits(problem, builder, stem, stages, ends)
+    outside = end_grids(space)
+    totals = _add_limits(problem, builder, stem, stages, outside, clock)
     if (elements := problem.limit_elements) is not None:
         for variables in stages:
+            clock.ask()
             add_memory_limit(builder, variables, elements.__floordiv__)
-        for body in ends:
+        for body in outside:
             keep_alive_within(builder, [stem, stages[-1].out], body, elements.__floordiv__, [])
     program = Program(problem, builder, stem, stages, totals)
     if problem.budget.rho is None and not objective:
         return program
     # Entropy so far and convolutions so far, at every scale; rho ties the two together.
+    clock.ask()
     found = scale_totals(builder, space, stem, stages)
     if problem.budget.rho is not None:
         for scale in found:
@@ -166,7 +187,7 @@ def build_program(problem: Problem, *, objective: bool = True) -> Program:
 
 
 def _add_limits(
-    problem: Problem, builder: Builder, stem: Axis, stages: list[StageVariables], ends: Sequence[Body]
+    problem: Problem, builder: Builder, stem: Axis, stages: list[StageVariables], ends: Sequence[Body], clock: _Clock
 ) -> dict[str, Expression]:
     """Add the limits on costs that add up; return the totals by name."""
     totals: dict[str, Expression] = {}
@@ -175,7 +196,10 @@ def _add_limits(
             continue
         read = partial(summed, cost=cost.of_layer)
         outside = [read(body) for body in ends]
-        inside = [stage_terms(stage, read) for stage in stages]
+        inside = []
+        for stage in stages:
+            clock.ask()
+            inside.append(stage_terms(stage, read))
         # In the largest unit that all numbers are multiples of, most totals are small.
         arrays = [array for terms in outside for array in terms.values()] + [
             a for terms in inside for a in terms.arrays
@@ -188,6 +212,7 @@ def _add_limits(
         for terms in outside:
             amount += end_total(builder, stem, stages[-1].out, in_units(terms, unit), cost.name)
         for stage, costs in zip(stages, inside, strict=True):
+            clock.ask()
             amount += stage_total(builder, stage, costs.in_units(unit), cost.name, rounding, highest)
         at_most(builder.model, cost.sign * amount.expression, most, cost.name)
         totals[cost.name] = unit * amount.expression + cost.constant

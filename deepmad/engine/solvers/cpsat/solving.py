@@ -14,7 +14,7 @@ from deepmad.engine.answers.claims import exceeds, require_bound
 from deepmad.engine.answers.progress import CP_SAT
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.cpsat.digits import Expression, at_most, require_safe_rows
-from deepmad.engine.solvers.cpsat.program import Program, build_program
+from deepmad.engine.solvers.cpsat.program import OutOfTimeError, Program, build_program
 from deepmad.search_spaces.architectures import Architecture
 
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
@@ -67,6 +67,14 @@ class Search:
     def seconds(self) -> float:
         """Seconds since the call."""
         return time.perf_counter() - self.started
+
+    def left(self, seconds: float | None) -> float | None:
+        """Return what is left of so many seconds from the call on; None is no end."""
+        return None if seconds is None else max(0.0, seconds - self.seconds)
+
+    def ends(self, seconds: float | None) -> float | None:
+        """Return when so many seconds from the call on are over, as `build_program` takes it; None is never."""
+        return None if seconds is None else self.started + seconds
 
     def take(self, network: Architecture) -> None:
         """Keep a feasible `network` if it is the best so far, and tell."""
@@ -162,7 +170,11 @@ def solve(
     search = best_search(problem, on_progress, math.inf if bound is None else bound)
     if hint is not None and not problem.broken(hint):
         search.take(hint)
-    program = build_program(problem)
+    try:
+        program = build_program(problem, ends=search.ends(seconds))
+    except OutOfTimeError:
+        known = search.bound if math.isfinite(search.bound) else None
+        return ExactResult("unknown" if search.network is None else "feasible", search.network, known)
     search.bound = min(search.bound, program.most)
     if bound is not None and program.objective is not None:
         largest = math.ceil((bound + program.rounding) * program.unit)
@@ -188,7 +200,11 @@ def best_search(problem: Problem, on_progress: OnProgress | None = None, bound: 
 def find_feasible(problem: Problem, *, seconds: float, workers: int, seed: int) -> ExactResult:
     """Return any feasible network, or the proof that there is none; the objective does not matter."""
     search = best_search(problem)
-    status = searched(build_program(problem, objective=False), search, Effort(seconds, None, workers, seed, 0.0))
+    try:
+        program = build_program(problem, objective=False, ends=search.ends(seconds))
+    except OutOfTimeError:
+        return ExactResult("unknown", None, None)
+    status = searched(program, search, Effort(seconds, None, workers, seed, 0.0))
     if search.network is not None:
         return ExactResult("feasible", search.network, None)
     return ExactResult("infeasible" if status == cp_model.INFEASIBLE else "unknown", None, None)
@@ -204,9 +220,9 @@ def searched(program: Program, search: Search, effort: Effort) -> "cp_model.CpSo
             solver.parameters.linearization_level = 0
         solver.parameters.relative_gap_limit = effort.gap
         if search.network is not None:
-            _add_complete_hint(program, search.network, deterministic=effort.deterministic_limit is not None)
-        if effort.seconds is not None:
-            solver.parameters.max_time_in_seconds = max(0.0, effort.seconds - search.seconds)
+            _add_complete_hint(program, search.network, search.left(effort.seconds))
+        if (left := search.left(effort.seconds)) is not None:
+            solver.parameters.max_time_in_seconds = left
         if effort.deterministic_limit is not None:
             solver.parameters.max_deterministic_time = max(0.0, effort.deterministic_limit - deterministic_used)
         status, rejected = _run(program, solver, search)
@@ -276,8 +292,10 @@ def _handle(program: Program, search: Search, event: _Found | float | BaseExcept
     return []
 
 
-def _add_complete_hint(program: Program, network: Architecture, *, deterministic: bool) -> None:
+def _add_complete_hint(program: Program, network: Architecture, seconds: float | None) -> None:
     """Hint `network` with the values of all variables, so that the solver takes it as its first solution.
+
+    It takes no longer than `seconds`; None is as long as it takes.
 
     The variables that follow from the decisions are computed by solving with the decisions fixed.
     """
@@ -288,8 +306,8 @@ def _add_complete_hint(program: Program, network: Architecture, *, deterministic
         if not isinstance(decision, int):
             model.add_hint(decision, value)
     solver.parameters.fix_variables_to_their_hinted_value = True
-    if not deterministic:
-        solver.parameters.max_time_in_seconds = _HINT_SECONDS
+    if seconds is not None:
+        solver.parameters.max_time_in_seconds = min(_HINT_SECONDS, seconds)
     if solver.solve(model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return
     model.clear_hints()

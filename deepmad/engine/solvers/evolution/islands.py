@@ -72,16 +72,20 @@ class Island:
 class Epoch:
     """What every island is told of the epoch to come: verdicts, networks born in a generation, how many of these.
 
-    It ends early where `seconds` are over; None is no end.
+    It ends early where `seconds` are over; None is no end. They count from when it begins or, where the islands evolve
+    on this machine and share its monotonic clock, until `ends`: what a process takes to start counts then.
     """
 
     verdicts: Verdicts
     size: int
     generations: int
     seconds: float | None
+    ends: float | None = None
 
     def end(self) -> float | None:
         """Return the end of an epoch that begins now, in `time.monotonic` seconds."""
+        if self.ends is not None:
+            return self.ends
         return None if self.seconds is None else time.monotonic() + self.seconds
 
 

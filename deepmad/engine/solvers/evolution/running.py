@@ -199,7 +199,9 @@ class Run:
         """Return what the islands are told of the epoch to come."""
         most, every = self.solver.generations, self.solver.migration_every
         count = every if most is None else min(every, most - self.state.generation)
-        return Epoch(self.state.verdicts, self.solver.population, count, self.left)
+        left = self.left
+        ends = time.monotonic() + left if left is not None and self.solver.on == "local" else None
+        return Epoch(self.state.verdicts, self.solver.population, count, left, ends)
 
     def _here(self, island: Island) -> tuple[Island, Record]:
         """Return an island after its epoch in this process."""

@@ -1,14 +1,15 @@
 """Evaluation of a population: objective, what every limit uses, broken rules; thousands of networks at once."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from deepmad.engine.costs.additive import additive_costs
-from deepmad.engine.costs.records import Grid, end_bodies, scale_ends, stage_bodies, whole_grid
+from deepmad.engine.costs.additive import NUMBERS, additive_costs, layer_shape
+from deepmad.engine.costs.records import Grid, end_bodies, scale_ends, sides, stage_bodies, whole_grid
 from deepmad.engine.costs.tables import Floats, summed
 from deepmad.engine.program.entropy import Scale, entropy, rho
 from deepmad.engine.program.measures import BYTES_PER_ELEMENT
@@ -16,10 +17,13 @@ from deepmad.engine.program.objectives import objective_value
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.population.genomes import Coding, Genomes, StageColumns
 from deepmad.engine.solvers.population.tables import MOST_CELLS, Table, tables
-from deepmad.search_spaces.layers import Part, peak_activation_elements
+from deepmad.search_spaces.layers import Body, Count, Layer, Part, peak_activation_elements
 
 CHUNK = 4096
 """Networks evaluated at once: the arrays of a chunk stay in the processor's caches."""
+
+MOST_REMEMBERED = 1 << 17
+"""Numbers of a layer's costs that are remembered while tables are made: a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,12 @@ class Evaluator:
         self.count = 1 + len(self.costs)
         self.rows = {cost.name: row for row, cost in enumerate(self.costs, start=1)}
         space = problem.space
+        self._tables: dict[Hashable, tuple[Table, ...] | None] = {}
+        self._priced = tuple(replace(cost, of_layer=Remembered(cost.of_layer)) for cost in self.costs)
         self._kinds = [
             [self._stage_kind(index, kind) for kind in stage.block] for index, stage in enumerate(space.stages)
         ]
+        self._priced = self.costs  # what is remembered of them has done its work
         stem, last = self.coding.out_values[0][:, None], self.coding.out_values[-1]
         opening, closing = end_bodies(space, stem, last)
         shape = (len(stem), len(last))
@@ -71,19 +78,26 @@ class Evaluator:
 
     def _stage_kind(self, index: int, kind: str) -> _StageKind:
         """Tabulate a stage over its grid (c_in, out, inner, kernel)."""
-        ins, outs, widths = self.coding.out_values[index], self.coding.out_values[index + 1], self.coding.width_values
-        shape = (len(ins), len(outs), widths[index].shape[1], len(self.problem.space.stages[index].kernel))
+        space, ins, outs = self.problem.space, *self.coding.out_values[index : index + 2]
+        stage, (side, after) = space.stages[index], sides(space)[index : index + 2]
+        shape = (len(ins), len(outs), self.coding.width_values[index].shape[1], len(stage.kernel))
         small = max(shape[0] * max(shape[1], shape[2]), shape[1] * shape[2]) * shape[3] <= MOST_CELLS
-        space = self.problem.space
         probe = Grid(kind, *(np.array([8]),) * 3, np.array([1]))
         first, later = stage_bodies(space, index, whole_grid(space, index, kind) if small else probe)
+        choices = (kind, stage.out, stage.width, stage.expansion, stage.multiple, stage.kernel)
         return _StageKind(
             kind,
-            tables([first], self.costs, shape) if small else None,
-            tables([later], self.costs, shape) if small else None,
+            self._tabulated((*choices, side, stage.stride, ins.tobytes()), first, shape) if small else None,
+            self._tabulated((*choices, after), later, shape) if small else None,
             len(first.main),
             len(later.main),
         )
+
+    def _tabulated(self, choices: Hashable, body: Body, shape: tuple[int, ...]) -> tuple[Table, ...] | None:
+        """Return the tables of a body, which stages share where it is the same `choices` that it is made over."""
+        if choices not in self._tables:
+            self._tables[choices] = tables([body], self._priced, shape)
+        return self._tables[choices]
 
     def evaluate(self, genomes: Genomes) -> Evaluation:
         """Return what the networks of `genomes`, shape (networks, genes), are worth; rules are not looked at."""
@@ -192,6 +206,32 @@ class Evaluator:
         kinds = space.stages[0].block
         values = [objective_value(objective, total, depths, kind, space.beta) for kind in kinds]
         return np.choose(columns[self.coding.gene(0, "block")], values) if len(kinds) > 1 else np.asarray(values[0])
+
+
+class Remembered:
+    """A cost of layers that is asked for once for layers that are alike: stages and kinds of blocks share many.
+
+    Of layers with more than `MOST_REMEMBERED` numbers nothing is remembered.
+    """
+
+    def __init__(self, cost: Callable[[Layer], Count]) -> None:
+        self._cost = cost
+        self._known: dict[Hashable, Count] = {}
+
+    def __call__(self, layer: Layer) -> Count:
+        """Return the cost of a layer."""
+        if math.prod(layer_shape(layer)) > MOST_REMEMBERED:
+            return self._cost(layer)
+        key = tuple(_hashable(getattr(layer, one.name), array=one.name in NUMBERS) for one in fields(layer))
+        if key not in self._known:
+            self._known[key] = self._cost(layer)
+        return self._known[key]
+
+
+def _hashable(value: Any, *, array: bool) -> Hashable:
+    """Return what tells a field of a layer's record from others."""
+    found: Hashable = (np.shape(value), np.asarray(value).tobytes()) if array else value
+    return found
 
 
 def gathered(found: Sequence[Table], indices: Sequence[npt.NDArray[np.intp]], count: int) -> Any:

@@ -1,10 +1,11 @@
 """Families: rows with the same strides, bounded together until one has to look closer."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
 from deepmad.engine.program.problems import Problem
-from deepmad.search_spaces.rows import Kinds, Layout, Row, kinds_of, layouts, narrowed
+from deepmad.search_spaces.rows import Kinds, Layout, Layouts, Row, kinds_of, narrowed
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,45 @@ class Family:
         return replace(problem, space=narrowed(problem.space, self.strides, self.kinds))
 
 
-def families(problem: Problem) -> list[Family]:
-    """Return one family for every layout of strides; together they hold all rows, each once."""
-    kinds = kinds_of(problem.space)
-    return [Family(strides, kinds) for strides in layouts(problem.space)]
+class Families(Iterator[Family]):
+    """One family for every layout of strides, drawn as they are asked for: together they hold all rows, each once."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.layouts, self.kinds = Layouts(problem.space), kinds_of(problem.space)
+        self._drawn: set[Layout] = set()
+        self._next = 0
+
+    @property
+    def left(self) -> int:
+        """The number of families that were not drawn yet."""
+        return self.layouts.count - len(self._drawn)
+
+    def draw(self, strides: Layout) -> Family | None:
+        """Return the family of some strides; None where it was drawn before."""
+        if strides in self._drawn:
+            return None
+        self._drawn.add(strides)
+        return Family(strides, self.kinds)
+
+    def __next__(self) -> Family:
+        """Return the first family that was not drawn yet."""
+        while self._next < self.layouts.count:
+            self._next += 1
+            if (family := self.draw(self.layouts[self._next - 1])) is not None:
+                return family
+        raise StopIteration
+
+    def spread(self, most: int) -> list[Layout]:
+        """Return up to `most` of the layouts that lie evenly among all, those that halve the picture most often first.
+
+        A budget buys most where the picture is small. Among equals the order is even from the first on.
+        """
+        step = -(-self.layouts.count // most)
+        found = [self.layouts[step * place] for place in _scattered(-(-self.layouts.count // step))]
+        return sorted(found, key=lambda layout: layout.count(2), reverse=True)
+
+
+def _scattered(count: int) -> list[int]:
+    """Return the numbers below `count` so that each prefix lies evenly among them (by their bits reversed)."""
+    bits = (count - 1).bit_length()
+    return sorted(range(count), key=lambda number: int(f"{number:0{bits}b}"[::-1], 2) if bits else 0)

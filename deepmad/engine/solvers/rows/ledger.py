@@ -10,15 +10,17 @@ from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.rows import Layout, Row, row_count, row_of
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
     """A family of rows with its bound: the least proven of it, or of a family that it was split from.
 
-    `looks` counts the pieces of work spent on it, `failures` those that failed, `seconds` is their time together.
+    `best` is the objective of the best network met in it, -inf where there is none. `looks` counts the pieces of work
+    spent on it, `failures` those that failed, `seconds` is their time together.
     """
 
     family: Family
     bound: float = math.inf
+    best: float = -math.inf
     looks: int = 0
     failures: int = 0
     seconds: float = 0.0
@@ -35,19 +37,17 @@ class Met:
 
 @dataclass
 class Ledger:
-    """The best network met of every row, by the row's strides; networks that are not feasible are not taken."""
+    """The best network met of every row, by the row's strides."""
 
     problem: Problem
     met: dict[Layout, dict[Row, Met]] = field(default_factory=dict)
 
-    def offer(self, network: Architecture | None, found_by: str) -> None:
-        """Take a network if it is feasible and the best of its row so far."""
-        if network is None or self.problem.broken(network):
-            return
-        row, objective = row_of(network), self.problem.value(network)
+    def offer(self, met: Met) -> None:
+        """Take a feasible network if it is the best of its row so far."""
+        row = row_of(met.network)
         known = self.met.setdefault(row.strides, {})
-        if row not in known or objective > known[row].objective:
-            known[row] = Met(network, objective, found_by)
+        if row not in known or met.objective > known[row].objective:
+            known[row] = met
 
     def met_in(self, family: Family) -> dict[Row, Met]:
         """Return the best network met of each of a family's rows."""
@@ -60,7 +60,7 @@ class Ledger:
     def records(self, dropped: list[Node], others: list[Node], delivered: Row | None) -> tuple[RowRecord, ...]:
         """Return a record of every row that a network was met of or that was bounded alone, the best first.
 
-        `dropped` and `others` hold every row once between them.
+        `dropped` and `others` hold every row once between them, but those of families that were not drawn.
         """
         found = [
             record

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TypeVar
 
 from deepmad.engine.answers.claims import ContradictionError, require_bound
@@ -17,15 +18,16 @@ from deepmad.engine.answers.progress import Interrupted, OutOfMemoryError, Race,
 from deepmad.engine.answers.solutions import RowCounts, Solution, SolverInfo, relative_gap
 from deepmad.engine.program.limits import require_counted
 from deepmad.engine.program.problems import Problem
+from deepmad.engine.program.recounts import recounted
 from deepmad.engine.solvers.nearest import infeasible
 from deepmad.engine.solvers.rows.exploring import Exploration, explore
-from deepmad.engine.solvers.rows.families import families
-from deepmad.engine.solvers.rows.ledger import Ledger, Node
+from deepmad.engine.solvers.rows.families import Families, Family
+from deepmad.engine.solvers.rows.ledger import Ledger, Met, Node
 from deepmad.engine.solvers.rows.pieces import Effort, Piece, Settled, settle
 from deepmad.engine.solvers.settings import Rows
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import STOPS
-from deepmad.search_spaces.rows import row_of
+from deepmad.search_spaces.rows import Layout, row_of
 from deepmad.tasks import Failed, Outcome, Tasks, open_tasks
 
 T = TypeVar("T")
@@ -37,6 +39,8 @@ SMALL_EXPLORED_SECONDS, MOST_EXPLORED_SECONDS = 0.5, 10.0
 """The most seconds that a layout gets: in a small space, where the exact solver is soon done, and in a large one."""
 EVOLVED_SHARE = 0.6
 """The share of the time for exploring rows where an evolution is asked for."""
+MOST_EXPLORED_SHARE = 0.7
+"""The share of the time after which no more rows are explored, however long the workers took to start."""
 GENERATIONS = 30
 """Generations a layout under a limit in units of work."""
 FAMILY_SECONDS, ROW_SECONDS, SOLVE_SECONDS = 10.0, 6.0, 6.0
@@ -75,16 +79,21 @@ def design_rows(
 
 
 class _Loop:
-    """One solve: families that wait, those that were dropped with their proof, and those that failed too often."""
+    """One solve: families that wait, those that were dropped with their proof, and those that failed too often.
+
+    Families are drawn as they are needed; of those that were not yet, nothing is proven.
+    """
 
     def __init__(self, problem: Problem, settings: Rows, report: Report | None) -> None:
         self.problem, self.settings = problem, settings
         self.limit = settings.deterministic_limit
         self.race = Race(problem, settings.gap, report, time.monotonic())
         self.ledger = Ledger(problem)
-        self.waiting = [Node(family) for family in families(problem)]
+        self.families = Families(problem)
+        self.waiting: list[Node] = []
         self.dropped: list[Node] = []
         self.given_up: list[Node] = []
+        self.of_layout: dict[Layout, list[Node]] = {}
         self.workers = settings.info.workers
         self.work = 0.0  # units spent so far
         self.pieces = 0
@@ -99,13 +108,14 @@ class _Loop:
 
     @property
     def nodes(self) -> list[Node]:
-        """All families; together they hold every row once."""
+        """All families that were drawn; together with those that were not they hold every row once."""
         return [*self.waiting, *self.dropped, *self.given_up]
 
     @property
     def proven_infeasible(self) -> bool:
         """Whether no row holds a feasible network."""
-        return self.race.network is None and all(node.bound == -math.inf for node in self.nodes)
+        drawn = self.families.left == 0 and all(node.bound == -math.inf for node in self.nodes)
+        return self.race.network is None and drawn
 
     def go(self, tasks: Tasks, starts: Sequence[Architecture]) -> None:
         """Explore the rows, then settle families until the gap is closed or the time is over."""
@@ -116,55 +126,102 @@ class _Loop:
         while batch := self.batch():
             self.settle(tasks, batch)
 
+    def wait(self, nodes: Sequence[Node]) -> None:
+        """Let families wait that were drawn, or split from another."""
+        for node in nodes:
+            self.waiting.append(node)
+            self.of_layout.setdefault(node.family.strides, []).append(node)
+
+    def draw(self, strides: Layout) -> None:
+        """Draw the family of some strides, unless it was before."""
+        if (family := self.families.draw(strides)) is not None:
+            self.wait([Node(family)])
+
     def take(self, network: Architecture | None, found_by: str) -> None:
         """Take a network that was met. Raises `ContradictionError` where it refutes the bound of its row."""
-        if network is not None and not self.problem.broken(network):
-            row = row_of(network)
-            for node in self.nodes:
-                if node.family.holds(row):
-                    # A bound leaves out what is no better than the best network, one that says "none" does not.
-                    best = -math.inf if self.race.best is None or node.bound == -math.inf else self.race.best
-                    require_bound(self.problem, ROW_BOUNDS, max(node.bound, best), network)
-        self.ledger.offer(network, found_by)
-        self.race.offer(network)
+        if network is None:
+            return
+        (counted,) = recounted(self.problem, [network])
+        if counted.broken:
+            return
+        row = row_of(network)
+        self.draw(row.strides)
+        node = next(node for node in self.of_layout[row.strides] if node.family.holds(row))
+        # A bound leaves out what is no better than the best network, one that says "none" does not.
+        best = -math.inf if self.race.best is None or node.bound == -math.inf else self.race.best
+        require_bound(self.problem, ROW_BOUNDS, max(node.bound, best), network, counted.value)
+        node.best = max(node.best, counted.value)
+        self.ledger.offer(Met(network, counted.value, found_by))
+        if self.race.best is None or counted.value > self.race.best:
+            self.race.offer(network)
 
     def explore(self, tasks: Tasks) -> None:
-        """Let an evolution look for good rows."""
+        """Let an evolution look for good rows, as many layouts at once as there are workers until its time is over."""
         self.race.doing = "exploring rows"
-        for _, outcome in self.outcomes(tasks, explore, self.explorations()):
-            if isinstance(outcome, Failed):
-                self.failure = outcome.reason
-                continue
-            for network in outcome.value:
-                self.take(network, "evolution")
+        chosen, seconds, worked = self.explored()
+        ends, together = self.race.seconds + MOST_EXPLORED_SHARE * self.left, self.workers
+        if self.limit is not None:
+            ends, together = math.inf, len(chosen)
+        for first in range(0, len(chosen), together):
+            wishes = [
+                self.exploration(place, chosen[place], seconds) for place in range(len(chosen))[first:][:together]
+            ]
+            for _, outcome in self.outcomes(tasks, explore, wishes):
+                worked -= outcome.seconds
+                if isinstance(outcome, Failed):
+                    self.fail(outcome)
+                    continue
+                for network in outcome.value:  # best first
+                    if self.left > 0 or self.race.best is None:
+                        self.take(network, "evolution")
+            if worked <= 0 or self.race.seconds >= ends:
+                return
+
+    def fail(self, outcome: Failed) -> None:
+        """Keep why a piece of work failed, unless the end of the time cut it off."""
+        if self.left > 0:
+            self.failure = outcome.reason
 
     def outcomes(self, tasks: Tasks, work: Callable[[T], R], items: Sequence[T]) -> Iterable[tuple[int, Outcome[R]]]:
-        """Return the outcomes of work on items as they come.
+        """Return the outcomes of work on items as they come; what runs on past the end of the time is cut off.
 
         Under a limit in units of work they stand in the order of the items: of two networks that are as good the first
-        is kept, and which that is must not depend on which worker was quicker.
+        is kept, and which that is must not depend on which worker was quicker. One worker works in this process, and
+        cannot be cut off.
         """
-        if self.limit is None or tasks.workers == 1:
+        if tasks.workers == 1:
             return tasks.run(work, items)
+        if self.limit is None:
+            return tasks.run(work, items, seconds=max(self.left, 0.0) + CLOSING_SECONDS)
         return enumerate(tasks.run_in_order(work, items))
 
-    def explorations(self) -> list[Exploration]:
-        """Return what to explore: every layout, some of them where they are too many, from several seeds where few."""
-        nodes, evolution = self.waiting, self.settings.evolution
-        seconds: float | None = None
-        if self.limit is None:
-            part = EXPLORED_SHARE if evolution is None else EVOLVED_SHARE
-            share = max(part * self.left * self.workers, LEAST_EXPLORED_SECONDS)
-            nodes = nodes[:: math.ceil(len(nodes) * LEAST_EXPLORED_SECONDS / share)]
-            nodes = nodes * max(1, self.workers // len(nodes))
-            seconds = share / len(nodes)
-        wishes = []
-        for place, node in enumerate(nodes):
-            problem, seed = node.family.part_of(self.problem), self.settings.seed + place
-            most = SMALL_EXPLORED_SECONDS if problem.small else MOST_EXPLORED_SECONDS
-            own = seconds if seconds is None or evolution is not None else min(seconds, most)
-            wishes.append(Exploration(problem, seed, own, GENERATIONS, self.starts(node), evolution))
-        return wishes
+    def explored(self) -> tuple[list[Layout], float | None, float]:
+        """Return the layouts to explore, each one's seconds (None for generations), and the seconds of all together.
+
+        Under a limit on time some where they are too many, and several times where they are few.
+        """
+        evolution, layouts = self.settings.evolution, self.families.layouts
+        if self.limit is not None:
+            return list(layouts), None, math.inf
+        part = EXPLORED_SHARE if evolution is None else EVOLVED_SHARE
+        share = max(part * self.left * self.workers, LEAST_EXPLORED_SECONDS)
+        chosen = self.families.spread(max(1, int(share / LEAST_EXPLORED_SECONDS)))
+        chosen *= max(1, self.workers // len(chosen))
+        return chosen, share / len(chosen), share
+
+    def exploration(self, place: int, strides: Layout, seconds: float | None) -> Exploration:
+        """Return what to explore of one layout; `place` tells it from others of the same strides."""
+        node, evolution = self.of_strides(strides), self.settings.evolution
+        problem, seed = node.family.part_of(self.problem), self.settings.seed + place
+        if seconds is not None and evolution is None:
+            seconds = min(seconds, SMALL_EXPLORED_SECONDS if problem.small else MOST_EXPLORED_SECONDS)
+        return Exploration(problem, seed, seconds, GENERATIONS, self.starts(node), evolution)
+
+    def of_strides(self, strides: Layout) -> Node:
+        """Return the family of a layout, drawn now if it was not before; none was split yet."""
+        self.draw(strides)
+        (node,) = self.of_layout[strides]
+        return node
 
     def starts(self, node: Node) -> tuple[Architecture, ...]:
         """Return the best network met of a family, where there is one."""
@@ -174,21 +231,20 @@ class _Loop:
     def batch(self) -> list[Node]:
         """Return the families to look at next, those of the largest bound first; none where the solve is over.
 
-        Of equal bounds the family comes first in which the best network was met.
+        Of equal bounds the family comes first in which the best network was met, and those not drawn before come last.
         """
-        for node in [node for node in self.waiting if self.closed(node)]:
-            self.waiting.remove(node)
-            self.dropped.append(node)
-        self.race.lower(max(node.bound for node in self.nodes), ROW_BOUNDS)
+        closed = [node for node in self.waiting if self.closed(node)]
+        self.dropped += closed
+        self.waiting = [node for node in self.waiting if not self.closed(node)]
+        if self.left > 0:
+            unbounded = sum(node.bound == math.inf for node in self.waiting)
+            self.wait([Node(family) for family in islice(self.families, max(0, self.workers - unbounded))])
+        if self.families.left == 0:  # of a family that was not drawn nothing is proven
+            self.race.lower(max(node.bound for node in self.nodes), ROW_BOUNDS)
         if self.left <= 0:
             return []
-        self.waiting.sort(key=self.order)
+        self.waiting.sort(key=lambda node: (node.bound, node.best), reverse=True)
         return self.waiting[: self.workers]
-
-    def order(self, node: Node) -> tuple[float, float]:
-        """Return what families are sorted by."""
-        best = self.ledger.best_in(node.family)
-        return -node.bound, math.inf if best is None else -best.objective
 
     def closed(self, node: Node) -> bool:
         """Whether a family's bound leaves no more above the best network than the gap asked for."""
@@ -235,7 +291,8 @@ class _Loop:
         """Take what a piece of work brought; split the family where that did not close it."""
         node.seconds += outcome.seconds
         if isinstance(outcome, Failed):
-            self.failure, node.failures = outcome.reason, node.failures + 1
+            self.fail(outcome)
+            node.failures += 1
             if node.failures >= MOST_FAILURES:
                 self.waiting.remove(node)
                 self.given_up.append(node)
@@ -248,7 +305,13 @@ class _Loop:
         untold = self.limit is None and node.bound == math.inf  # the time did not suffice for a first bound
         if node.family.row is None and not untold and not self.closed(node):
             self.waiting.remove(node)
-            self.waiting += [Node(part, node.bound) for part in node.family.parts()]
+            self.of_layout[node.family.strides].remove(node)
+            self.wait([self.part(node, family) for family in node.family.parts()])
+
+    def part(self, node: Node, family: Family) -> Node:
+        """Return a part of a family with its bound."""
+        best = self.ledger.best_in(family)
+        return Node(family, node.bound, -math.inf if best is None else best.objective)
 
     @property
     def info(self) -> SolverInfo:
