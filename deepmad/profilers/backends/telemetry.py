@@ -146,6 +146,11 @@ class Gpu:
         return str(self._nvml.nvmlDeviceGetName(self._handle))
 
     @property
+    def uuid(self) -> str:
+        """What tells it from all other GPUs."""
+        return str(self._nvml.nvmlDeviceGetUUID(self._handle))
+
+    @property
     def driver(self) -> str:
         """The driver's version."""
         return str(self._nvml.nvmlSystemGetDriverVersion())
@@ -229,12 +234,21 @@ class GpuWatch:
 
 def visible_gpu_name() -> str | None:
     """Return the name of the first GPU that CUDA would use, None where NVML sees none or is not there."""
+    return _of_visible_gpu(lambda gpu: gpu.name)
+
+
+def visible_gpu_uuid() -> str | None:
+    """Return what tells the first GPU that CUDA would use from all others, None where NVML sees none."""
+    return _of_visible_gpu(lambda gpu: gpu.uuid)
+
+
+def _of_visible_gpu(ask: Callable[[Gpu], str]) -> str | None:
     try:
         import pynvml
     except ImportError:  # `deepmad doctor` tells
         return None
     try:
         with Gpu() as gpu:
-            return gpu.name
+            return ask(gpu)
     except pynvml.NVMLError:
         return None
