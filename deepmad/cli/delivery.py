@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepmad.cli.endings import told
-from deepmad.cli.output import DONE, MISSED, Bar, bar, emit_json, out, say, warn
+from deepmad.cli.output import DONE, MISSED, Bar, bar, emit_json, out, say, say_lasting, warn
 from deepmad.cli.render import solution_report
 from deepmad.cli.tables import Conditions, predicted_by_device
 from deepmad.search_spaces.errors import STOPS, InputError
@@ -194,9 +194,10 @@ def measurer(conditions: Conditions, devices: int) -> "Callable[[Architecture], 
     """Return what times a network under the conditions asked for, each time in a new process.
 
     Raises `InputError` where the limit is to hold on several devices: only this machine can be measured. What is
-    returned raises `DeviceError` where the back end fails.
+    returned raises `DeviceError` where the back end fails, and warns, once, of what makes its numbers doubtful.
     """
     from deepmad.profilers.backends import find_backend
+    from deepmad.profilers.measuring.steps import Once
     from deepmad.profilers.tables.table_files import Key
     from deepmad.zoo.measuring import timed_apart
 
@@ -206,7 +207,15 @@ def measurer(conditions: Conditions, devices: int) -> "Callable[[Architecture], 
             "run deepmad measure SOLUTION.json on every device"
         )
     find_backend(conditions.backend, conditions.precision)
-    return partial(timed_apart, Key(**asdict(conditions)))
+    key, doubts = Key(**asdict(conditions)), Once()
+
+    def timed(network: "Architecture") -> "Measured":
+        measured = timed_apart(key, network, tell=say_lasting)
+        for doubt in doubts.new(measured.warnings):
+            warn(doubt)
+        return measured
+
+    return timed
 
 
 def _line(progress: "Progress") -> str:

@@ -6,8 +6,10 @@ escaped. Everything printed comes through `Screen`, tables through `plain_table`
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +19,8 @@ from rich.text import Text
 
 DONE, MISSED, MISUSE, DEVICE_FAILED, CONTRADICTED, NO_MEMORY, PIPE_CLOSED = 0, 1, 2, 3, 4, 5, 141
 
+QUIET_SECONDS = 4.0
+"""Nothing works for longer without a word where there is no terminal."""
 LONGEST = 600
 """Letters of an error's line."""
 
@@ -44,9 +48,53 @@ def err() -> Screen:
     return Screen(stderr=True, highlight=False, soft_wrap=True)
 
 
-def working(what: str) -> Status:
-    """Return what shows, on a terminal, that work goes on until its block ends."""
-    return err().status(as_text(what))
+def say_lasting(step: str, *, lasting: bool = False) -> None:
+    """Print a step of a measurement that is worth a line of its own: for whom it waits."""
+    if lasting:
+        say(step)
+
+
+class Working:
+    """Shows that work goes on, and its steps: on a terminal in place, elsewhere with a line now and then."""
+
+    def __init__(self, what: str, status: Status | None) -> None:
+        self.step, self.began, self._status = what, time.monotonic(), status
+        self._ended = Event()
+
+    def tell(self, step: str, *, lasting: bool = False) -> None:
+        """Take the step that is done now; a `lasting` one is printed at once."""
+        self.step = step
+        if self._status is not None:
+            self._status.update(as_text(step))
+        elif lasting:
+            say(step)
+
+    def speak(self) -> None:
+        """Print the step every few seconds, until the work ends."""
+        while not self._ended.wait(QUIET_SECONDS):
+            say(f"{self.step}, {time.monotonic() - self.began:.0f} s")
+
+    def end(self) -> None:
+        """Print nothing more."""
+        self._ended.set()
+
+
+@contextmanager
+def working(what: str) -> Iterator[Working]:
+    """Yield what shows that work goes on until the block ends, beginning with `what`."""
+    console = err()
+    if console.is_terminal:
+        with console.status(as_text(what)) as status:
+            yield Working(what, status)
+        return
+    shown = Working(what, None)
+    speaker = Thread(target=shown.speak, name="working", daemon=True)
+    speaker.start()
+    try:
+        yield shown
+    finally:
+        shown.end()
+        speaker.join()
 
 
 def emit_json(document: Any) -> None:

@@ -68,4 +68,6 @@ class Journal:
     def measured(self, step: str) -> Measured | None:
         """Return the measurement that a step ended with, None where it is not finished."""
         document = self.get(step)
-        return None if document is None else Measured(**document)
+        if document is None:
+            return None
+        return Measured(**document | {"warnings": tuple(document.get("warnings", ()))})  # older ones have none

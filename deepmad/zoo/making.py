@@ -12,6 +12,8 @@ from deepmad.engine.answers.solutions import Measured, Round, Solution
 from deepmad.engine.measured_loop import agreed
 from deepmad.profilers.backends import find_backend
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.measuring.steps import Once
+from deepmad.profilers.tables.table_files import Key
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.search_spaces.files import write_text
@@ -100,6 +102,7 @@ class _Making:
         self.entries: list[Entry] = []
         self.records: dict[str, Record] = {}
         self.references: list[Record] = []
+        self.doubts = Once()
 
     def go(self, needed: Sequence[Need]) -> dict[str, Any]:
         """Do all steps that are not done, from the tables on; return the document of zoo.json."""
@@ -156,7 +159,7 @@ class _Making:
         for need in needed:
             if need.missing:
                 self.tell(News(f"measuring the latency table {need.path}"))
-                build(need, self.spec, self._tell_build)
+                build(need, self.spec, self._tell_build, self._tell_step)
                 there[need.name] = load_family(need, self.spec)
         self.families = [there[need.name] for need in needed]
         for family in self.families:
@@ -174,6 +177,17 @@ class _Making:
     def _tell_build(self, progress: "Progress") -> None:
         left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"
         self.tell(News(f"table: {progress.done} of {progress.total} probes{left}"))
+        self._tell_doubts(progress.doubts)
+
+    def _tell_doubts(self, doubts: Sequence[str]) -> None:
+        """Tell what makes a number doubtful, once."""
+        for doubt in self.doubts.new(doubts):
+            self.tell(News(f"warning: {doubt}", lasting=True))
+
+    def _tell_step(self, step: str, *, lasting: bool = False) -> None:
+        """Tell for whom a measurement waits; its other steps are short."""
+        if lasting:
+            self.tell(News(step))
 
     def design_without_target(self) -> None:
         """Design the networks whose throughput relative targets are multiples of, one for alike families."""
@@ -223,7 +237,13 @@ class _Making:
         """Return what times a network, in turns with a companion where there is one."""
         if self.given_timing is not None:
             return self.given_timing
-        return partial(timed_apart, seconds=self.spec.verify.seconds, companion=companion)
+        return partial(self._timed, companion)
+
+    def _timed(self, companion: Companion | None, key: Key, network: Architecture | str) -> Measured:
+        """Return the time of a network on this machine; what makes it doubtful is told."""
+        measured = timed_apart(key, network, self.spec.verify.seconds, companion, tell=self._tell_step)
+        self._tell_doubts(measured.warnings)
+        return measured
 
     def timing_of(self, entry: Entry) -> Timing:
         """Return what times the networks of an entry: in turns with the design that its target is a multiple of."""

@@ -61,7 +61,8 @@ class Measured:
     """A measurement of the delivered network: median seconds for one batch with its 95 % interval.
 
     Where another network took turns with it, the seconds are those at that one's usual speed, and `clock_seconds` is
-    the median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's.
+    the median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's. `warnings` are
+    sentences on what makes the number doubtful.
     """
 
     latency_seconds: Positive
@@ -77,6 +78,7 @@ class Measured:
     threads: Whole
     date: str
     clock_seconds: Number | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
-from typing import Protocol
 from zlib import crc32
 
 from deepmad.profilers.backends.telemetry import visible_gpu_uuid
+from deepmad.profilers.measuring.steps import Tell, untold
 from deepmad.search_spaces.errors import first_line
 from deepmad.tasks.cores import allowed_cores
 
@@ -31,17 +31,6 @@ _GPUS = 2**32
 """Where the bytes of GPUs begin, behind those of all cores."""
 _MOST_ANCESTORS = 100
 _LONGEST_NAME = 80
-
-
-class Tell(Protocol):
-    """Takes what is being done, in a few words; a `lasting` line is worth telling at once and for good."""
-
-    def __call__(self, step: str, *, lasting: bool = False) -> None:
-        """Take it."""
-
-
-def untold(step: str, *, lasting: bool = False) -> None:
-    """Tell nobody."""
 
 
 def places_of(processors: Iterable[str]) -> dict[int, str]:
