@@ -11,7 +11,8 @@ from deepmad.cli.output import as_text
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
-    from deepmad.engine.answers.solutions import RowRecord, Sensitivity, Solution
+    from deepmad.engine.answers.parts import RowRecord, Sensitivity
+    from deepmad.engine.answers.solutions import Solution
 
 SHOWN_ROWS = 10
 """Rows of block kinds and strides that are shown, the best ones; the solution file holds all that were looked at."""

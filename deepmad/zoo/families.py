@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.profilers.backends import find_backend
+from deepmad.profilers.measuring.steps import Tell, untold
 from deepmad.profilers.tables.own_tables import default_table
 from deepmad.profilers.tables.table_files import Key, open_table
 from deepmad.profilers.tables.tables import LatencyTable

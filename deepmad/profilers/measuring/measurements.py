@@ -12,6 +12,7 @@ import numpy as np
 
 from deepmad.profilers.backends import BACKENDS
 from deepmad.profilers.backends.telemetry import GpuTelemetry, GpuWatch
+from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.measuring.isolation import Broken, call_apart, heard
 from deepmad.profilers.measuring.machine import MachineState, machine_state
 from deepmad.profilers.measuring.preparation import Prepared, naming, prepare_all
@@ -23,6 +24,7 @@ from deepmad.profilers.measuring.turns import places_of, turn
 from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.profilers.prediction.rows import Visit
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -251,6 +253,35 @@ def measure_all(
         _measurement(one, visits, date, (before, after), gpu, accompanied.get(_way(one)))
         for visits, one in zip(times, prepared, strict=True)
     ]
+
+
+def measure_all_apart(
+    requests: Sequence[Request],
+    *,
+    timer: Timer = STANDARD,
+    reference: bool | None = None,
+    describe: bool = False,
+    tell: Tell = untold,
+) -> list[Measurement]:
+    """Time several networks as `measure_all` does, all of them in one new process.
+
+    What that takes of memory is given back at its end. Raises what `measure_all` raises, and `DeviceError` where the
+    process dies, as one does that takes more memory than there is.
+    """
+
+    def timed(told: Tell) -> list[Measurement] | Exception:
+        try:
+            return measure_all(requests, timer=timer, reference=reference, describe=describe, tell=told)
+        except (InputError, DeviceError, MemoryError) as error:
+            return error
+
+    with turn(_places(requests), tell), heard(tell) as told:
+        found = call_apart(timed, told)
+    if isinstance(found, Broken):
+        raise DeviceError(f"{', '.join(dict.fromkeys(one.label for one in requests))}: {found.reason}")
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def measure_apart(

@@ -1,4 +1,4 @@
-"""What a table file keeps of a build beside the measured rows: the plan, failed probes, time used, the state of machine and GPU.
+"""What a table file keeps of a build beside the measured rows: plan, failed probes, time, state of machine and GPU.
 
 Tables of the file that older versions do not have, and do not miss.
 """
