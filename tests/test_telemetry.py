@@ -73,6 +73,7 @@ class FakeNvml:
         answers: dict[str, Callable[[], Any]] = {
             "nvmlDeviceGetHandleByIndex": lambda: arguments[0],
             "nvmlDeviceGetHandleByUUID": lambda: arguments[0],
+            "nvmlDeviceGetUUID": lambda: "GPU-1",
             "nvmlDeviceGetName": lambda: "NVIDIA H100 80GB HBM3",
             "nvmlDeviceGetClockInfo": lambda: 2619 if arguments[1] == 2 else _next(self.sm_megahertz),
             "nvmlDeviceGetPowerUsage": lambda: 412_345,

@@ -221,3 +221,8 @@ def load_family(need: Need, spec: Spec) -> Family:
     with open_table(need.path) as file:
         fit = json.dumps(file.fit(family.key), sort_keys=True)
     return Family(need, table, hashlib.sha256(fit.encode()).hexdigest(), measured)
+
+
+def free_step(family: Family) -> str:
+    """Return the step of the design without a target: families that differ in their latency alone share it."""
+    return f"free-{family.need.member.slug}-{family.key.precision}-b{family.key.batch}"

@@ -21,7 +21,7 @@ from deepmad.search_spaces.units import human
 from deepmad.tasks import check_place
 from deepmad.zoo.cards import card
 from deepmad.zoo.entries import WAVES, Entry, entries_of
-from deepmad.zoo.families import Family, Need, build, load_family, needs
+from deepmad.zoo.families import Family, Need, build, free_step, load_family, needs
 from deepmad.zoo.files import file_name, remove_others, write_architecture, write_network, write_solution
 from deepmad.zoo.journal import Journal
 from deepmad.zoo.measuring import Companion, timed_apart
@@ -101,8 +101,7 @@ class _Making:
         self.networkless: list[Record] = []
         self.entries: list[Entry] = []
         self.records: dict[str, Record] = {}
-        self.references: list[Record] = []
-        self.doubts = Once()
+        self.references, self.doubts = list[Record](), Once()
 
     def go(self, needed: Sequence[Need]) -> dict[str, Any]:
         """Do all steps that are not done, from the tables on; return the document of zoo.json."""
@@ -193,7 +192,7 @@ class _Making:
         """Design the networks whose throughput relative targets are multiples of, one for alike families."""
         if not self.spec.relative:
             return
-        steps = {family.name: _free_step(family) for family in self.families}
+        steps = {family.name: free_step(family) for family in self.families}
         firsts = {step: next(one for one in self.families if steps[one.name] == step) for step in steps.values()}
         crew = crew_for(self.spec.solver, self.on, len(firsts))
         pending = [step for step in firsts if self.journal.solution(step) is None]
@@ -393,11 +392,6 @@ class _Making:
     def _tell_finished(self, entry: Entry, record: Record) -> None:
         line = f"{entry.name}: {record['outcome']}: {record['message']}"
         self.tell(News(line, entry=entry, state=record["outcome"], record=record))
-
-
-def _free_step(family: Family) -> str:
-    """Return the step of the design without a target: families that differ in their latency alone share it."""
-    return f"free-{family.need.member.slug}-{family.key.precision}-b{family.key.batch}"
 
 
 def _solution(solved: Solution | str | None) -> Solution | None:

@@ -106,12 +106,13 @@ def count_again(network: Architecture, counting: Counting | None) -> Counted:
     if counting is None:
         return Counted({name: np.asarray(value).item() for name, value in used.items()}, None)
     size = counting.batch * BYTES_PER_ELEMENT[counting.precision]
-    used["memory_bytes"] = peak_activation_elements(parts) * size
+    used["memory_bytes"] = int(peak_activation_elements(parts)) * size
     objective = math.nan
     if len(counting.alpha) == len(found):
         depths, nats = [stage.depth for stage in network.stages], float(entropy(found, counting.alpha))
         block = network.stages[0].block
-        objective = float(objective_value(counting.objective, nats, depths, block, counting.beta))
+        with np.errstate(over="ignore", invalid="ignore"):  # a file may hold any beta
+            objective = float(objective_value(counting.objective, nats, depths, block, counting.beta))
     return Counted({name: np.asarray(value).item() for name, value in used.items()}, objective)
 
 

@@ -276,8 +276,8 @@ def _build_description(file: TableFile, key: Key, *, finished: bool) -> dict[str
         with file.intact("what its machine did"):
             told = {words(warning) for summary in (*summaries, *machine) for warning in summary["warnings"]}
             found["warnings"] = [*Once().new(sorted(told))]
-            settings = {words(summary["settings"]) for summary in machine} - {""}
-            found |= {"machine": "; ".join(sorted(settings))} if settings else {}
+            shown = {words(summary["settings"]) for summary in machine} - {""}
+            found |= {"machine": "; ".join(sorted(shown))} if shown else {}
     return found
 
 
