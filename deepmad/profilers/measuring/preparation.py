@@ -87,6 +87,8 @@ class _Workshop:
         with naming(request):
             if backend.runs_onnx and not isinstance(model, Architecture | Path) and not hasattr(model, "architecture"):
                 model = self._exported(model, settings)  # once for all back ends; ours are written from their records
+            if isinstance(model, Path):
+                self._probed(model, settings)  # before: what it takes of memory is given back
             self.tell(f"preparing {request.label} for {backend.name}")
             runnable = backend.prepare(model, settings)
             self.stack.callback(runnable.close)
