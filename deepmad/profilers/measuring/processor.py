@@ -54,7 +54,7 @@ class Processor:
         turbo = () if self.turbo is None else (f"turbo {'on' if self.turbo else 'off'}",)
         governor = (f"governor {', '.join(self.governors)}",) if self.governors else ()
         battery = ("on battery",) if self.on_battery else ()
-        physical = () if self.physical_cores is None else (f"{self.physical_cores} physical cores",)
+        physical = () if self.physical_cores is None else (f"{self.physical_cores} physical core(s)",)
         return governor + turbo + battery + physical
 
 
