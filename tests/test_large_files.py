@@ -42,8 +42,9 @@ def network(channels: int = 64, convolutions: int = 2) -> onnx.ModelProto:
     nodes = [helper.make_node("Conv", ["images", "stem"], ["c0"], kernel_shape=[3, 3], pads=[1] * 4)]
     for index in range(convolutions):
         nodes.append(helper.make_node("Relu", [f"c{index}"], [f"r{index}"]))
-        pads = {"kernel_shape": [3, 3], "pads": [1] * 4}
-        nodes.append(helper.make_node("Conv", [f"r{index}", f"w{index}"], [f"c{index + 1}"], **pads))
+        nodes.append(
+            helper.make_node("Conv", [f"r{index}", f"w{index}"], [f"c{index + 1}"], kernel_shape=[3, 3], pads=[1] * 4)
+        )
     nodes += [
         helper.make_node("Add", [f"c{convolutions}", "grid"], ["placed"]),
         helper.make_node("GlobalAveragePool", ["placed"], ["pooled"]),

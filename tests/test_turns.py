@@ -126,8 +126,8 @@ def test_other_places_do_not_wait(tmp_path: Path) -> None:
 def test_a_kill_ends_a_turn(tmp_path: Path) -> None:
     with measuring(HERE, tmp_path) as other:
 
-        def kill(_step: str, *, lasting: bool = False) -> None:
-            if lasting:
+        def kill(step: str, *, lasting: bool = False) -> None:
+            if lasting and "waiting" in step:
                 os.kill(other.pid, signal.SIGKILL)
 
         with turn(HERE, kill, folder=tmp_path):

@@ -39,7 +39,7 @@ def without_weights(path: Path) -> "onnx.ModelProto":
     if path.stat().st_size:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as message:
             content = b"".join(_lean_model(message, str(path.resolve())))
-    model = onnx.ModelProto.FromString(content)
+    model: onnx.ModelProto = onnx.ModelProto.FromString(content)
     for tensor in model.graph.initializer:
         if tensor.data_location == tensor.EXTERNAL:
             _locate(tensor, path)
