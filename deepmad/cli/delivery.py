@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepmad.cli.endings import told
-from deepmad.cli.output import DONE, MISSED, Bar, bar, emit_json, out, say, say_lasting, warn
+from deepmad.cli.output import DONE, MISSED, Bar, Waits, bar, emit_json, out, say, warn
 from deepmad.cli.render import solution_report
 from deepmad.cli.tables import Conditions, predicted_by_device
 from deepmad.search_spaces.errors import STOPS, InputError
@@ -207,10 +207,10 @@ def measurer(conditions: Conditions, devices: int) -> "Callable[[Architecture], 
             "run deepmad measure SOLUTION.json on every device"
         )
     find_backend(conditions.backend, conditions.precision)
-    key, doubts = Key(**asdict(conditions)), Once()
+    key, doubts, waits = Key(**asdict(conditions)), Once(), Waits()
 
     def timed(network: "Architecture") -> "Measured":
-        measured = timed_apart(key, network, tell=say_lasting)
+        measured = timed_apart(key, network, tell=waits)
         for doubt in doubts.new(measured.warnings):
             warn(doubt)
         return measured

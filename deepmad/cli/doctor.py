@@ -116,8 +116,10 @@ def examine() -> dict[str, Any]:
 
 def _machine(state: "MachineState") -> dict[str, Any]:
     """Return how the processor is set, where the system shows it, and what would spoil a measurement now."""
-    found = state.processor
-    return asdict(found) | {"settings": ", ".join(found.words), "warnings": list(state.doubts(state, 1).values())}
+    from deepmad.profilers.backends.telemetry import visible_gpu_doubts
+
+    found, doubts = state.processor, (*state.doubts(state, 1).values(), *visible_gpu_doubts())
+    return asdict(found) | {"settings": ", ".join(found.words), "warnings": list(doubts)}
 
 
 def _backend(name: str, backend: "Backend") -> dict[str, Any]:

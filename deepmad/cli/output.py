@@ -48,10 +48,17 @@ def err() -> Screen:
     return Screen(stderr=True, highlight=False, soft_wrap=True)
 
 
-def say_lasting(step: str, *, lasting: bool = False) -> None:
-    """Print a step of a measurement that is worth a line of its own: for whom it waits."""
-    if lasting:
-        say(step)
+class Waits:
+    """Prints for whom measurements wait, once for all that wait for the same."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, step: str, *, lasting: bool = False) -> None:
+        """Take a step of a measurement; those that do not last are too short for a line."""
+        if lasting and step not in self._told:
+            self._told.add(step)
+            say(step)
 
 
 class Working:
@@ -70,9 +77,11 @@ class Working:
             say(step)
 
     def speak(self) -> None:
-        """Print the step every few seconds, until the work ends."""
-        while not self._ended.wait(QUIET_SECONDS):
+        """Print the step every few seconds, until the work ends, and first a little earlier: the start took time."""
+        seconds = QUIET_SECONDS / 2
+        while not self._ended.wait(seconds):
             say(f"{self.step}, {time.monotonic() - self.began:.0f} s")
+            seconds = QUIET_SECONDS
 
     def end(self) -> None:
         """Print nothing more."""

@@ -10,7 +10,7 @@ import typer
 
 from deepmad.cli.endings import keeping
 from deepmad.cli.options import Backend, Json, Threads, ranged, written
-from deepmad.cli.output import Bar, bar, emit_json, out, say, say_lasting, warn
+from deepmad.cli.output import Bar, Waits, bar, emit_json, out, say, warn
 from deepmad.cli.render import plain_table
 from deepmad.profilers.tables.own_tables import default_table
 from deepmad.search_spaces.errors import InputError
@@ -91,7 +91,7 @@ def build(
         conditions = {"backend": backend, "precision": one_precision, "batch": one_batch, "threads": threads}
         path = output or default_table(space.name, space.resolution, **conditions)
         what = f"measuring for {space.name}, {one_precision}, batch {one_batch}"
-        doubts = Once()
+        doubts, waits = Once(), Waits()
         with keeping(partial(_kept, path)), bar(what, 1.0) as shown:
             build_table(
                 space,
@@ -102,7 +102,7 @@ def build(
                 retry_failed=retry_failed,
                 isolated=isolated,
                 progress=partial(_show, shown, doubts),
-                tell=say_lasting,
+                tell=waits,
             )
         say(f"written to {path}")
         paths[path] = None

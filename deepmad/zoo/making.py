@@ -184,9 +184,9 @@ class _Making:
             self.tell(News(f"warning: {doubt}", lasting=True))
 
     def _tell_step(self, step: str, *, lasting: bool = False) -> None:
-        """Tell for whom a measurement waits; its other steps are short."""
-        if lasting:
-            self.tell(News(step))
+        """Tell for whom a measurement waits, once; its other steps are short."""
+        for wait in self.doubts.new([step] if lasting else []):
+            self.tell(News(wait))
 
     def design_without_target(self) -> None:
         """Design the networks whose throughput relative targets are multiples of, one for alike families."""

@@ -8,8 +8,9 @@ from itertools import accumulate
 from threading import Event, Thread
 from time import perf_counter
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 INTERVAL_SECONDS = 0.1
 """Between two samples during a measurement."""
 CLOCK_DROP = 0.05
@@ -242,7 +243,13 @@ def visible_gpu_uuid() -> str | None:
     return _of_visible_gpu(lambda gpu: gpu.uuid)
 
 
-def _of_visible_gpu(ask: Callable[[Gpu], str]) -> str | None:
+def visible_gpu_doubts() -> tuple[str, ...]:
+    """Return what would spoil a number taken now on the first GPU that CUDA would use, a sentence each."""
+    found = _of_visible_gpu(lambda gpu: GpuTelemetry(gpu.name, gpu.driver, 1, (gpu.state(),)))
+    return () if found is None else found.warnings
+
+
+def _of_visible_gpu(ask: Callable[[Gpu], T]) -> T | None:
     try:
         import pynvml
     except ImportError:  # `deepmad doctor` tells

@@ -239,6 +239,8 @@ def measure_all(
     with turn(_places(requests), tell) as unseen, ExitStack() as stack:
         prepared = prepare_all(requests, stack, describe=describe, tell=tell)
         ways = dict.fromkeys(map(_way, prepared)) if reference else {}
+        if reference:
+            tell("preparing the reference network")
         references = prepare_all([_reference(*way) for way in ways], stack)
         tell(f"timing {len(requests)} network(s)")
         date = datetime.now(UTC).isoformat(timespec="seconds")
