@@ -68,6 +68,4 @@ class Journal:
     def measured(self, step: str) -> Measured | None:
         """Return the measurement that a step ended with, None where it is not finished."""
         document = self.get(step)
-        if document is None:
-            return None
-        return Measured(**document | {"warnings": tuple(document.get("warnings", ()))})  # older ones have none
+        return None if document is None else Measured(**document)

@@ -92,6 +92,9 @@ class Measured:
     clock_seconds: Number | None = None
     warnings: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "warnings", tuple(self.warnings))  # files give a list
+
 
 @dataclass(frozen=True)
 class Round:
