@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
@@ -23,7 +23,7 @@ from deepmad.profilers.measuring.turns import places_of, turn
 from tests.catalogue import ROOT, one_block, small_space
 
 QUICK = Timer(seconds=0.01, min_repeats=2, warmup_seconds=0.0)
-HERE = {0: "core 0"}
+HERE = (0,)
 OTHER = """
 import os, sys
 if os.fork():
@@ -32,7 +32,7 @@ print(os.getpid(), flush=True)
 from pathlib import Path
 from deepmad.profilers.measuring import turns
 turns.TOLD_SECONDS = 0.0
-places = {int(place): "a core" for place in sys.argv[1].split(",")}
+places = [int(place) for place in sys.argv[1].split(",")]
 told = lambda step, lasting=False: print("waits", flush=True) if lasting else None
 with turns.turn(places, told, folder=Path(sys.argv[2]) if sys.argv[2:] else None):
     print("measures", flush=True)
@@ -41,11 +41,18 @@ print("ended", flush=True)
 sys.stdin.readline()
 """
 
+NESTED = """
+from pathlib import Path
+from deepmad.profilers.measuring.turns import turn
+with turn((0,), folder=Path('{folder}')):
+    print('had')
+"""
+
 
 class Other:
     """Another process, which takes a turn and holds it until it is let go."""
 
-    def __init__(self, places: dict[int, str], folder: Path | None = None) -> None:
+    def __init__(self, places: Sequence[int], folder: Path | None = None) -> None:
         arguments = [",".join(map(str, places)), *([str(folder)] if folder else [])]
         self.process = subprocess.Popen(
             [sys.executable, "-c", OTHER, *arguments],
@@ -75,7 +82,7 @@ class Other:
 
 
 @contextmanager
-def measuring(places: dict[int, str], folder: Path | None = None) -> Iterator[Other]:
+def measuring(places: Sequence[int], folder: Path | None = None) -> Iterator[Other]:
     """Yield another process that measures."""
     other = Other(places, folder)
     try:
@@ -115,11 +122,11 @@ def test_a_turn_waits_for_the_one_before_and_says_for_whom(tmp_path: Path) -> No
 
 
 def test_other_places_do_not_wait(tmp_path: Path) -> None:
-    with measuring({0: "core 0", 4: "core 2"}, tmp_path) as other:
+    with measuring((0, 4), tmp_path) as other:
         lines = Lines(other)
-        with turn({2: "core 1"}, lines, folder=tmp_path):
+        with turn((2,), lines, folder=tmp_path):
             assert lines == []
-        with turn({2: "core 1", 4: "core 2"}, lines, folder=tmp_path):
+        with turn((2, 4), lines, folder=tmp_path):
             assert len(lines) == 1
 
 
@@ -143,7 +150,7 @@ def test_a_wait_can_be_interrupted_and_leaves_nothing(tmp_path: Path) -> None:
             raise AssertionError("it was not its turn")
         other.go_on()
         assert other.says() == "ended"
-        with turn(HERE, interrupt, folder=tmp_path), measuring({2: "core 1"}, tmp_path):
+        with turn(HERE, interrupt, folder=tmp_path), measuring((2,), tmp_path):
             pass
         with measuring(HERE, tmp_path):  # nobody is next, and nobody measures
             pass
@@ -160,22 +167,23 @@ def test_who_ends_a_turn_and_wants_another_one_comes_after_those_who_wait(tmp_pa
 
 
 def test_turns_may_be_nested_and_hold_for_processes_started_in_them(tmp_path: Path) -> None:
-    code = f"from tests.test_turns import nested; print(nested({str(tmp_path)!r}))"
+    code = NESTED.format(folder=str(tmp_path))
+
+    def nested(folder: Path) -> str:
+        from deepmad.profilers.measuring.turns import turn
+
+        with turn((0,), folder=folder):
+            return "had"
+
     with turn(HERE, folder=tmp_path), turn(HERE, folder=tmp_path):
         waiting = Other(HERE, tmp_path)
         assert waiting.says() == "waits"  # it is next, which is no reason to wait for it
-        with turn({0: "core 0", 2: "core 1"}, folder=tmp_path):
-            assert call_apart(nested, str(tmp_path)) == "had"
+        with turn((0, 2), folder=tmp_path):
+            assert call_apart(nested, tmp_path) == "had"
             shell = ["sh", "-c", f'{sys.executable} -c "{code}"; true']
             done = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, check=True)
             assert done.stdout.strip() == "had"
     waiting.end()
-
-
-def nested(folder: str) -> str:
-    """Take a turn."""
-    with turn(HERE, folder=Path(folder)):
-        return "had"
 
 
 def test_threads_of_a_process_take_turns_too(tmp_path: Path) -> None:
@@ -211,7 +219,7 @@ def test_a_place_that_cannot_be_written_is_told_and_costs_nothing(
 ) -> None:
     with turn(HERE, folder=tmp_path / "nowhere") as unseen:
         assert unseen is not None
-        assert f"{tmp_path}/nowhere/{turns.LOCK_FILE} cannot be opened (No such file or directory)" in unseen
+        assert f"{tmp_path}/nowhere/{turns.LOCK_FILE} cannot be locked (No such file or directory)" in unseen
     monkeypatch.setattr(turns, "LOCK_FILE", "no/such/folder/lock")
     found = measure(one_block("basic"), timer=QUICK)
     (told,) = [warning for warning in found.warnings if "another deepmad" in warning]
@@ -227,13 +235,13 @@ def test_a_place_that_cannot_be_written_is_told_and_costs_nothing(
 
 def test_the_places_are_the_cores_that_may_be_used_or_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "allowed_cores", lambda: frozenset({1, 70}))
-    assert places_of(["cpu", "cpu"]) == {2: "core 1", 140: "core 70"}
+    assert places_of(["cpu", "cpu"]) == (2, 140)
     names = iter(["GPU-a", "GPU-a", "GPU-b"])
     monkeypatch.setattr(turns, "visible_gpu_uuid", lambda: next(names))
     first, same, other = (set(places_of(["cuda"])) for _ in range(3))
     assert first == same
     assert first.isdisjoint(other | set(places_of(["cpu"])))
-    assert places_of([]) == {}
+    assert places_of([]) == ()
 
 
 def test_measurements_wait_wherever_they_are_asked_for(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ class _Teller:
         with suppress(OSError):
             pipe = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
             try:
+                os.set_blocking(pipe, True)
                 os.write(pipe, (_LASTING if lasting else _BRIEF) + line.encode() + b"\n")
             finally:
                 os.close(pipe)
@@ -101,4 +102,5 @@ def _listen(reader: int, tell: Tell) -> None:
         for line in lines:
             if line.startswith(_LAST):
                 return
-            tell(line[1:].decode(errors="replace"), lasting=line.startswith(_LASTING))
+            with suppress(OSError):  # of a standard error that is closed, for one
+                tell(line[1:].decode(errors="replace"), lasting=line.startswith(_LASTING))

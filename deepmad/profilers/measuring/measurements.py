@@ -335,7 +335,7 @@ def _visits(
     return found[: len(runs)], beside, watch.telemetry if watch is not None else None
 
 
-def _places(requests: Sequence[Request]) -> dict[int, str]:
+def _places(requests: Sequence[Request]) -> tuple[int, ...]:
     """Return what measuring these occupies, for `turn`."""
     return places_of(BACKENDS[request.backend].processor for request in requests if request.backend in BACKENDS)
 

@@ -12,7 +12,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
@@ -33,17 +33,15 @@ _MOST_ANCESTORS = 100
 _LONGEST_NAME = 80
 
 
-def places_of(processors: Iterable[str]) -> dict[int, str]:
-    """Return what measurements on these processors ("cpu", "cuda") occupy: numbers in the lock file, with names.
+def places_of(processors: Iterable[str]) -> tuple[int, ...]:
+    """Return what measurements on these processors ("cpu", "cuda") occupy, as numbers in the lock file, rising.
 
     On a CPU those are all cores that this process may use, on a GPU the GPU alone.
     """
     kinds = set(processors)
-    cores = allowed_cores() if "cpu" in kinds else ()
-    found = {2 * core: f"core {core}" for core in sorted(cores)}
-    if "cuda" in kinds:
-        found[_GPUS + 2 * crc32((visible_gpu_uuid() or "").encode())] = "the GPU"
-    return found
+    cores = sorted(2 * core for core in allowed_cores()) if "cpu" in kinds else []
+    gpu = [_GPUS + 2 * crc32((visible_gpu_uuid() or "").encode())] if "cuda" in kinds else []
+    return (*cores, *gpu)
 
 
 @dataclass
@@ -58,7 +56,7 @@ _HERE = _InThisProcess()
 
 
 @contextmanager
-def turn(places: dict[int, str], tell: Tell = untold, *, folder: Path | None = None) -> Iterator[str | None]:
+def turn(places: Sequence[int], tell: Tell = untold, *, folder: Path | None = None) -> Iterator[str | None]:
     """Measure in a `with` block while no other process does on the same places; it waits for those before it.
 
     It yields None, or the sentence that says why others cannot be seen. A wait is told, with whom it is for, and can be
@@ -69,23 +67,24 @@ def turn(places: dict[int, str], tell: Tell = untold, *, folder: Path | None = N
         _HERE.lock.acquire()
     try:
         _HERE.depth += 1
-        if _HERE.depth > 1:
-            yield None
-            return
-        path = (folder or Path(tempfile.gettempdir())) / LOCK_FILE
-        try:
-            descriptor = _opened(path)
-        except OSError as error:
-            why = f"{path} cannot be opened ({error.strerror or first_line(error)})"
-            yield f"whether another deepmad measured at the same time is not known: {why}; set TMPDIR to another folder"
-            return
-        try:  # closing the file gives all locks back
-            yield _take(descriptor, path, sorted(places), tell)
-        finally:
-            os.close(descriptor)
+        with ExitStack() as stack:  # closing the file gives all locks back
+            path = (folder or Path(tempfile.gettempdir())) / LOCK_FILE
+            yield _taken(places, path, tell, stack) if _HERE.depth == 1 else None
     finally:
         _HERE.depth -= 1
         _HERE.lock.release()
+
+
+def _taken(places: Sequence[int], path: Path, tell: Tell, stack: ExitStack) -> str | None:
+    """Lock the places until `stack` is closed; return why that cannot be done."""
+    try:
+        descriptor = _opened(path)
+        stack.callback(os.close, descriptor)
+        _take(descriptor, places, tell)
+    except OSError as error:  # some network file systems have no locks
+        why = f"{path} cannot be locked ({error.strerror or first_line(error)})"
+        return f"whether another deepmad measured at the same time is not known: {why}; set TMPDIR to another folder"
+    return None
 
 
 def _opened(path: Path) -> int:
@@ -101,28 +100,25 @@ def _opened(path: Path) -> int:
     return descriptor
 
 
-def _take(descriptor: int, path: Path, places: Sequence[int], tell: Tell) -> str | None:
-    """Wait until this process is the next one, then until the places are free; return why that cannot be told."""
+def _take(descriptor: int, places: Sequence[int], tell: Tell) -> None:
+    """Wait until this process is the next one, then until the places are free. Raises `OSError`."""
     began, told = time.monotonic(), False
-    for byte in (1, 0):
-        wanted = [place + byte for place in places]
-        try:
+    try:
+        for byte in (1, 0):
+            wanted = [place + byte for place in places]
             while not _locked(descriptor, wanted):
                 if not set(_ancestors()).isdisjoint(_holders(descriptor, places)):
-                    return None  # this process measures for that one
+                    return  # this process measures for that one
                 if not told and time.monotonic() - began >= TOLD_SECONDS:
                     told = True
                     first = next(iter([*_holders(descriptor, places), *_holders(descriptor, wanted)]), None)
                     tell(f"waiting for {_named(first)}, which measures on the same {_kind(places)}", lasting=True)
                 time.sleep(POLL_SECONDS)
-        except OSError as error:  # some network file systems have no locks
-            why = f"{path} cannot be locked ({error.strerror or first_line(error)})"
-            return f"whether another deepmad measured at the same time is not known: {why}; set TMPDIR"
-    for place in places:
-        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, place + 1)
+    finally:
+        for place in places:
+            fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, place + 1)
     if told:
         tell(f"waited for {time.monotonic() - began:.0f} s")
-    return None
 
 
 def _locked(descriptor: int, wanted: Sequence[int]) -> bool:
