@@ -15,6 +15,7 @@ from pathlib import Path
 from deepmad import __version__
 from deepmad.profilers.backends.role import cpu_name
 from deepmad.search_spaces.files import write_text
+from deepmad.tasks.cores import usable_cores
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -29,7 +30,7 @@ def conditions() -> dict[str, str]:
     return {
         "command": shlex.join(["python", "-m", f"benchmarks.{module}", *arguments]),
         "commit": _commit() or os.environ.get("DEEPMAD_COMMIT") or "unknown",
-        "machine": f"{cpu_name()}, {os.cpu_count()} cores",
+        "machine": f"{cpu_name()}, {usable_cores()} cores",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "deepmad": __version__,
     }

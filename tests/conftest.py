@@ -66,7 +66,7 @@ def small_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def solves_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a zoo's solves run one by one in this process, where new ones have nothing to show but what they cost."""
-    monkeypatch.setattr("deepmad.zoo.solving.cpu_count", lambda: 1)
+    monkeypatch.setattr("deepmad.zoo.solving.usable_cores", lambda: 1)
 
 
 @pytest.fixture

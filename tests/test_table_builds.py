@@ -400,7 +400,8 @@ def test_the_gpus_warnings_are_told(built: Path, tmp_path: Path) -> None:
             BuildRecords(file, KEY).add_gpu_summary("date", {"name": "H100", "driver": "580", "warnings": warnings})
     (described,) = describe_tables(path)
     assert described["gpu"] == {"name": "H100", "driver": "580"}
-    assert described["warnings"] == ["hot", "throttled"]
+    assert {"hot", "throttled"} <= set(described["warnings"])  # beside those of the machine that built it
+    assert described["warnings"].count("hot") == 1
 
 
 def test_a_probe_cannot_fail_twice(built: Path, tmp_path: Path) -> None:

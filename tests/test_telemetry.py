@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from deepmad.profilers.backends import BACKENDS, Backend, Settings
-from deepmad.profilers.backends.telemetry import GpuState, GpuTelemetry, GpuWatch, visible_gpu_name
+from deepmad.profilers.backends.telemetry import (
+    GpuState,
+    GpuTelemetry,
+    GpuWatch,
+    visible_gpu_doubts,
+    visible_gpu_name,
+    visible_gpu_uuid,
+)
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.measuring.machine import MachineState, core_megahertz
 from deepmad.profilers.measuring.measurements import Conditions, Measurement, measure_all
@@ -73,6 +80,7 @@ class FakeNvml:
         answers: dict[str, Callable[[], Any]] = {
             "nvmlDeviceGetHandleByIndex": lambda: arguments[0],
             "nvmlDeviceGetHandleByUUID": lambda: arguments[0],
+            "nvmlDeviceGetUUID": lambda: "GPU-1",
             "nvmlDeviceGetName": lambda: "NVIDIA H100 80GB HBM3",
             "nvmlDeviceGetClockInfo": lambda: 2619 if arguments[1] == 2 else _next(self.sm_megahertz),
             "nvmlDeviceGetPowerUsage": lambda: 412_345,
@@ -260,3 +268,17 @@ def test_the_processors_clock_is_the_mean_of_its_cores(tmp_path: Path) -> None:
     cpuinfo.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n", encoding="utf-8")
     assert core_megahertz(cpuinfo) is None
     assert core_megahertz(tmp_path / "none") is None
+
+
+def test_the_gpu_is_told_from_others_and_says_what_spoils_a_number_now(
+    nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (visible_gpu_uuid(), visible_gpu_doubts()) == ("GPU-1", ())
+    nvml.throttle, nvml.celsius = 0x4, 85
+    throttled, hot = visible_gpu_doubts()
+    assert "the GPU throttled (power cap)" in throttled
+    assert "85 °C" in hot
+    nvml.unsupported = frozenset({"nvmlDeviceGetHandleByIndex"})
+    assert (visible_gpu_uuid(), visible_gpu_doubts()) == (None, ())
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert (visible_gpu_uuid(), visible_gpu_doubts()) == (None, ())

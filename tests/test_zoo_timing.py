@@ -1,13 +1,22 @@
 """Networks of a zoo are timed in turns with another one, so that a slow minute is not taken for a slow network."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from deepmad.engine.answers.solutions import Measured, Solution
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.measuring.machine import MachineState
 from deepmad.profilers.measuring.measurements import Conditions, Measurement
+from deepmad.profilers.measuring.steps import Tell
 from deepmad.profilers.tables.table_files import Key
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.zoo import making
+from deepmad.zoo.making import News
 from deepmad.zoo.measuring import Companion, at_usual_speed, timed_apart
 from tests.catalogue import mixed
+from tests.zoo_parts import Replay, spec_of, written
 
 KEY = Key("onnxruntime", "fp32", 1, 1)
 
@@ -54,3 +63,30 @@ def test_the_interval_is_that_of_both_networks() -> None:
 def test_what_cannot_be_timed_beside_another_is_told() -> None:
     with pytest.raises(DeviceError, match="onnxruntime"):
         timed_apart(KEY, "no_such_module:network", 0.1, Companion(mixed(), 1.0))
+
+
+@pytest.mark.usefixtures("solves_here")
+def test_a_zoo_tells_waits_and_doubts_and_keeps_these(
+    small_tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay = Replay(small_tables)
+    doubts = ("the machine runs on its battery", "other processes kept 1.5 core(s) busy meanwhile")
+
+    def timed(key: Key, network: Architecture, *_: object, tell: Tell) -> Measured:
+        tell("preparing it")
+        tell("waiting for process 7", lasting=True)
+        return replace(replay(key, network), warnings=doubts)
+
+    monkeypatch.setattr(making, "timed_apart", timed)
+    told: list[News] = []
+    spec = written(tmp_path, spec_of(small_tables, targets={"relative": [1.2]}, verify={"measure": True}))
+    document = making.make_zoo(spec, tmp_path / "zoo", tell=told.append)
+    lines = [news.line for news in told]
+    assert "waiting for process 7" in lines
+    assert "preparing it" not in lines
+    assert [news.line for news in told if news.line.startswith("warning: ")] == [f"warning: {one}" for one in doubts]
+    assert all(news.lasting for news in told if news.line.startswith("warning: "))
+    assert [tuple(entry["measured"]["warnings"]) for entry in document["entries"]] == [doubts]
+    (entry,) = document["entries"]
+    assert Solution.load(tmp_path / "zoo" / entry["files"]["solution"]).measured is not None
+    assert doubts[0] in (tmp_path / "zoo" / entry["files"]["card"]).read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deepmad.cli.clock import seconds_so_far
 from deepmad.cli.endings import told
-from deepmad.cli.output import DONE, MISSED, Bar, bar, emit_json, out, say, warn
+from deepmad.cli.output import DONE, MISSED, Bar, Waits, bar, emit_json, out, say, warn
 from deepmad.cli.render import solution_report
 from deepmad.cli.silence import SILENCE
 from deepmad.cli.tables import Conditions, predicted_by_device
@@ -202,9 +202,10 @@ def measurer(conditions: Conditions, devices: int) -> "Callable[[Architecture], 
     """Return what times a network under the conditions asked for, each time in a new process.
 
     Raises `InputError` where the limit is to hold on several devices: only this machine can be measured. What is
-    returned raises `DeviceError` where the back end fails.
+    returned raises `DeviceError` where the back end fails, and warns, once, of what makes its numbers doubtful.
     """
     from deepmad.profilers.backends import find_backend
+    from deepmad.profilers.measuring.steps import Once
     from deepmad.profilers.tables.table_files import Key
     from deepmad.zoo.measuring import timed_apart
 
@@ -214,11 +215,14 @@ def measurer(conditions: Conditions, devices: int) -> "Callable[[Architecture], 
             "run deepmad measure SOLUTION.json on every device"
         )
     find_backend(conditions.backend, conditions.precision)
-    key = Key(**asdict(conditions))
+    key, doubts, waits = Key(**asdict(conditions)), Once(), Waits()
 
     def timed(network: "Architecture") -> "Measured":
         with SILENCE.at("timing a network"):
-            return timed_apart(key, network)
+            measured = timed_apart(key, network, tell=waits)
+        for doubt in doubts.new(measured.warnings):
+            warn(doubt)
+        return measured
 
     return timed
 

@@ -5,12 +5,13 @@ import os
 import platform
 import sys
 from contextlib import redirect_stdout, suppress
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from deepmad.cli.options import Json
-from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, out, working
+from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, out, warn, working
 from deepmad.cli.render import plain_table
 from deepmad.search_spaces.errors import first_line
 from deepmad.search_spaces.extras import installation
@@ -19,6 +20,7 @@ from deepmad.version import __version__
 
 if TYPE_CHECKING:
     from deepmad.profilers.backends import Backend
+    from deepmad.profilers.measuring.machine import MachineState
 
 _NEEDED = {
     "torch": "torch",
@@ -66,16 +68,26 @@ def doctor(json: Json = False) -> int:
         emit_json(report)
     else:
         out().print(
-            f"deepmad {report['deepmad']}, Python {report['python']}, {report['cores']} cores, {report['cpu']}, "
+            f"deepmad {report['deepmad']}, Python {report['python']}, {_cores(report)}, {report['cpu']}, "
             f"{report['gpu'] or 'no NVIDIA GPU'}"
         )
+        if report["machine"]["settings"]:
+            out().print(f"processor: {report['machine']['settings']}")
         out().print()
         rows = [[row["name"], row["version"] or "-", row["state"]] for row in report["libraries"]]
         out().print(plain_table(("library", "version", ""), rows, text=True))
         rows = [[row["name"], row["version"] or "-", row["state"]] for row in report["backends"]]
         out().print()
         out().print(plain_table(("back end", "version", ""), rows, text=True))
+    for doubt in report["machine"]["warnings"]:
+        warn(f"a measurement would be doubtful now: {doubt}")
     return DONE if healthy else DEVICE_FAILED
+
+
+def _cores(report: dict[str, Any]) -> str:
+    """Return how many cores may be used, and of how many where that is not all."""
+    usable, there = report["cores"], report["cores_of_machine"]
+    return f"{usable} cores" if there in (None, usable) else f"{usable} of {there} cores"
 
 
 def examine() -> dict[str, Any]:
@@ -83,6 +95,8 @@ def examine() -> dict[str, Any]:
     from deepmad.profilers.backends import BACKENDS
     from deepmad.profilers.backends.role import cpu_name
     from deepmad.profilers.backends.telemetry import visible_gpu_name
+    from deepmad.profilers.measuring.machine import machine_state
+    from deepmad.tasks.cores import usable_cores
 
     libraries = [_library(name, module, None) for name, module in _NEEDED.items()]
     libraries += [_library(name, module, extra) for name, (module, extra) in _EXTRAS.items()]
@@ -90,12 +104,22 @@ def examine() -> dict[str, Any]:
     return {
         "deepmad": __version__,
         "python": platform.python_version(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
+        "cores_of_machine": os.cpu_count(),
+        "machine": _machine(machine_state()),
         "cpu": cpu_name(),
         "gpu": visible_gpu_name(),
         "libraries": libraries,
         "backends": backends,
     }
+
+
+def _machine(state: "MachineState") -> dict[str, Any]:
+    """Return how the processor is set, where the system shows it, and what would spoil a measurement now."""
+    from deepmad.profilers.backends.telemetry import visible_gpu_doubts
+
+    found, doubts = state.processor, (*state.doubts(state, 1).values(), *visible_gpu_doubts())
+    return asdict(found) | {"settings": ", ".join(found.words), "warnings": list(doubts)}
 
 
 def _backend(name: str, backend: "Backend") -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deepmad.cli.plots import Point
     from deepmad.profilers.measuring.measurements import Failure, Measurement
     from deepmad.profilers.measuring.requests import Request
+    from deepmad.profilers.measuring.steps import Tell
     from deepmad.profilers.measuring.timing import Timer
 
 
@@ -74,7 +75,7 @@ def measure(
     """
     from deepmad.cli.measured_rows import csv_text, make_rows, tables_of
     from deepmad.cli.plots import check_plot
-    from deepmad.profilers.measuring.measurements import measure_all
+    from deepmad.profilers.measuring.measurements import measure_all, measure_all_apart
     from deepmad.profilers.measuring.requests import Request
     from deepmad.profilers.measuring.timing import Timer
 
@@ -101,11 +102,12 @@ def measure(
             with suppress(InputError):  # told at the end
                 write_text(output, csv_text(make_rows(names[: len(found)], found, tables, force=force)))
 
-    with working(f"timing {len(requests)} network(s) on {', '.join(dict.fromkeys(name for name, _ in ways))}"):
+    with working(f"measuring {len(requests)} network(s) on {', '.join(dict.fromkeys(name for name, _ in ways))}") as on:
         if isolated:
-            found = _one_by_one(requests, timer, reference, describe, keep)
+            found = _one_by_one(requests, timer, reference, describe, keep, on.tell)
         else:
-            found = [*measure_all(requests, timer=timer, reference=reference, describe=describe)]
+            how = measure_all_apart if any(model.lower().endswith(".onnx") for model in models) else measure_all
+            found = [*how(requests, timer=timer, reference=reference, describe=describe, tell=on.tell)]
     return _deliver(make_rows(names, found, tables, force=force), output, plot, json=json)
 
 
@@ -115,6 +117,7 @@ def _one_by_one(
     reference: bool | None,
     describe: bool,
     keep: "Callable[[Sequence[Measurement | Failure]], None]",
+    tell: "Tell",
 ) -> "list[Measurement | Failure]":
     """Return what `measure_all` finds apart; `keep` gets it after every network, so that nobody waits in vain."""
     from deepmad.profilers.measuring.measurements import measure_all
@@ -122,7 +125,7 @@ def _one_by_one(
     beside = True if reference is None and len(requests) > 1 else reference
     found: list[Measurement | Failure] = []
     for request in requests:
-        found += measure_all([request], timer=timer, isolated=True, reference=beside, describe=describe)
+        found += measure_all([request], timer=timer, isolated=True, reference=beside, describe=describe, tell=tell)
         keep(found)
     return found
 

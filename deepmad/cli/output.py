@@ -12,9 +12,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.status import Status
 from rich.text import Text
 
-from deepmad.cli.silence import SILENCE
+from deepmad.cli.silence import SILENCE, Work
 
 DONE, MISSED, MISUSE, DEVICE_FAILED, CONTRADICTED, NO_MEMORY, PIPE_CLOSED = 0, 1, 2, 3, 4, 5, 141
 
@@ -46,12 +47,39 @@ def err() -> Screen:
     return Screen(stderr=True, highlight=False, soft_wrap=True)
 
 
+class Waits:
+    """Prints for whom measurements wait, once for all that wait for the same."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, step: str, *, lasting: bool = False) -> None:
+        """Take a step of a measurement; those that do not last are too short for a line."""
+        if lasting and step not in self._told:
+            self._told.add(step)
+            say(step)
+
+
+class Working:
+    """Shows the steps of work that goes on: on a terminal in place, elsewhere with a line now and then."""
+
+    def __init__(self, work: Work, status: Status, *, in_place: bool) -> None:
+        self._work, self._status, self._in_place = work, status, in_place
+
+    def tell(self, step: str, *, lasting: bool = False) -> None:
+        """Take the step that is done now; a `lasting` one is printed at once."""
+        self._work.what = step
+        self._status.update(as_text(step))
+        if lasting and not self._in_place:
+            say(step)
+
+
 @contextmanager
-def working(what: str) -> Iterator[None]:
-    """Show, on a terminal, that work goes on until the block ends; without one, a line tells it now and then."""
+def working(what: str) -> Iterator[Working]:
+    """Yield what shows that work goes on until the block ends, beginning with `what`."""
     console = err()
-    with SILENCE.at(what, moving=console.is_terminal), console.status(as_text(what)):
-        yield
+    with SILENCE.at(what, moving=console.is_terminal) as work, console.status(as_text(what)) as status:
+        yield Working(work, status, in_place=console.is_terminal)
 
 
 def emit_json(document: Any) -> None:

@@ -11,7 +11,8 @@ from deepmad.cli.output import as_text
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
-    from deepmad.engine.answers.solutions import RowRecord, Sensitivity, Solution
+    from deepmad.engine.answers.parts import RowRecord, Sensitivity
+    from deepmad.engine.answers.solutions import Solution
 
 SHOWN_ROWS = 10
 """Rows of block kinds and strides that are shown, the best ones; the solution file holds all that were looked at."""
@@ -101,7 +102,8 @@ def solution_report(solution: "Solution", console: Console) -> None:
         bound = "-" if solution.bound is None else f"{solution.bound:,.2f}"
         gap = "-" if solution.gap is None else f"{solution.gap:.2%}"
         console.print(f"objective {solution.objective:,.2f}, bound {bound}, gap {gap}, {solution.seconds:.1f} s")
-    for warning in solution.warnings or ():
+    measured = solution.measured.warnings if solution.measured is not None else ()
+    for warning in (*(solution.warnings or ()), *(f"measured: {one}" for one in measured)):
         console.print(f"warning: {warning}")
     console.print(f"{solution.status}: {solution.message}")
 

@@ -1,14 +1,19 @@
 """`deepmad show` and `deepmad compare`: architectures and solutions as figures."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deepmad.cli.options import Json
-from deepmad.cli.output import emit_json, out
+from deepmad.cli.output import DONE, MISUSE, emit_json, out, warn
 from deepmad.cli.render import architecture_report, plain_table, solution_report
 from deepmad.search_spaces.units import human
+
+if TYPE_CHECKING:
+    from deepmad.engine.answers.checks import Disagreement
+    from deepmad.engine.answers.solutions import Solution
 
 
 def show(
@@ -16,27 +21,25 @@ def show(
         Path, typer.Argument(metavar="ARCH", help="An architecture or a solution file; FILE#3 is its third network.")
     ],
     json: Json = False,
-) -> None:
-    """Show stages, costs, entropy and margins to the limits.
+) -> int:
+    """Show stages, costs, entropy and margins to the limits; all is counted again, and a changed file is told.
 
     Example: deepmad show r50.json
     """
     figures = figures_of(arch)
     if json:
         emit_json(figures)
-        return
-    from deepmad.engine.answers.solutions import Solution
-
-    if _is_solution(arch):
-        solution_report(Solution.load(arch), out())
+    elif _is_solution(arch):
+        solution_report(_counted(arch)[0], out())
     else:
         architecture_report(figures, out())
+    return _tell_changes([arch])
 
 
 def compare(
     archs: Annotated[list[Path], typer.Argument(metavar="ARCH...", help="Architecture or solution files.")],
     json: Json = False,
-) -> None:
+) -> int:
     """Show several architectures side by side.
 
     Example: deepmad compare a.json b.json
@@ -44,7 +47,7 @@ def compare(
     found = [figures_of(path) | {"file": str(path)} for path in archs]
     if json:
         emit_json(found)
-        return
+        return _tell_changes(archs)
     figures: list[tuple[str, Any]] = [
         ("MACs", lambda f: human(f["macs"], "count")),
         ("params", lambda f: human(f["params"], "count")),
@@ -60,19 +63,44 @@ def compare(
     ]
     rows = [[name, *(of(one) for one in found)] for name, of in figures]
     out().print(plain_table(("", *(path.name.replace(".json", "") for path in archs)), rows))
+    return _tell_changes(archs)
+
+
+def _counted(path: Path) -> "tuple[Solution, list[Disagreement]]":
+    """Return the solution in a file, and what in it is not what counting again gives; then nothing of it is proven."""
+    from deepmad.engine.answers.solutions import Solution
+    from deepmad.search_spaces.architectures import split_rank
+
+    solution = Solution.load(path, changed=True)
+    wrong = Solution.load(split_rank(path)[0], changed=True).disagreements()
+    return (solution.counted_again() if wrong else solution), wrong
+
+
+def _tell_changes(paths: list[Path]) -> int:
+    """Warn of every figure in files that is not what counting again gives; return the exit code."""
+    code = DONE
+    for path in filter(_is_solution, paths):
+        for one in _counted(path)[1]:
+            warn(f"{path}: {one}")
+            code = MISUSE
+    return code
 
 
 def figures_of(path: Path) -> dict[str, Any]:
-    """Return the figures of an architecture or solution file; a solution's limits come along."""
-    from deepmad.engine.answers.solutions import Solution
+    """Return the figures of an architecture or solution file; a solution's limits come along.
+
+    Where a file says other figures than counting again gives, `changed` tells them, and nothing of it is proven.
+    """
     from deepmad.engine.answers.summaries import summary
     from deepmad.search_spaces.architectures import Architecture
 
     figures = summary(Architecture.load(path))
     if _is_solution(path):
-        document = Solution.load(path).to_dict()
+        solution, wrong = _counted(path)
+        document = solution.to_dict()
         keys = ("status", "message", "objective", "bound", "gap", "limits", "predicted", "measured", "explanation")
         figures["solution"] = {key: document[key] for key in keys}
+        figures["changed"] = [asdict(one) for one in wrong]
     return figures
 
 

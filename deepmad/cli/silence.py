@@ -21,7 +21,7 @@ class Silence:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, Lock()
         self._said = clock()
-        self._works: list[_Work] = []
+        self._works: list[Work] = []
         self._moving = 0
 
     def broken(self) -> None:
@@ -36,14 +36,14 @@ class Silence:
                 self._works[-1].note = note
 
     @contextmanager
-    def at(self, what: str, *, moving: bool = False) -> Iterator[None]:
-        """Be at a work until the block ends."""
+    def at(self, what: str, *, moving: bool = False) -> Iterator["Work"]:
+        """Be at a work until the block ends; `what` may change as it goes on."""
         with self._lock:
-            work = _Work(what, self._clock())
+            work = Work(what, self._clock())
             self._works.append(work)
             self._moving += moving
         try:
-            yield
+            yield work
         finally:
             with self._lock:
                 self._works.remove(work)
@@ -59,13 +59,14 @@ class Silence:
             return self._works[-1].line(now)
 
 
-class _Work:
+class Work:
     """What a command is at, since when, and what it told last."""
 
     def __init__(self, what: str, began: float) -> None:
         self.what, self.began, self.note = what, began, ""
 
     def line(self, now: float) -> str:
+        """Return what is said of the work."""
         last = f"; last {self.note}" if self.note else ""
         return f"{self.what}: {now - self.began:.0f} s so far{last}"
 

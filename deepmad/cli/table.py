@@ -10,7 +10,7 @@ import typer
 
 from deepmad.cli.endings import keeping
 from deepmad.cli.options import Backend, Json, Threads, ranged, written
-from deepmad.cli.output import Bar, bar, emit_json, out, say, warn
+from deepmad.cli.output import Bar, Waits, bar, emit_json, out, say, warn
 from deepmad.cli.render import plain_table
 from deepmad.profilers.tables.own_tables import default_table
 from deepmad.search_spaces.errors import InputError
@@ -18,6 +18,7 @@ from deepmad.search_spaces.files import check_writable
 
 if TYPE_CHECKING:
     from deepmad.profilers.building.building import Progress
+    from deepmad.profilers.measuring.steps import Once
 
 table = typer.Typer(help="Build, import, show and export latency tables.", rich_markup_mode=None)
 
@@ -74,6 +75,7 @@ def build(
     from deepmad.profilers.backends import find_backend
     from deepmad.profilers.building.building import build_table
     from deepmad.profilers.building.probes import at_resolution
+    from deepmad.profilers.measuring.steps import Once
     from deepmad.search_spaces.spaces import load_space
 
     if output is not None and len(spaces) > 1:
@@ -89,6 +91,7 @@ def build(
         conditions = {"backend": backend, "precision": one_precision, "batch": one_batch, "threads": threads}
         path = output or default_table(space.name, space.resolution, **conditions)
         what = f"measuring for {space.name}, {one_precision}, batch {one_batch}"
+        doubts, waits = Once(), Waits()
         with keeping(partial(_kept, path)), bar(what, 1.0) as shown:
             build_table(
                 space,
@@ -98,7 +101,8 @@ def build(
                 time_limit=60 * minutes,
                 retry_failed=retry_failed,
                 isolated=isolated,
-                progress=partial(_show, shown),
+                progress=partial(_show, shown, doubts),
+                tell=waits,
             )
         say(f"written to {path}")
         paths[path] = None
@@ -110,8 +114,10 @@ def _kept(path: Path) -> str:
     return f"what was measured is stored in {path}; the same command goes on" if path.exists() else ""
 
 
-def _show(shown: Bar, progress: "Progress") -> None:
-    """Show how far a build is."""
+def _show(shown: Bar, doubts: "Once", progress: "Progress") -> None:
+    """Show how far a build is, and once what spoils its times."""
+    for doubt in doubts.new(progress.doubts):
+        warn(doubt)
     parts = [f"{progress.done} of {progress.total} probes", f"{progress.seconds:.0f} s"]
     if progress.failed:
         parts.insert(1, f"{progress.failed} failed")

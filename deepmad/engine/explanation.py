@@ -3,8 +3,9 @@
 import time
 from dataclasses import replace
 
+from deepmad.engine.answers.parts import Sensitivity
 from deepmad.engine.answers.progress import Progress, Report, stopped
-from deepmad.engine.answers.solutions import Sensitivity, Solution
+from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.design import design
 from deepmad.engine.program.limits import require_counted, with_limit
 from deepmad.engine.program.measures import used_up

@@ -1,8 +1,7 @@
 """Many independent calls, on processes of this machine or on a Ray cluster."""
 
-from os import cpu_count
-
 from deepmad.search_spaces.errors import InputError, near, shown
+from deepmad.tasks.cores import usable_cores
 from deepmad.tasks.role import Done, Failed, Outcome, Tasks
 
 __all__ = ["Done", "Failed", "Outcome", "Tasks", "check_place", "check_place_name", "open_tasks"]
@@ -25,7 +24,7 @@ def open_tasks(on: str = "local", workers: int | None = None) -> Tasks:
     if on == "local":
         from deepmad.tasks.local import Processes
 
-        return Pool(Processes(), workers or cpu_count() or 1, here=True)
+        return Pool(Processes(), workers or usable_cores(), here=True)
     from deepmad.tasks.ray import Cluster
 
     cluster = Cluster(on, workers)

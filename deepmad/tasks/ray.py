@@ -17,6 +17,7 @@ from typing import Any
 
 from deepmad.search_spaces.errors import InputError, first_line
 from deepmad.tasks.calls import call_packed
+from deepmad.tasks.cores import usable_cores
 from deepmad.tasks.pool import STARTED, Lost
 
 OBJECT_STORE_BYTES = 100 * 2**20
@@ -172,7 +173,7 @@ def _start(workers: int | None) -> Callable[[], None]:
         with _own_signals():
             ray.init(
                 "local",
-                num_cpus=workers,
+                num_cpus=workers or usable_cores(),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 log_to_driver=False,  # standard output belongs to the caller

@@ -98,6 +98,8 @@ def _conditions(entry: Entry, record: dict[str, Any]) -> Iterator[str]:
             f"Measured on {_plain(measured['device'])}: {measured['backend']} {measured['version']}, "
             f"{measured['precision']}, batch {measured['batch']}, {measured['threads']} thread(s), {measured['date']}."
         )
+        for doubt in measured.get("warnings", ()):
+            yield f"The measurement is doubtful: {_plain(doubt)}."
         if (clock := measured["clock_seconds"]) is not None:
             yield (
                 "It took turns with the design without a target, and its latency is the one at which that takes its "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.profilers.backends import find_backend
+from deepmad.profilers.measuring.steps import Tell, untold
 from deepmad.profilers.tables.own_tables import default_table
 from deepmad.profilers.tables.table_files import Key, open_table
 from deepmad.profilers.tables.tables import LatencyTable
@@ -184,10 +185,10 @@ def finished(path: Path, key: Key) -> bool:
         return any(series.key == key for series in file.series()) and file.fit(key) is not None
 
 
-def build(need: Need, spec: Spec, progress: "Callable[[Progress], None] | None" = None) -> None:
+def build(need: Need, spec: Spec, progress: "Callable[[Progress], None] | None" = None, tell: Tell = untold) -> None:
     """Measure the table that a family lacks, or go on with it; another family may have done so meanwhile.
 
-    Raises what `build_table` raises.
+    `progress` is told how far it is, `tell` for whom it waits. Raises what `build_table` raises.
     """
     from deepmad.profilers.building.building import build_table
     from deepmad.profilers.building.probes import at_resolution
@@ -198,7 +199,8 @@ def build(need: Need, spec: Spec, progress: "Callable[[Progress], None] | None" 
     if spec.solver.resolution is not None:
         space = at_resolution(space, spec.solver.resolution)
     assert need.device.build is not None, "only such tables are missing"
-    build_table(space, need.path, **need.wanted, time_limit=60 * need.device.build.minutes, progress=progress)
+    limit = 60 * need.device.build.minutes
+    build_table(space, need.path, **need.wanted, time_limit=limit, progress=progress, tell=tell)
 
 
 def load_family(need: Need, spec: Spec) -> Family:
@@ -219,3 +221,8 @@ def load_family(need: Need, spec: Spec) -> Family:
     with open_table(need.path) as file:
         fit = json.dumps(file.fit(family.key), sort_keys=True)
     return Family(need, table, hashlib.sha256(fit.encode()).hexdigest(), measured)
+
+
+def free_step(family: Family) -> str:
+    """Return the step of the design without a target: families that differ in their latency alone share it."""
+    return f"free-{family.need.member.slug}-{family.key.precision}-b{family.key.batch}"

@@ -12,6 +12,8 @@ from deepmad.engine.answers.solutions import Measured, Round, Solution
 from deepmad.engine.measured_loop import agreed
 from deepmad.profilers.backends import find_backend
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.measuring.steps import Once
+from deepmad.profilers.tables.table_files import Key
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.search_spaces.files import write_text
@@ -19,7 +21,7 @@ from deepmad.search_spaces.units import human
 from deepmad.tasks import check_place
 from deepmad.zoo.cards import card
 from deepmad.zoo.entries import WAVES, Entry, entries_of
-from deepmad.zoo.families import Family, Need, build, load_family, needs
+from deepmad.zoo.families import Family, Need, build, free_step, load_family, needs
 from deepmad.zoo.files import file_name, remove_others, write_architecture, write_network, write_solution
 from deepmad.zoo.journal import Journal
 from deepmad.zoo.measuring import Companion, timed_apart
@@ -99,7 +101,7 @@ class _Making:
         self.networkless: list[Record] = []
         self.entries: list[Entry] = []
         self.records: dict[str, Record] = {}
-        self.references: list[Record] = []
+        self.references, self.doubts = list[Record](), Once()
 
     def go(self, needed: Sequence[Need]) -> dict[str, Any]:
         """Do all steps that are not done, from the tables on; return the document of zoo.json."""
@@ -156,7 +158,7 @@ class _Making:
         for need in needed:
             if need.missing:
                 self.tell(News(f"measuring the latency table {need.path}"))
-                build(need, self.spec, self._tell_build)
+                build(need, self.spec, self._tell_build, self._tell_step)
                 there[need.name] = load_family(need, self.spec)
         self.families = [there[need.name] for need in needed]
         for family in self.families:
@@ -174,12 +176,23 @@ class _Making:
     def _tell_build(self, progress: "Progress") -> None:
         left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"
         self.tell(News(f"table: {progress.done} of {progress.total} probes{left}"))
+        self._tell_doubts(progress.doubts)
+
+    def _tell_doubts(self, doubts: Sequence[str]) -> None:
+        """Tell what makes a number doubtful, once."""
+        for doubt in self.doubts.new(doubts):
+            self.tell(News(f"warning: {doubt}", lasting=True))
+
+    def _tell_step(self, step: str, *, lasting: bool = False) -> None:
+        """Tell for whom a measurement waits, once; its other steps are short."""
+        for wait in self.doubts.new([step] if lasting else []):
+            self.tell(News(wait))
 
     def design_without_target(self) -> None:
         """Design the networks whose throughput relative targets are multiples of, one for alike families."""
         if not self.spec.relative:
             return
-        steps = {family.name: _free_step(family) for family in self.families}
+        steps = {family.name: free_step(family) for family in self.families}
         firsts = {step: next(one for one in self.families if steps[one.name] == step) for step in steps.values()}
         crew = crew_for(self.spec.solver, self.on, len(firsts))
         pending = [step for step in firsts if self.journal.solution(step) is None]
@@ -223,7 +236,13 @@ class _Making:
         """Return what times a network, in turns with a companion where there is one."""
         if self.given_timing is not None:
             return self.given_timing
-        return partial(timed_apart, seconds=self.spec.verify.seconds, companion=companion)
+        return partial(self._timed, companion)
+
+    def _timed(self, companion: Companion | None, key: Key, network: Architecture | str) -> Measured:
+        """Return the time of a network on this machine; what makes it doubtful is told."""
+        measured = timed_apart(key, network, self.spec.verify.seconds, companion, tell=self._tell_step)
+        self._tell_doubts(measured.warnings)
+        return measured
 
     def timing_of(self, entry: Entry) -> Timing:
         """Return what times the networks of an entry: in turns with the design that its target is a multiple of."""
@@ -373,11 +392,6 @@ class _Making:
     def _tell_finished(self, entry: Entry, record: Record) -> None:
         line = f"{entry.name}: {record['outcome']}: {record['message']}"
         self.tell(News(line, entry=entry, state=record["outcome"], record=record))
-
-
-def _free_step(family: Family) -> str:
-    """Return the step of the design without a target: families that differ in their latency alone share it."""
-    return f"free-{family.need.member.slug}-{family.key.precision}-b{family.key.batch}"
 
 
 def _solution(solved: Solution | str | None) -> Solution | None:

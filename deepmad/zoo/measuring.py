@@ -8,6 +8,7 @@ import numpy as np
 
 from deepmad.engine.answers.solutions import Measured
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.measuring.steps import Tell, untold
 from deepmad.profilers.tables.table_files import Key
 from deepmad.search_spaces.architectures import Architecture
 
@@ -36,13 +37,19 @@ class Companion:
 
 
 def timed_apart(
-    key: Key, network: Architecture | str, seconds: float | None = None, companion: Companion | None = None
+    key: Key,
+    network: Architecture | str,
+    seconds: float | None = None,
+    companion: Companion | None = None,
+    *,
+    tell: Tell = untold,
 ) -> Measured:
     """Time a network in a new process, for about `seconds` (by default as long as `deepmad.measure` does).
 
     A design leaves warm caches, threads and memory behind; a process of its own times what `deepmad measure` would. A
     name is one that `deepmad measure` takes. With a companion, which takes as long again, the latency is the one that
-    the network has where its companion takes its usual time. Raises `DeviceError` where the back end fails or hangs.
+    the network has where its companion takes its usual time. `tell` is told for whom it waits. Raises `DeviceError`
+    where the back end fails or hangs.
     """
     from deepmad.profilers.measuring.measurements import STANDARD, Failure, measure_apart
     from deepmad.profilers.measuring.timing import Timer
@@ -50,7 +57,7 @@ def timed_apart(
     timer = STANDARD if seconds is None else Timer(seconds)
     networks = [network] if companion is None else [network, companion.network]
     requests = [_request(key, one) for one in networks]
-    found = measure_apart(requests, timer, limit_seconds=LONGEST_SECONDS + 2 * timer.seconds)
+    found = measure_apart(requests, timer, limit_seconds=LONGEST_SECONDS + 2 * timer.seconds, tell=tell)
     if isinstance(found, Failure):
         raise DeviceError(f"{key.backend}: {found.reason}")
     return measured(found[0]) if companion is None else at_usual_speed(found[0], found[1], companion.seconds)
@@ -103,4 +110,5 @@ def measured(measurement: "Measurement") -> Measured:
         what.batch,
         what.threads,
         what.date,
+        warnings=measurement.warnings,
     )

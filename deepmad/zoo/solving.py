@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from os import cpu_count
 
 from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.design import design
@@ -10,6 +9,7 @@ from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.settings import Auto
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.tasks import Done, open_tasks
+from deepmad.tasks.cores import usable_cores
 from deepmad.zoo.spec import SolverSettings
 
 LOCAL = "local"
@@ -28,7 +28,7 @@ def crew_for(settings: SolverSettings, on: str, solves: int) -> Crew:
     """Return how so many independent solves share the cores of this machine, or of a cluster."""
     if on != LOCAL:
         return Crew(on, None, settings.workers or 1)
-    cores = cpu_count() or 1
+    cores = usable_cores()
     workers = settings.workers or max(1, cores // max(1, solves))
     return Crew(on, max(1, cores // workers), workers)
 

@@ -7,18 +7,30 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ConfigDict, TypeAdapter
 
-from deepmad.engine.answers.checks import check_objective, check_used
+from deepmad.engine.answers.checks import (
+    CHANGED,
+    Claims,
+    Disagreement,
+    claims_disagree,
+    count_again,
+    figures_disagree,
+    measured_disagrees,
+)
 from deepmad.engine.answers.claims import require_bound
 from deepmad.engine.answers.fields import Flag, Number, Positive, Whole
 from deepmad.engine.answers.limit_uses import LimitUse, limits_document, unused, uses
+from deepmad.engine.answers.parts import CallRecord, Counting, RowCounts, RowRecord, Sensitivity
 from deepmad.engine.program.budgets import Usage
+from deepmad.engine.program.entropy import scales
+from deepmad.engine.program.measures import Precision
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.program.recounts import Recount, recounted
-from deepmad.search_spaces.architectures import Architecture, GivenStride, numbered, split_rank
+from deepmad.search_spaces.architectures import Architecture, numbered, split_rank
+from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.units import human
@@ -64,7 +76,8 @@ class Measured:
     """A measurement of the delivered network: median seconds for one batch with its 95 % interval.
 
     Where another network took turns with it, the seconds are those at that one's usual speed, and `clock_seconds` is
-    the median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's.
+    the median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's. `warnings` are
+    sentences on what makes the number doubtful.
     """
 
     latency_seconds: Positive
@@ -80,6 +93,10 @@ class Measured:
     threads: Whole
     date: str
     clock_seconds: Number | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "warnings", tuple(self.warnings))  # files give a list
 
 
 @dataclass(frozen=True)
@@ -108,39 +125,6 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Sensitivity:
-    """What a limit costs: the problem solved again with that limit alone at `loosened`, in the limit's unit.
-
-    `share` is used / limit (limit / used of a limit from below). `objective` and `bound` are those of the loosened
-    problem, `gain` the interval that holds what loosening would gain in objective: at least what was found, at most
-    what its bound allows (None where there is no bound).
-    """
-
-    used: Number
-    limit: Number
-    share: Number
-    loosened: Number
-    objective: Number
-    bound: Number | None
-    gain: tuple[Number, Number | None]
-
-
-@dataclass(frozen=True)
-class CallRecord:
-    """What became of a black-box limit's function: how often it was called, and how often known results served.
-
-    `failed` calls raised, did not end in time, or returned no finite number: `reasons` are a few of theirs, each
-    once. `seconds` is the time of all calls.
-    """
-
-    calls: Whole
-    cached: Whole
-    failed: Whole
-    reasons: tuple[str, ...]
-    seconds: Number
-
-
-@dataclass(frozen=True)
 class Alternative:
     """Another network within the gap asked for, with the figures of a solution."""
 
@@ -152,38 +136,6 @@ class Alternative:
     def to_dict(self) -> dict[str, Any]:
         """Return the document of a solution file's alternative."""
         return asdict(self) | {"architecture": self.architecture.to_dict(), "limits": limits_document(self.limits)}
-
-
-@dataclass(frozen=True)
-class RowRecord:
-    """What is known of a row: one block kind and one stride a stage.
-
-    `objective` is that of the best network met there, `found_by` what met it: "evolution", "cpsat", or "start" where it
-    was given; both are None where none was met. No network of the row is better than `bound` (None: not known), which
-    may just be the objective of a network of another row, below which nothing was looked at. `dropped`: the bound
-    leaves nothing above the network delivered but the gap asked for. `seconds` were spent on the row alone.
-    """
-
-    blocks: tuple[str, ...]
-    strides: tuple[GivenStride, ...]
-    found_by: str | None
-    objective: Number | None
-    bound: Number | None
-    dropped: Flag
-    seconds: Number
-
-
-@dataclass(frozen=True)
-class RowCounts:
-    """How many rows were dropped by their bounds, are open, and were not looked at; the delivered one is none of them.
-
-    A row that was not looked at still has the bound of all rows together.
-    """
-
-    total: Whole
-    dropped: Whole
-    open: Whole
-    not_looked_at: Whole
 
 
 @dataclass(frozen=True)
@@ -199,8 +151,8 @@ class Solution:
     `alternatives` are other networks within the gap, best first; `explanation` says what each limit costs;
     `black_boxes` how the functions behind limits were called. `rows` tells of rows of block kinds and strides, best
     first, where the solver decided between them, `row_counts` of all. `within_table` is the share of the network's
-    layers that lies within what the rows of the latency table span; `warnings` are sentences on what is doubtful. What
-    does not apply is None.
+    layers that lies within what the rows of the latency table span; `warnings` are sentences on what is doubtful.
+    `counting` says how the figures are counted. What does not apply is None.
     """
 
     status: Status
@@ -225,6 +177,7 @@ class Solution:
     black_boxes: dict[str, CallRecord] | None = None
     within_table: float | None = None
     warnings: tuple[str, ...] | None = None
+    counting: Counting | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution file's document."""
@@ -241,29 +194,65 @@ class Solution:
         write_text(Path(path), json.dumps(self.to_dict(), indent=1) + "\n")
 
     @staticmethod
-    def load(path: str | Path) -> "Solution":
-        """Return the solution in a file; FILE#3 is that of its third network. Raises `InputError` naming the key."""
+    def load(path: str | Path, *, changed: bool = False) -> "Solution":
+        """Return the solution in a file; FILE#3 is that of its third network. Raises `InputError` naming the key.
+
+        One that was changed by hand, so that its figures are not its networks', is read only where `changed` allows it.
+        """
         file, rank = split_rank(path)
         document = read_json(file)
-        solution = Solution.from_dict(document, str(file))
+        solution = Solution.from_dict(document, str(file), changed=changed)
         if solution.architecture is not None or rank > 1:
             numbered(document, rank, str(path))
         return solution.ranked(rank)
 
     @staticmethod
-    def from_dict(document: Any, source: str = "solution") -> "Solution":
-        """Return the solution of a document; raises `InputError` naming `source` and the key."""
+    def from_dict(document: Any, source: str = "solution", *, changed: bool = False) -> "Solution":
+        """Return the solution of a document; raises `InputError` naming `source` and the key, as `load` does."""
         check_format(document, "solution", source)
         fields = {key: value for key, value in document.items() if key != "format"}
         for name in ("alternatives", "rounds"):
             if isinstance(parts := document.get(name), list):
                 fields[name] = [_with_network(part, source) for part in parts]
         solution = validated(ADAPTER, _with_network(fields, source), source)
-        check_objective(solution.objective, solution.bound, network=solution.architecture is not None, source=source)
-        others = ((other.architecture, other.limits) for other in solution.alternatives or ())
-        for network, limits in ((solution.architecture, solution.limits), *others):
-            check_used(network, {name: use.used for name, use in limits.items()}, source)
+        if (solution.objective is not None) != (solution.architecture is not None):
+            named = "with" if solution.architecture is not None else "without"
+            raise InputError(f"{source}: objective: {solution.objective} {named} a network; {CHANGED}")
+        if not changed and (wrong := solution.disagreements()):
+            raise InputError(f"{source}: {wrong[0]}; {CHANGED}")
         return solution
+
+    def disagreements(self) -> list[Disagreement]:
+        """Return the figures that are not those of the networks, counted again, and claims that they do not bear."""
+        if self.architecture is None or self.objective is None:
+            return []
+        gap = None if self.bound is None else relative_gap(self.objective, self.bound)
+        own = Claims(self.objective, self.bound, self.gap, gap, self.message, self.status is Status.OPTIMAL)
+        found = [*figures_disagree(self.architecture, self.limits, self.objective, self.predicted, self.counting)]
+        found += [*claims_disagree(own), *measured_disagrees(self.measured, self.limits)]
+        for rank, other in enumerate(self.alternatives or ()):
+            figures = (other.architecture, other.limits, other.objective, other.predicted, self.counting)
+            found += [replace(one, field=f"alternatives.{rank}.{one.field}") for one in figures_disagree(*figures)]
+        return found
+
+    def counted_again(self) -> "Solution":
+        """Return the solution of a file that was changed: the figures as its network gives them, and nothing proven."""
+        if self.architecture is None:
+            return self
+        counted = count_again(self.architecture, self.counting)
+        limits = {name: replace(use, used=counted.limits.get(name, use.used)) for name, use in self.limits.items()}
+        return replace(
+            self,
+            status=Status.UNKNOWN,
+            message=f"nothing is proven: {CHANGED}",
+            objective=self.objective if counted.objective is None else counted.objective,
+            bound=None,
+            gap=None,
+            limits=limits,
+            explanation=None,
+            rows=None,
+            row_counts=None,
+        )
 
     def ranked(self, rank: int) -> "Solution":
         """Return the solution around its network number `rank`, 1 for the best one."""
@@ -342,6 +331,7 @@ def found(
         gap=reached if math.isfinite(reached) else None,
         limits=uses(usages),
         predicted=predict(problem, network, usages),
+        counting=_counting(problem, network),
     )
 
 
@@ -381,6 +371,12 @@ def _name(problem: Problem, network: Architecture, known: Mapping[str, Usage]) -
     parts = () if counts.keys() <= known.keys() else network.parts()
     macs, params = (human(known[name].used if name in known else of(parts), "count") for name, of in counts.items())
     return f"{problem.space.name}-{macs}-{params}".replace(" ", "")
+
+
+def _counting(problem: Problem, network: Architecture) -> Counting:
+    """Return how the problem counts a network."""
+    alpha = problem.space.weights_for(len(scales(network.parts())))
+    return Counting(problem.objective, alpha, problem.space.beta, problem.batch, cast("Precision", problem.precision))
 
 
 def predict(problem: Problem, network: Architecture, known: Mapping[str, Usage] | None = None) -> Predicted | None:

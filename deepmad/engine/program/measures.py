@@ -16,7 +16,8 @@ from deepmad.search_spaces.layers import Count, Layer, Part, main_elements, peak
 from deepmad.search_spaces.units import Kind
 
 Sense = Literal["at most", "at least"]
-BYTES_PER_ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+BYTES_PER_ELEMENT: dict[str, int] = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 
 
 @dataclass(frozen=True)

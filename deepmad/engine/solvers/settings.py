@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from os import cpu_count
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from deepmad.engine.answers.solutions import SolverInfo
 from deepmad.search_spaces.errors import InputError, shown
 from deepmad.search_spaces.ranges import check_settings
 from deepmad.tasks import check_place_name
+from deepmad.tasks.cores import usable_cores
 
 GENERATIONS_A_UNIT = 20
 """Generations of evolution for a unit of deterministic work."""
@@ -23,7 +23,7 @@ class CpSat:
 
     `time_limit` is in wall-clock seconds, everything included; `deterministic_limit`, in CP-SAT's own
     units of work, replaces it and, with one worker, gives the same answer twice for a `seed`. `gap` is
-    the relative gap at which the solve ends; `workers` defaults to the machine's cores.
+    the relative gap at which the solve ends; `workers` defaults to the cores that may be used.
     """
 
     time_limit: float = 60.0
@@ -38,7 +38,7 @@ class CpSat:
     @property
     def info(self) -> SolverInfo:
         """What the solution file says of the solver."""
-        return SolverInfo("cpsat", version("ortools"), self.seed, self.workers or cpu_count() or 1)
+        return SolverInfo("cpsat", version("ortools"), self.seed, self.workers or usable_cores())
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Evolution:
     @property
     def processes(self) -> int:
         """How many islands evolve at once."""
-        cores = cpu_count() or 1 if self.on == "local" else self.islands
+        cores = usable_cores() if self.on == "local" else self.islands
         return min(self.workers or cores, self.islands)
 
     @property

@@ -1,5 +1,6 @@
 """OpenVINO on the CPU."""
 
+import tempfile
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,10 +45,10 @@ class OpenVino(Backend):
 
     def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> "OpenVinoRequest":
         """Return an inference request on the ONNX model."""
-        from deepmad.profilers.onnx_files.precisions import onnx_model, random_images
+        from deepmad.profilers.onnx_files.leaving import write_beside
+        from deepmad.profilers.onnx_files.precisions import lean_model, onnx_model, random_images
 
         openvino = load_library("openvino", self.name)
-        source = onnx_model(model, settings).SerializeToString()
         options = {
             # On a processor with bfloat16, OpenVINO would run fp32 networks in it.
             "INFERENCE_PRECISION_HINT": "f32",
@@ -59,7 +60,11 @@ class OpenVino(Backend):
         }
         try:
             core = openvino.Core()
-            read = core.read_model(model=source)
+            if isinstance(model, Path) and settings.precision == "fp32":
+                with tempfile.TemporaryDirectory() as folder:  # what is mapped from there stays after it
+                    read = core.read_model(model=str(write_beside(lean_model(model, settings), Path(folder))))
+            else:
+                read = core.read_model(model=onnx_model(model, settings).SerializeToString())
             compiled = core.compile_model(read, "CPU", options)
         except RuntimeError as error:
             raise InputError(f"openvino: cannot compile the network ({first_line(error)})") from error

@@ -8,8 +8,9 @@ from itertools import accumulate
 from threading import Event, Thread
 from time import perf_counter
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 INTERVAL_SECONDS = 0.1
 """Between two samples during a measurement."""
 CLOCK_DROP = 0.05
@@ -146,6 +147,11 @@ class Gpu:
         return str(self._nvml.nvmlDeviceGetName(self._handle))
 
     @property
+    def uuid(self) -> str:
+        """What tells it from all other GPUs."""
+        return str(self._nvml.nvmlDeviceGetUUID(self._handle))
+
+    @property
     def driver(self) -> str:
         """The driver's version."""
         return str(self._nvml.nvmlSystemGetDriverVersion())
@@ -229,12 +235,27 @@ class GpuWatch:
 
 def visible_gpu_name() -> str | None:
     """Return the name of the first GPU that CUDA would use, None where NVML sees none or is not there."""
+    return _of_visible_gpu(lambda gpu: gpu.name)
+
+
+def visible_gpu_uuid() -> str | None:
+    """Return what tells the first GPU that CUDA would use from all others, None where NVML sees none."""
+    return _of_visible_gpu(lambda gpu: gpu.uuid)
+
+
+def visible_gpu_doubts() -> tuple[str, ...]:
+    """Return what would spoil a number taken now on the first GPU that CUDA would use, a sentence each."""
+    found = _of_visible_gpu(lambda gpu: GpuTelemetry(gpu.name, gpu.driver, 1, (gpu.state(),)))
+    return () if found is None else found.warnings
+
+
+def _of_visible_gpu(ask: Callable[[Gpu], T]) -> T | None:
     try:
         import pynvml
     except ImportError:  # `deepmad doctor` tells
         return None
     try:
         with Gpu() as gpu:
-            return gpu.name
+            return ask(gpu)
     except pynvml.NVMLError:
         return None

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
@@ -25,7 +25,9 @@ from deepmad.profilers.building.planning import (
 )
 from deepmad.profilers.building.probes import draw_probes, short_kinds
 from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.measuring.steps import Tell, untold
 from deepmad.profilers.measuring.timing import Timer
+from deepmad.profilers.measuring.turns import places_of, turn
 from deepmad.profilers.prediction.accuracy import accuracy
 from deepmad.profilers.prediction.prediction import fit_probes, held_out_errors
 from deepmad.profilers.prediction.rows import Row
@@ -50,7 +52,7 @@ class Progress:
     `again` are the measured ones that took too long and are measured once more. `seconds` is what this run has
     used, `seconds_left` is estimated from its pace (None before there is one). `within_10_percent` is the share of
     whole networks predicted so well from the other probes, as of the last round. `stored` are the architectures
-    that have just been stored, as the file writes them.
+    that have just been stored, as the file writes them. `doubts` are sentences on what spoiled the times of this turn.
     """
 
     done: int
@@ -61,6 +63,7 @@ class Progress:
     seconds_left: float | None = None
     within_10_percent: float | None = None
     stored: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def build_table(
@@ -79,6 +82,7 @@ def build_table(
     retry_failed: bool = False,
     isolated: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    tell: Tell = untold,
 ) -> None:
     """Measure the probes of `space` into the table at `path` and fit its predictor.
 
@@ -88,7 +92,8 @@ def build_table(
     together), but for one short probe of every kind and a dozen whole networks. At the end those that took longer
     than their fit are measured once more, since other work only adds time. A probe that fails is
     recorded and left out, and measured again only with `retry_failed`. With `isolated` every chunk is
-    measured in a process of its own, so that a crash costs one probe.
+    measured in a process of its own, so that a crash costs one probe. Every chunk is a turn: it waits for other
+    processes that measure on the same cores or GPU, and they for it; `tell` is told for whom.
 
     Raises `InputError` where the back end cannot be used, the file is no latency table, cannot be written or
     holds another space, seed, device or version under the same conditions; `DeviceError` where the back end
@@ -113,8 +118,8 @@ def build_table(
             anchor = library.prepare(settings.anchor, settings_of(settings.anchor, key))
             stack.callback(anchor.close)
             measure = partial(measure_chunk, library, anchor.run)
-        pace = Pace(SHORT_SHARE)
-        _Builder(file, records, key, space, seed, settings, measure, timer, time_limit, progress, pace).run()
+        pace, places = Pace(SHORT_SHARE), partial(turn, places_of([library.processor]), tell)
+        _Builder(file, records, key, space, seed, settings, measure, timer, time_limit, progress, pace, places).run()
         _store_fit(file, key)
 
 
@@ -151,6 +156,8 @@ class _Builder:
     time_limit: float | None
     progress: Callable[[Progress], None] | None
     pace: Pace
+    turn: Callable[[], AbstractContextManager[str | None]]
+    doubts: list[str] = field(default_factory=list)
     checked: set[Architecture] = field(default_factory=set)
     """The slow probes that this run has measured again, whatever came of it."""
 
@@ -160,7 +167,8 @@ class _Builder:
         while not ended:
             stored: tuple[str, ...] = ()
             slow = list[Row]()
-            with self.file.turn():
+            with self.turn() as unseen, self.file.turn():
+                self.doubts.extend([] if unseen is None else [unseen])
                 start = time.monotonic()
                 planned = self.records.planned()
                 chunk = self._next_chunk(planned)
@@ -215,6 +223,10 @@ class _Builder:
         chunk = self.measure(networks, ProbeSettings(self.key, short, timer))
         if chunk.gpu is not None:
             self.records.add_gpu_summary(chunk.rows[0].date, chunk.gpu)
+            self.doubts.extend(chunk.gpu["warnings"])
+        if chunk.machine is not None:
+            self.records.add_machine_summary(chunk.rows[0].date, chunk.machine)
+            self.doubts.extend(chunk.machine["warnings"])
         self.pace.add(len(networks), time.monotonic() - start, short=short)
         return chunk
 
@@ -263,7 +275,9 @@ class _Builder:
             left = max(0.0, min(left, self.time_limit - self.records.seconds()))
         total, left = (done, 0.0) if ended else (done + whole + short, left)
         so_far, again = self.pace.seconds_so_far, len(slow)
-        self.progress(Progress(done, total, failed, again, so_far, left, within_10_percent, stored))
+        doubts = tuple(self.doubts)
+        self.doubts.clear()
+        self.progress(Progress(done, total, failed, again, so_far, left, within_10_percent, stored, doubts))
 
 
 def _within_10_percent(rows: Sequence[Row]) -> float | None:

@@ -23,11 +23,15 @@ Run = Callable[[], object]
 
 @dataclass(frozen=True)
 class Chunk:
-    """What came of some probes: their rows, those that failed, and what the GPU did where there is one."""
+    """What came of some probes: their rows, those that failed, what the GPU did where there is one, and the machine.
+
+    `machine` is the document of `MachineState`, with its `settings` in words and the `warnings` about it.
+    """
 
     rows: tuple[Row, ...] = ()
     failures: tuple[FailedProbe, ...] = ()
     gpu: dict[str, Any] | None = None
+    machine: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,13 @@ def _joined(chunks: Sequence[Chunk]) -> Chunk:
         tuple(row for chunk in chunks for row in chunk.rows),
         tuple(failed for chunk in chunks for failed in chunk.failures),
         next((chunk.gpu for chunk in chunks if chunk.gpu is not None), None),
+        _worst([chunk.machine for chunk in chunks if chunk.machine is not None]),
     )
+
+
+def _worst(documents: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the document of most warnings, None where there is none."""
+    return max(documents, key=lambda document: len(document["warnings"]), default=None)
 
 
 def measure_chunk_apart(anchor: Architecture, networks: Sequence[Architecture], how: ProbeSettings) -> Chunk:
@@ -163,7 +173,10 @@ def _timed(library: Backend, anchor: Run, runs: dict[Architecture, Run], how: Pr
         Row(network, how.short, found, levels, _now(), *machine) for network, found in zip(runs, visits, strict=True)
     )
     telemetry = watch.telemetry if watch is not None else None
-    return Chunk(rows, gpu=telemetry.summary() if telemetry is not None else None)
+    doubts = before.doubts(after, how.key.threads, on_gpu=library.processor == "cuda")
+    settings = ", ".join(after.processor.words)
+    document = before.document(after) | {"settings": settings, "warnings": list(doubts.values())}
+    return Chunk(rows, gpu=telemetry.summary() if telemetry is not None else None, machine=document)
 
 
 def _now() -> str:

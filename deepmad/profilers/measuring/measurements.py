@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from deepmad.profilers.backends import BACKENDS
 from deepmad.profilers.backends.telemetry import GpuTelemetry, GpuWatch
-from deepmad.profilers.measuring.isolation import Broken, call_apart
+from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.measuring.isolation import Broken, call_apart, heard
 from deepmad.profilers.measuring.machine import MachineState, machine_state
 from deepmad.profilers.measuring.preparation import Prepared, naming, prepare_all
 from deepmad.profilers.measuring.reference import REFERENCE, SHARE, ReferenceTimes
 from deepmad.profilers.measuring.requests import Request
+from deepmad.profilers.measuring.steps import Tell, untold
 from deepmad.profilers.measuring.timing import Timer, bootstrap_interval
+from deepmad.profilers.measuring.turns import places_of, turn
 from deepmad.profilers.prediction.network_layers import NetworkLayers
-from deepmad.profilers.prediction.quantities import SPARE_LOAD, STOLEN_SHARE
 from deepmad.profilers.prediction.rows import Visit
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,8 +32,6 @@ if TYPE_CHECKING:
 STANDARD = Timer()
 WIDE_INTERVAL = 0.03
 """An interval wider than this share of the median is doubtful."""
-CLOCK_DROP = 0.1
-"""One after which the processor's clock is lower by more than this share."""
 LONG_SECONDS = 2.0
 """A measurement of so many seconds, or of several networks, is accompanied by the reference network."""
 
@@ -122,18 +124,8 @@ class Measurement:
         if width > WIDE_INTERVAL:
             limit = f"{WIDE_INTERVAL:.0%}"
             yield f"the 95 % interval is {width:.1%} wide, above {limit}; measure longer or free the machine"
-        cores, threads = self.before.cores, self.conditions.threads
-        if self.gpu is None and cores is not None and threads > cores:
-            yield f"{threads} threads share {cores} core(s) and wait for each other; take at most {cores} (--threads)"
-        load, own = max(self.before.load, self.after.load), self.conditions.threads
-        if load > own + SPARE_LOAD:
-            yield f"the load average was {load:.1f}, and the timing explains {own}; other processes were running"
-        stolen = self.before.stolen_share(self.after)
-        if stolen > STOLEN_SHARE:
-            yield f"the hypervisor kept {stolen:.1%} of the processor's time for others"
-        first, last = self.before.megahertz, self.after.megahertz
-        if first is not None and last is not None and last < (1 - CLOCK_DROP) * first:
-            yield f"the processor's clock fell from {first:.0f} to {last:.0f} MHz; let it cool or fix its clock"
+        on_gpu = self.gpu is not None
+        yield from self.before.doubts(self.after, self.conditions.threads, on_gpu=on_gpu).values()
         if self.gpu is not None:
             yield from self.gpu.warnings
         if self.reference is not None and self.reference.warning is not None:
@@ -147,11 +139,7 @@ class Measurement:
             "high": self.high,
             "throughput": self.throughput,
             **asdict(self.conditions),
-            "load_before": self.before.load,
-            "load_after": self.after.load,
-            "stolen_share": self.before.stolen_share(self.after),
-            "megahertz_before": self.before.megahertz,
-            "megahertz_after": self.after.megahertz,
+            **self.before.document(self.after),
             "joules_per_image": self.joules_per_image,
             "memory_bytes": self.memory_bytes,
             "gpu": self.gpu.to_dict() if self.gpu else None,
@@ -209,6 +197,7 @@ def measure_all(
     isolated: Literal[False] = False,
     reference: bool | None = None,
     describe: bool = False,
+    tell: Tell = untold,
 ) -> list[Measurement]: ...
 @overload
 def measure_all(
@@ -218,6 +207,7 @@ def measure_all(
     isolated: Literal[True],
     reference: bool | None = None,
     describe: bool = False,
+    tell: Tell = untold,
 ) -> list[Measurement | Failure]: ...
 def measure_all(
     requests: Sequence[Request],
@@ -226,6 +216,7 @@ def measure_all(
     isolated: bool = False,
     reference: bool | None = None,
     describe: bool = False,
+    tell: Tell = untold,
 ) -> list[Measurement] | list[Measurement | Failure]:
     """Time several networks, interleaved so that a drift of the machine hits all alike.
 
@@ -236,26 +227,63 @@ def measure_all(
     `reference` says whether the reference network takes turns with them, one for every back end, precision and
     number of threads (a single network has it before and after); by default where there are several, or a long
     time for one. `describe` also exports modules that only PyTorch runs, to learn what they are made of.
+
+    Preparing and timing are one turn (see `turns`): another process that measures on the same cores or GPU waits for
+    its end, and this one for that one's. `tell` is told what is being done, and for whom it waits.
     """
     if reference is None:
         reference = len(requests) > 1 or timer.seconds >= LONG_SECONDS
     if isolated:
-        apart = (measure_apart([one], timer, reference=reference, describe=describe) for one in requests)
+        apart = (measure_apart([one], timer, reference=reference, describe=describe, tell=tell) for one in requests)
         return [found if isinstance(found, Failure) else found[0] for found in apart]
-    with ExitStack() as stack:
-        prepared = prepare_all(requests, stack, describe=describe)
+    with turn(_places(requests), tell) as unseen, ExitStack() as stack:
+        prepared = prepare_all(requests, stack, describe=describe, tell=tell)
         ways = dict.fromkeys(map(_way, prepared)) if reference else {}
+        if reference:
+            tell("preparing the reference network")
         references = prepare_all([_reference(*way) for way in ways], stack)
+        tell(f"timing {len(requests)} network(s)")
         date = datetime.now(UTC).isoformat(timespec="seconds")
         before = machine_state()
         with naming(requests[0]) if len(requests) == 1 else nullcontext():
             times, beside, gpu = _visits(prepared, references, timer)
         after = machine_state()
+    if unseen is not None:
+        prepared = [replace(one, doubts=(*one.doubts, unseen)) for one in prepared]
     accompanied = {way: ReferenceTimes(tuple(map(tuple, visits))) for way, visits in zip(ways, beside, strict=True)}
     return [
         _measurement(one, visits, date, (before, after), gpu, accompanied.get(_way(one)))
         for visits, one in zip(times, prepared, strict=True)
     ]
+
+
+def measure_all_apart(
+    requests: Sequence[Request],
+    *,
+    timer: Timer = STANDARD,
+    reference: bool | None = None,
+    describe: bool = False,
+    tell: Tell = untold,
+) -> list[Measurement]:
+    """Time several networks as `measure_all` does, all of them in one new process.
+
+    What that takes of memory is given back at its end. Raises what `measure_all` raises, and `DeviceError` where the
+    process dies, as one does that takes more memory than there is.
+    """
+
+    def timed(told: Tell) -> list[Measurement] | Exception:
+        try:
+            return measure_all(requests, timer=timer, reference=reference, describe=describe, tell=told)
+        except (InputError, DeviceError, MemoryError) as error:
+            return error
+
+    with turn(_places(requests), tell), heard(tell) as told:
+        found = call_apart(timed, told)
+    if isinstance(found, Broken):
+        raise DeviceError(f"{', '.join(dict.fromkeys(one.label for one in requests))}: {found.reason}")
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def measure_apart(
@@ -265,14 +293,19 @@ def measure_apart(
     reference: bool = False,
     describe: bool = False,
     limit_seconds: float | None = None,
+    tell: Tell = untold,
 ) -> list[Measurement] | Failure:
     """Time networks in turns in a new process, for `limit_seconds` at most; return what `measure_all` returns there.
 
-    Where one fails, or takes the process down, the failure is told as the first one's.
+    Where one fails, or takes the process down, the failure is told as the first one's. A wait for other processes that
+    measure does not count.
     """
-    found = call_apart(
-        lambda: measure_all(requests, timer=timer, reference=reference, describe=describe), limit_seconds=limit_seconds
-    )
+
+    def timed(told: Tell) -> list[Measurement]:
+        return measure_all(requests, timer=timer, reference=reference, describe=describe, tell=told)
+
+    with turn(_places(requests), tell), heard(tell) as told:
+        found = call_apart(timed, told, limit_seconds=limit_seconds)
     if isinstance(found, Broken):
         return Failure(requests[0], found.reason.removeprefix(f"{requests[0].label}: "))
     return found
@@ -300,6 +333,11 @@ def _visits(
         later = brief.visit_all(others)
         beside = [first + last for first, last in zip(earlier, later, strict=True)]
     return found[: len(runs)], beside, watch.telemetry if watch is not None else None
+
+
+def _places(requests: Sequence[Request]) -> tuple[int, ...]:
+    """Return what measuring these occupies, for `turn`."""
+    return places_of(BACKENDS[request.backend].processor for request in requests if request.backend in BACKENDS)
 
 
 def _way(network: Prepared) -> tuple[str, str, int]:

@@ -11,6 +11,7 @@ from deepmad.profilers.backends import Backend, Runnable, Settings, find_backend
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.measuring import checks
 from deepmad.profilers.measuring.requests import Request
+from deepmad.profilers.measuring.steps import Tell, untold
 from deepmad.profilers.onnx_files.probing import Probe, probe
 from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.search_spaces.architectures import Architecture
@@ -34,18 +35,20 @@ class Prepared:
     doubts: tuple[str, ...] = ()
 
 
-def prepare_all(requests: Sequence[Request], stack: ExitStack, *, describe: bool = False) -> list[Prepared]:
+def prepare_all(
+    requests: Sequence[Request], stack: ExitStack, *, describe: bool = False, tell: Tell = untold
+) -> list[Prepared]:
     """Return every request's network ready to run; what that takes is given back when `stack` is closed.
 
     With `describe` modules that no ONNX back end runs are exported too, to learn what they are made of. Raises
-    `InputError` and `DeviceError`, which name the model, before anything is timed.
+    `InputError` and `DeviceError`, which name the model, before anything is timed. `tell` is told every step.
     """
     backends = [find_backend(request.backend, request.precision) for request in requests]
-    workshop = _Workshop(stack, describe)
+    workshop = _Workshop(stack, describe, tell)
     loaded = [workshop.loaded(request) for request in requests]
     prepared = [workshop.prepared(request, backend) for request, backend in zip(loaded, backends, strict=True)]
     return [
-        replace(one, network=workshop.network(request.model, one.settings))
+        replace(one, network=workshop.network(request, one.settings))
         for request, one in zip(loaded, prepared, strict=True)
     ]
 
@@ -56,6 +59,7 @@ class _Workshop:
 
     stack: ExitStack
     describe: bool
+    tell: Tell
     sources: dict[Any, Request] = field(default_factory=dict)
     exports: dict[Any, Path] = field(default_factory=dict)
     networks: dict[Any, NetworkLayers | None] = field(default_factory=dict)
@@ -63,6 +67,7 @@ class _Workshop:
 
     def loaded(self, request: Request) -> Request:
         """Return the request with its model at hand, the same one for the same name."""
+        self.tell(f"reading {request.label}")
         if not isinstance(request.model, str):
             with naming(request):
                 return request.loaded()
@@ -82,8 +87,12 @@ class _Workshop:
         with naming(request):
             if backend.runs_onnx and not isinstance(model, Architecture | Path) and not hasattr(model, "architecture"):
                 model = self._exported(model, settings)  # once for all back ends; ours are written from their records
+            if isinstance(model, Path):
+                self._probed(model, settings)  # before: what it takes of memory is given back
+            self.tell(f"preparing {request.label} for {backend.name}")
             runnable = backend.prepare(model, settings)
             self.stack.callback(runnable.close)
+            self.tell(f"running {request.label} on {backend.name} for the first time")
             result = runnable.run()
             doubts = tuple(self._doubts(request.model, model, runnable, result, backend, settings))
         return Prepared(runnable.run, backend, settings, doubts=doubts)
@@ -106,6 +115,7 @@ class _Workshop:
         """Return what an ONNX file's network gives for the images that it is timed with."""
         key = (path, settings.shape)
         if key not in self.probes:
+            self.tell(f"looking at the activations of {path}")
             self.probes[key] = probe(path, settings)
         return self.probes[key]
 
@@ -125,10 +135,12 @@ class _Workshop:
             )
         return self.exports[key]
 
-    def network(self, model: Any, settings: Settings) -> NetworkLayers | None:
+    def network(self, request: Request, settings: Settings) -> NetworkLayers | None:
         """Return what a network is made of; None for a module that was not, or cannot be, exported."""
+        model = request.model
         key = (id(model), settings.shape)
         if key not in self.networks:
+            self.tell(f"counting {request.label}")
             try:
                 self.networks[key] = self._read(model, settings)
             except InputError:

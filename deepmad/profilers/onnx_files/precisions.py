@@ -33,6 +33,13 @@ def onnx_model(model: "Architecture | nn.Module | Path", settings: "Settings") -
     return quantised(found, settings) if settings.precision == "int8" else found
 
 
+def lean_model(path: Path, settings: "Settings") -> "onnx.ModelProto":
+    """Return the fp32 model in a file as `onnx_model` does, but with its weights left on the disk (`leaving`)."""
+    found = read_model(path, weights=False)
+    _set_shape(found, settings, str(path))
+    return found
+
+
 def half(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """Return a copy of an fp32 model whose floating-point tensors are all fp16, inputs and outputs included."""
     import onnx

@@ -1,5 +1,6 @@
 """One run of an ONNX file in ONNX Runtime beside the timing: what comes out, and how large its activations are."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepmad.profilers.onnx_files.inference import Shape
-from deepmad.profilers.onnx_files.precisions import onnx_model, random_images
+from deepmad.profilers.onnx_files.leaving import values_of, weight_bytes, write_beside
+from deepmad.profilers.onnx_files.precisions import lean_model, random_images
 from deepmad.profilers.onnx_files.reading import image_inputs
 from deepmad.profilers.onnx_files.shapes import Shapes
 from deepmad.search_spaces.errors import InputError
@@ -42,11 +44,11 @@ def probe(path: Path, settings: "Settings") -> Probe | None:
     """Return what a file's network gives, None where it is large or ONNX Runtime does not run it in fp32."""
     import onnxruntime
 
-    if path.stat().st_size > LARGEST_BYTES:
-        return None
     try:
-        model = onnx_model(path, replace(settings, precision="fp32"))
+        model = lean_model(path, replace(settings, precision="fp32"))
     except InputError:
+        return None
+    if path.stat().st_size > LARGEST_BYTES or weight_bytes(model) > LARGEST_BYTES:
         return None
     shapes = Shapes.of(model, settings.resolution)
     results = len(model.graph.output)
@@ -54,10 +56,12 @@ def probe(path: Path, settings: "Settings") -> Probe | None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = settings.threads, 4
     try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
-        )
-        found = session.run(None, {image_inputs(model.graph)[0].name: random_images(settings)})
+        with tempfile.TemporaryDirectory() as folder:
+            written = str(write_beside(model, Path(folder)))
+            session = onnxruntime.InferenceSession(
+                written, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+            found = session.run(None, {image_inputs(model.graph)[0].name: random_images(settings)})
     except Exception:  # noqa: BLE001 - classes of its own; what times the network tells why it fails
         return None
     largest = dict(zip(layers, (float(one) for one in found[results:]), strict=True))
@@ -66,11 +70,10 @@ def probe(path: Path, settings: "Settings") -> Probe | None:
 
 def _zero_weights(shapes: Shapes) -> tuple[int, int]:
     """Return how many of a network's weights are all zero, and how many there are; biases aside."""
-    from onnx import numpy_helper
-
     used = {node.input[1] for node in shapes.nodes if node.op_type in (*_LAYERS, "BatchNormalization")}
     weights = [shapes.tensors[name] for name in used if name in shapes.tensors]
-    return sum(not numpy_helper.to_array(one).any() for one in weights), len(weights)
+    values = (values_of(one) for one in weights)
+    return sum(found is not None and not found.any() for found in values), len(weights)
 
 
 def _watched(model: "onnx.ModelProto") -> list[str]:

@@ -17,16 +17,18 @@ _KEEP_CHANNELS = frozenset({"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Pa
 
 
 def read_model(path: Path, *, weights: bool = True) -> "onnx.ModelProto":
-    """Return the model in an ONNX file; without `weights` those that lie in files of their own stay there.
+    """Return the model in an ONNX file; without `weights` the large ones stay on the disk (`leaving`).
 
     Raises `InputError` where there is no such file, or none that can be read.
     """
     import onnx
 
+    from deepmad.profilers.onnx_files.leaving import without_weights
+
     if not path.is_file():
         raise InputError(f"{path}: no such file; give an architecture file or an ONNX file")
     try:
-        model = onnx.load(str(path), load_external_data=weights)
+        model = onnx.load(str(path)) if weights else without_weights(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: its weights are missing ({first_line(error)}); put them beside it") from error
     except Exception as error:  # the parser raises classes of its own

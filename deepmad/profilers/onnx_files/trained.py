@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+from deepmad.profilers.onnx_files.leaving import values_of
 from deepmad.profilers.onnx_files.shapes import Shapes
 
 if TYPE_CHECKING:
@@ -71,14 +72,14 @@ def _regular(tensor: "onnx.TensorProto") -> bool:
     Values that are all alike may be a parameter as it starts where they stand along one axis, as a bias does.
     """
     import numpy as np
-    from onnx import numpy_helper
 
     count = math.prod(tensor.dims)
     if count <= 1:
         return True
-    if tensor.data_location == tensor.EXTERNAL:
+    held = values_of(tensor)
+    if held is None:
         return False
-    values = numpy_helper.to_array(tensor).astype(np.float64)
+    values = held.astype(np.float64)
     distinct = len(np.unique(values))
     if distinct == 1:
         return len([size for size in tensor.dims if size > 1]) > 1

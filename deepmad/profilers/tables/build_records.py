@@ -1,4 +1,4 @@
-"""What a table file keeps of a build beside the measured rows: the plan, failed probes, time used, the GPU's state.
+"""What a table file keeps of a build beside the measured rows: plan, failed probes, time, state of machine and GPU.
 
 Tables of the file that older versions do not have, and do not miss.
 """
@@ -33,6 +33,12 @@ CREATE TABLE IF NOT EXISTS gpu_watches (
     series INTEGER NOT NULL REFERENCES series (id), date TEXT NOT NULL, summary TEXT NOT NULL
 );
 """
+_LATER_SCHEMA = """
+CREATE TABLE IF NOT EXISTS machine_watches (
+    series INTEGER NOT NULL REFERENCES series (id), date TEXT NOT NULL, summary TEXT NOT NULL
+)
+"""
+"""What files whose build was begun by an older version lack."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class BuildRecords:
 
     def settings(self) -> BuildSettings | None:
         """Return what the build was asked for, None where it has no records: an older version measured it."""
-        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'builds'").fetchone():
+        if not self._has("builds"):
             return None
         found = self._select("SELECT resolution, networks, short, anchor, rounds FROM builds WHERE series = ?")
         if not found:
@@ -145,6 +151,24 @@ class BuildRecords:
     def add_gpu_summary(self, date: str, summary: dict[str, Any]) -> None:
         """Store what the GPU did during a chunk."""
         self._connection.execute("INSERT INTO gpu_watches VALUES (?, ?, ?)", (self._series, date, json.dumps(summary)))
+
+    def machine_summaries(self) -> list[dict[str, Any]]:
+        """Return what the machine did during each chunk, oldest first; nothing where an older version measured."""
+        if not self._has("machine_watches"):
+            return []
+        with self._intact():
+            found = self._select("SELECT summary FROM machine_watches WHERE series = ?")
+            return [dict(mapping(json.loads(row[0]))) for row in found]
+
+    def add_machine_summary(self, date: str, summary: dict[str, Any]) -> None:
+        """Store what the machine did during a chunk."""
+        self._connection.execute(_LATER_SCHEMA)
+        values = (self._series, date, json.dumps(summary))
+        self._connection.execute("INSERT INTO machine_watches VALUES (?, ?, ?)", values)
+
+    def _has(self, table: str) -> bool:
+        found = self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        return found is not None
 
     def _intact(self) -> AbstractContextManager[None]:
         return self._file.intact("the records of its build")

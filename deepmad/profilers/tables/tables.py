@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from deepmad.profilers.measuring.steps import Once
 from deepmad.profilers.prediction.accuracy import MIN_HELD_OUT, accuracy, held_out_document
 from deepmad.profilers.prediction.convolutions import ConvolutionTimes
 from deepmad.profilers.prediction.coverage import Within
@@ -184,10 +185,11 @@ def describe_tables(path: str | Path) -> list[dict[str, Any]]:
     relative to its usual one while the table was built (its 5 % and 95 % quantile): how unquiet the machine was; probes
     that were `disturbed` count little. `busy` counts those beside which other work was running; `load` and
     `stolen_share` are the medians of all. `held_out` tells how well whole networks are predicted from the other probes;
-    null where there are too few. `failures` are the reasons of the probes that `failed`, `warnings` what the GPU's
-    telemetry says of the chunks. An imported table says what was measured of how many rows, and from which `source`;
-    its `held_out` is that of the rows or networks which its predictor was fitted on, null for a grid, which has them
-    all. What nobody wrote down, its dates, is null. Raises `InputError` as `LatencyTable.load` does.
+    null where there are too few. `failures` are the reasons of the probes that `failed`, `warnings` what spoiled the
+    times of its chunks, and `machine` how the processor was set, where the system shows it. An imported table says what
+    was measured of how many rows, and from which `source`; its `held_out` is that of the rows or networks which its
+    predictor was fitted on, null for a grid, which has them all. What nobody wrote down, its dates, is null. Raises
+    `InputError` as `LatencyTable.load` does.
     """
     with open_table(Path(path)) as file:
         return [_judged(file, series) for series in file.series()]
@@ -269,7 +271,13 @@ def _build_description(file: TableFile, key: Key, *, finished: bool) -> dict[str
     if summaries:
         with file.intact("what its GPU did"):
             found["gpu"] = {name: summaries[0][name] for name in ("name", "driver")}
-            found["warnings"] = sorted({words(warning) for summary in summaries for warning in summary["warnings"]})
+    machine = records.machine_summaries()
+    if summaries or machine:
+        with file.intact("what its machine did"):
+            told = {words(warning) for summary in (*summaries, *machine) for warning in summary["warnings"]}
+            found["warnings"] = [*Once().new(sorted(told))]
+            shown = {words(summary["settings"]) for summary in machine} - {""}
+            found |= {"machine": "; ".join(sorted(shown))} if shown else {}
     return found
 
 

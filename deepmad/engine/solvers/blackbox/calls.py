@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from deepmad.engine.answers.solutions import CallRecord
+from deepmad.engine.answers.parts import CallRecord
 from deepmad.engine.program.black_boxes import BlackBox, answer
 from deepmad.engine.program.problems import Problem
 from deepmad.search_spaces.architectures import Architecture

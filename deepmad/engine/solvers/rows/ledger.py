@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from deepmad.engine.answers.solutions import RowCounts, RowRecord
+from deepmad.engine.answers.parts import RowCounts, RowRecord
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.rows.families import Family
 from deepmad.search_spaces.architectures import Architecture

@@ -14,8 +14,9 @@ from itertools import islice
 from typing import TypeVar
 
 from deepmad.engine.answers.claims import ContradictionError, require_bound
+from deepmad.engine.answers.parts import RowCounts
 from deepmad.engine.answers.progress import Interrupted, OutOfMemoryError, Race, Report, stopped
-from deepmad.engine.answers.solutions import RowCounts, Solution, SolverInfo, relative_gap
+from deepmad.engine.answers.solutions import Solution, SolverInfo, relative_gap
 from deepmad.engine.program.limits import require_counted
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.program.recounts import recounted

@@ -1,0 +1,88 @@
+"""What a solution tells beside its network: what limits cost, how functions were called, rows, how it was counted."""
+
+from dataclasses import dataclass
+
+from deepmad.engine.answers.fields import Flag, Number, Whole
+from deepmad.engine.program.measures import Precision
+from deepmad.engine.program.objectives import ObjectiveName
+from deepmad.search_spaces.architectures import GivenStride
+
+
+@dataclass(frozen=True)
+class Counting:
+    """How the figures of a solution's networks are counted, so that they can be counted again.
+
+    `alpha` are the weights of the scales, `beta` that of the penalty on depths; a limit on memory is for `batch` images
+    in `precision`.
+    """
+
+    objective: ObjectiveName
+    alpha: tuple[Number, ...]
+    beta: Number
+    batch: Whole
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What a limit costs: the problem solved again with that limit alone at `loosened`, in the limit's unit.
+
+    `share` is used / limit (limit / used of a limit from below). `objective` and `bound` are those of the loosened
+    problem, `gain` the interval that holds what loosening would gain in objective: at least what was found, at most
+    what its bound allows (None where there is no bound).
+    """
+
+    used: Number
+    limit: Number
+    share: Number
+    loosened: Number
+    objective: Number
+    bound: Number | None
+    gain: tuple[Number, Number | None]
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """What became of a black-box limit's function: how often it was called, and how often known results served.
+
+    `failed` calls raised, did not end in time, or returned no finite number: `reasons` are a few of theirs, each
+    once. `seconds` is the time of all calls.
+    """
+
+    calls: Whole
+    cached: Whole
+    failed: Whole
+    reasons: tuple[str, ...]
+    seconds: Number
+
+
+@dataclass(frozen=True)
+class RowRecord:
+    """What is known of a row: one block kind and one stride a stage.
+
+    `objective` is that of the best network met there, `found_by` what met it: "evolution", "cpsat", or "start" where it
+    was given; both are None where none was met. No network of the row is better than `bound` (None: not known), which
+    may just be the objective of a network of another row, below which nothing was looked at. `dropped`: the bound
+    leaves nothing above the network delivered but the gap asked for. `seconds` were spent on the row alone.
+    """
+
+    blocks: tuple[str, ...]
+    strides: tuple[GivenStride, ...]
+    found_by: str | None
+    objective: Number | None
+    bound: Number | None
+    dropped: Flag
+    seconds: Number
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """How many rows were dropped by their bounds, are open, and were not looked at; the delivered one is none of them.
+
+    A row that was not looked at still has the bound of all rows together.
+    """
+
+    total: Whole
+    dropped: Whole
+    open: Whole
+    not_looked_at: Whole
