@@ -58,7 +58,7 @@ def main(
     name: Annotated[str, typer.Option(help="Of the file in results/.")] = "certificate",
 ) -> None:
     rows = []
-    problems = list(_presets(presets() if names is None else names, paper=paper))
+    problems = list(_presets(list(presets()) if names is None else names, paper=paper))
     if spaces is not None:
         problems += [(str(path.resolve()), "paper", None) for path in sorted(spaces.glob("*.yaml"))]
     for problem in problems:

@@ -15,7 +15,7 @@ from deepmad.search_spaces.layers import Body, Count, Layer, Part
 from deepmad.search_spaces.ranges import field
 
 _CLOSED = ConfigDict(extra="forbid")
-MOST_STAGES = 100
+MOST_STAGES = 1000
 MOST_NAME = 200
 """Characters of a name: files are named by it."""
 
