@@ -9,10 +9,12 @@ from concurrent.futures import wait
 from dataclasses import replace
 
 import psutil
+import pytest
 
 from deepmad.engine.answers.progress import Race
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers.bounds import Tree
 from deepmad.engine.solvers.crew import MOST_LOSSES, MOST_PROPOSALS, Crew, Proposals, helped
 from deepmad.search_spaces.spaces import load_space
 from tests.catalogue import ROOT, mixed
@@ -77,6 +79,23 @@ def test_a_lost_process_costs_its_turn_and_too_many_cost_all_others() -> None:
             assert crew.losses == losses
         crew.turn(race, PATIENCE_SECONDS)
         assert crew.running == []
+
+
+def test_other_processes_work_on_boxes_and_the_proof_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepmad.engine.solvers.crew.SEARCH_SHARE", -1.0)  # never a search while there are boxes
+    space = load_space("mbv2")
+    race = Race(Problem(space, Budget.of(space)), 0.0, None, time.monotonic())
+    tree = Tree(race.problem, lambda: race.best)
+    with helped(race.problem, 1, seed=0) as crew:
+        assert crew is not None
+        for step in tree.steps():
+            race.offer(step.proposal)
+            race.lower(step.bound, "branch and price")
+            crew.turn(race, PATIENCE_SECONDS, tree)
+        assert crew.bounded > 0
+    assert step.done
+    assert not tree.shared
+    assert race.gap == 0
 
 
 def test_they_end_with_the_program_that_is_killed() -> None:

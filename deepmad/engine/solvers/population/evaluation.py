@@ -62,6 +62,7 @@ class Evaluator:
         self.rows = {cost.name: row for row, cost in enumerate(self.costs, start=1)}
         space = problem.space
         self._tables: dict[Hashable, tuple[Table, ...] | None] = {}
+        self._cells = 0
         self._priced = tuple(replace(cost, of_layer=Remembered(cost.of_layer)) for cost in self.costs)
         self._kinds = [
             [self._stage_kind(index, kind) for kind in stage.block] for index, stage in enumerate(space.stages)

@@ -17,6 +17,8 @@ MERGED_CELLS = 1 << 16
 """Tables are merged while they stay within this many cells, so that the processor's caches hold them."""
 MOST_CELLS = 1 << 20
 """A table above this many cells is not made; such a stage is read from its records network by network."""
+ALL_CELLS = 1 << 23
+"""Once the tables of a problem have as many cells, 256 MB or more, further stages are read from their records too."""
 ROW = 4
 """Doubles that a row of a table is padded to a multiple of: numpy copies 32 bytes at once."""
 
