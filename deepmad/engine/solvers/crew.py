@@ -28,6 +28,8 @@ SEARCH_SHARE = 0.4
 """The share of the time that goes to searches, once there are boxes to work on."""
 WAIT_SECONDS = 0.1
 """How long the process that hands out boxes waits at once for one to come back, where it has none itself."""
+TABLES_ARE_NO_LEAK = {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e12"}
+"""Where psutil is installed, loky restarts processes that grow by 300 MB, and warns; ours keep tables on purpose."""
 WATCH_SECONDS = 1.0
 """How often a searching process looks whether the one that started it still lives."""
 
@@ -150,7 +152,9 @@ class Crew:
         """Return an executor with as many processes as there are to be."""
         from loky import ProcessPoolExecutor  # needs no __main__ guard in the user's script
 
-        pool = ProcessPoolExecutor(self.count, initializer=_begin, initargs=(os.getpid(), self.problem))
+        pool = ProcessPoolExecutor(
+            self.count, initializer=_begin, initargs=(os.getpid(), self.problem), env=TABLES_ARE_NO_LEAK
+        )
         for _ in range(self.count):  # they start at once, whenever the first work comes
             pool.submit(_ready)
         return pool

@@ -16,7 +16,7 @@ from deepmad.engine.answers.claims import require_none
 from deepmad.engine.answers.progress import BRANCH_AND_PRICE, CP_SAT, Race, Report, stopped
 from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.crew import Crew, Proposals, helped
+from deepmad.engine.solvers.crew import PROPOSAL_SECONDS, SEARCH_SHARE, Crew, Proposals, helped
 from deepmad.engine.solvers.nearest import infeasible
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
@@ -195,6 +195,7 @@ class _Solve:
         if self.race.closed or self.left <= CLOSING_SECONDS:
             return False
         ends: _End | None = None
+        began, searched = self.race.seconds, 0.0
         proposals = crew.proposals if crew else Proposals()
         tree = Tree(
             self.problem, lambda: self.race.best, self.race.start + self.race.seconds + self.left - CLOSING_SECONDS
@@ -213,10 +214,21 @@ class _Solve:
                 ends = _End(2 * count, self.race.seconds + min(EXTRA_SECONDS, self.race.seconds))
             if step.done or self.race.gap == 0 or self.over(count, ends):
                 return False
-            if crew is None and count % BOUND_STEPS_PER_SEARCH == 0:
+            if crew is None and self.turn_to_search(count, began, searched):
+                before = self.race.seconds
                 starts = [network for network in (proposals.take(), self.race.network) if network]
-                self.search(SEARCH_SECONDS / 2, self.solver.seed + count, starts)
+                self.search(PROPOSAL_SECONDS, self.solver.seed + count, starts)
+                searched += self.race.seconds - before
         return False
+
+    def turn_to_search(self, steps: int, began: float, searched: float) -> bool:
+        """Whether a single worker searches now, `searched` seconds since the bound `began`: it has a share of the time.
+
+        Under a deterministic limit it is one round now and then.
+        """
+        if self.solver.deterministic_limit is not None:
+            return steps % BOUND_STEPS_PER_SEARCH == 0
+        return searched + PROPOSAL_SECONDS < SEARCH_SHARE * (self.race.seconds - began)
 
     def over(self, steps: int, ends: "_End | None") -> bool:
         """Whether the bound has had its time, or its number of steps under a deterministic limit."""
