@@ -48,7 +48,7 @@ def design(
     if isinstance(solver, Evolution):
         from deepmad.engine.solvers.evolution.solving import evolve
 
-        return evolve(problem, solver, starts=starts, report=report)
+        return evolve(problem, solver, starts=starts, report=report, scouting=True)
     from deepmad.engine.solvers.auto import design_automatically
 
     return design_automatically(problem, solver, starts=starts, report=report)

@@ -77,7 +77,8 @@ class Run:
     `against` names the cost of a front; None looks for the highest objective alone. Raises `InputError` for starts
     with another number of stages, and for a checkpoint that cannot be used. `unsaved` says why the last
     one could not be written. `tasks` do the islands' epochs where
-    there are several processes, in the place of tasks opened for that alone.
+    there are several processes, in the place of tasks opened for that alone. With `scouting` it begins from a network
+    that branch and price points to.
     """
 
     def __init__(
@@ -90,13 +91,14 @@ class Run:
         screen: Screen | None = None,
         starts: Sequence[Architecture] = (),
         tasks: Tasks | None = None,
+        scouting: bool = False,
     ) -> None:
         began = time.monotonic()
         self.solver, self.screen, self.tasks = solver, screen, tasks
         self.counted = counted(problem, against)
         self.machine = Machine(self.counted, solver.seed, against)
         self.identity = identity(problem, solver, self.machine.evaluator, against)
-        self.state = self._resumed() or self._first([*starts, *self._scouted(began)])
+        self.state = self._resumed() or self._first([*starts, *(self._scouted(began) if scouting else ())])
         self.race = Race(problem, solver.gap, report, began - self.state.seconds)
         self.race.offer(self.state.best)
         self.unsaved: str | None = None
