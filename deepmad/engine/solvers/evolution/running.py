@@ -27,8 +27,8 @@ from deepmad.tasks import Done, Tasks, open_tasks
 
 MIGRANTS = 2
 """Optima of an island that the next one comes to know after an epoch."""
-SCOUTED_SHARE = 0.1
-"""The share of the time that scouting for networks to begin from may take."""
+SCOUTED_SHARE = 0.2
+"""The share of the time that scouting may take, and then the descent from what it found."""
 LOGGED = 2000
 """Lines of the log that are kept: a checkpoint is written whole after every epoch."""
 SCREENED = 4

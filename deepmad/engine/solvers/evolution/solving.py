@@ -27,8 +27,9 @@ def evolve(
 
     `starts` are networks to begin from, `screen` tells limits that no other code knows: a network counts as found only
     once it returned 0 for it. `report` is told of progress. `tasks` that are open already do the islands' epochs in the
-    place of others. With `scouting` it begins from a network that branch and price points to. Raises `InputError` for
-    a checkpoint that cannot be used, and `Interrupted` or `OutOfMemoryError` with the best so far where an interrupt or a lack of memory ends it.
+    place of others. With `scouting` it begins from a network that branch and price points to. Raises `InputError` for a
+    checkpoint that cannot be used, and `Interrupted` or `OutOfMemoryError` with the best so far where an interrupt or a
+    lack of memory ends it.
     """
     run = Run(problem, solver or Evolution(), report, screen=screen, starts=starts, tasks=tasks, scouting=scouting)
     try:
