@@ -17,7 +17,16 @@ from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.alternatives import Apart, _chosen, _Effort, _searched, different, with_alternatives
+from deepmad.engine.solvers.alternatives import (
+    Apart,
+    _Archive,
+    _chosen,
+    _Effort,
+    _searched,
+    different,
+    with_alternatives,
+)
+from deepmad.engine.solvers.population.evaluation import Evaluator
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.coarsening import coarsened
@@ -149,6 +158,25 @@ def test_looking_up_what_is_left_tells_the_same_as_comparing_each_with_each() ->
                 chosen.append(network)
                 apart.add(network)
         assert 1 < len(chosen) < len(row)
+
+
+def test_new_depths_kernels_and_blocks_come_first() -> None:
+    def form(network: Architecture) -> list[tuple[str, int, int]]:
+        return [(stage.block, stage.kernel, stage.depth) for stage in network.stages]
+
+    problem, best = three(), feasible()[0][1]
+    evaluator = Evaluator(problem)
+    archive, sizes = _Archive(evaluator, 0.5 * feasible()[0][0]), evaluator.coding.sizes
+    archive.evaluate(np.random.default_rng(0).integers(0, sizes, (5000, len(sizes))))
+    found, ranked = list(archive.new_forms_first([best])), list(archive.best_first())
+    count = len({str(form(network)) for network in found} - {str(form(best))})
+    assert 1 < count < len(found) - 1
+    assert len({str(form(network)) for network in (best, *found[:count])}) == count + 1
+    assert len(found) == len(ranked)
+    assert all(network in ranked for network in found)
+    for part in (found[:count], found[count:], ranked):
+        values = [problem.value(network) for network in part]
+        assert values == pytest.approx(sorted(values, reverse=True), rel=1e-12)
 
 
 def test_no_network_is_compared_with_each_of_those_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,8 @@ EXPLAINED_SHARE, RANKED_SHARE = 0.5, 0.75
 ALTERNATIVES_SHARE, ALTERNATIVES_SECONDS = 0.3, 10.0
 """The alternatives' share of the time left where limits are explained after them, and the most seconds they get."""
 STARTING = "starting"
-TELLING_SECONDS = 0.002
-"""Seconds that it takes to write and print one of several networks, about."""
+TELLING_SECONDS, TELLING_SHARE = 0.002, 0.4
+"""Seconds that it takes to write and print one of several networks, about, and the most of their time kept for that."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ def _solve(problem: "Problem", settings: "Solver", wishes: Wishes) -> "Solution"
         ends = max(began + settings.time_limit, time.monotonic() + reserved)
         share = 0.0 if wishes.top == 1 else ALTERNATIVES_SHARE if wishes.explain else 1.0
         if wishes.top > 1:
-            seconds = min(share * (ends - time.monotonic()), ALTERNATIVES_SECONDS) - wishes.top * TELLING_SECONDS
+            seconds = min(share * (ends - time.monotonic()), ALTERNATIVES_SECONDS)
+            seconds -= min(wishes.top * TELLING_SECONDS, TELLING_SHARE * seconds)
             shown.update(time.monotonic() - began, f"{wishes.top} networks that differ")
             rest = _exact(_shared(settings, share * (1 - wishes.main_share)))
             solution = with_alternatives(problem, solution, wishes.top, rest, seconds=seconds)

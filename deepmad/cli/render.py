@@ -1,7 +1,7 @@
 """Tables that people read: an architecture, a solution."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,8 +11,9 @@ from deepmad.cli.output import as_text
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
+    from deepmad.engine.answers.limit_uses import LimitUse
     from deepmad.engine.answers.parts import RowRecord, Sensitivity
-    from deepmad.engine.answers.solutions import Solution
+    from deepmad.search_spaces.architectures import Architecture
 
 SHOWN_ROWS = 10
 """Rows of block kinds and strides that are shown, the best ones; the solution file holds all that were looked at."""
@@ -182,24 +183,37 @@ def row_rows(records: "Sequence[RowRecord]") -> list[list[str]]:
 
 def alternative_rows(solution: "Solution") -> list[list[str]]:
     """Return a row a network, best first."""
-    from deepmad.engine.answers.summaries import summary
-
     assert solution.architecture is not None, "alternatives stand beside a network"
-    ranked = [(solution.objective, solution.architecture, solution.predicted)]
-    ranked += [(other.objective, other.architecture, other.predicted) for other in solution.alternatives or ()]
+    ranked = [(solution.objective, solution.architecture, solution.limits, solution.predicted)]
+    ranked += [(one.objective, one.architecture, one.limits, one.predicted) for one in solution.alternatives or ()]
     rows = []
-    for rank, (objective, network, predicted) in enumerate(ranked, start=1):
-        figures = summary(network)
+    for rank, (objective, network, limits, predicted) in enumerate(ranked, start=1):
+        macs, params, rho = _counts(network, limits)
         rows.append([
             f"#{rank}",
             f"{objective:,.1f}",
             *(" ".join(str(getattr(stage, key)) for stage in network.stages) for key in ("depth", "out", "width")),
-            human(figures["macs"], "count"),
-            human(figures["params"], "count"),
-            f"{figures['rho']:.4f}",
+            human(macs, "count"),
+            human(params, "count"),
+            f"{rho:.4f}",
             "-" if predicted is None else human(predicted.latency_seconds, "seconds"),
         ])  # fmt: skip
     return rows
+
+
+def _counts(network: "Architecture", limits: "Mapping[str, LimitUse]") -> tuple[float, ...]:
+    """Return MACs, parameters and rho of a network, from what it uses of its limits as far as these tell."""
+    from deepmad.engine.program.measures import amount
+
+    parts = None
+    found = []
+    for name in ("macs", "params", "rho"):
+        used = limits[name].used if name in limits else None
+        if used is None:
+            parts = network.parts() if parts is None else parts
+            used = float(amount(name, parts, batch=1, precision="fp32", tables=()))
+        found.append(used)
+    return tuple(found)
 
 
 def speed_rows(solution: "Solution") -> list[list[str]]:

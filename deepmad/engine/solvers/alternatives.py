@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 
 from deepmad.engine.answers.claims import require_bound, require_none
 from deepmad.engine.answers.progress import CP_SAT, stopped
@@ -27,7 +28,7 @@ ARCHIVE = 20_000
 """Networks kept of those met within the gap, the best ones."""
 MEETING_SECONDS, MEETING_SHARE = 0.5, 0.05
 """Seconds of the search before the proofs in a small space, and its share of the time at most."""
-SEARCHING_SHARE, CHOOSING_SHARE = 0.7, 0.5
+SEARCHING_SHARE, CHOOSING_SHARE = 0.6, 0.5
 """The search's share of the time for networks met, and the share of the rest for choosing among them; what is then left
 is for the figures of those chosen."""
 EVALUATIONS_A_UNIT, LEAST_EVALUATIONS = 100_000, 50_000
@@ -142,7 +143,7 @@ def _exact(problem: Problem, best: Architecture, count: int, solver: CpSat, effo
 
     apart, networks, floor = Apart([best]), [best], _floor(problem.value(best), solver.gap)
     workers, seed = solver.info.workers, solver.seed
-    met = list(_met(problem, best, solver, effort.part(MEETING_SHARE, MEETING_SECONDS)))
+    met = list(_met(problem, best, solver, effort.part(MEETING_SHARE, MEETING_SECONDS)).best_first())
     while len(networks) < count and effort.left > 0:
         part = effort.part(1 / (count - (len(networks) if effort.work is None else 1)))
         hint = next((network for network in met if apart.differs(network) and not problem.broken(network)), None)
@@ -247,9 +248,24 @@ class _Archive:
 
     def best_first(self) -> Iterator[Architecture]:
         """Yield the networks, best first."""
-        best_first = self.genomes[::-1]
-        for first in range(0, len(best_first), SLICE):
-            yield from self._evaluator.coding.architectures(best_first[first : first + SLICE])
+        return self._read(np.arange(len(self.genomes))[::-1])
+
+    def new_forms_first(self, known: Sequence[Architecture]) -> Iterator[Architecture]:
+        """Yield the best network of each form that none of `known` has, best first, then the others, best first.
+
+        A form is what a network is but for its widths: depths, kernels and blocks.
+        """
+        coding, count = self._evaluator.coding, len(self.genomes)
+        genes = [gene for name in ("block", "kernel", "depth") for gene in coding.genes(name)]
+        genomes = np.concatenate([*(coding.nearest(network)[None] for network in known), self.genomes[::-1]])
+        _, first = np.unique(genomes[:, genes], axis=0, return_index=True)
+        ranks = np.sort(first[first >= len(known)]) - len(known)
+        others = np.setdiff1d(np.arange(count), ranks)
+        return self._read(count - 1 - np.concatenate([ranks, others]))
+
+    def _read(self, rows: npt.NDArray[np.intp]) -> Iterator[Architecture]:
+        for first in range(0, len(rows), SLICE):
+            yield from self._evaluator.coding.architectures(self.genomes[rows[first : first + SLICE]])
 
 
 def _searched(
@@ -257,11 +273,11 @@ def _searched(
 ) -> list[Architecture]:
     """Return the networks `known` but for the first, the best one, and others met by a search around it."""
     met = _met(problem, known[0], solver, effort.part(SEARCHING_SHARE))
-    return _chosen(problem, known, met, count, effort.part(CHOOSING_SHARE))
+    return _chosen(problem, known, met.new_forms_first(known), count, effort.part(CHOOSING_SHARE))
 
 
-def _met(problem: Problem, best: Architecture, solver: CpSat, effort: _Effort) -> Iterator[Architecture]:
-    """Return the networks within the gap that a search around the best one meets, best first.
+def _met(problem: Problem, best: Architecture, solver: CpSat, effort: _Effort) -> _Archive:
+    """Return the networks within the gap that a search around the best one meets.
 
     What rounding alone let pass is among them: each has to be recounted before it is taken.
     """
@@ -272,7 +288,7 @@ def _met(problem: Problem, best: Architecture, solver: CpSat, effort: _Effort) -
     archive = _Archive(evaluator, _floor(problem.value(best), solver.gap), most)
     with suppress(_EnoughError):
         search_scored(problem, evaluator, archive, seed=solver.seed, seconds=effort.left, start=best)
-    return archive.best_first()
+    return archive
 
 
 def _chosen(
@@ -280,8 +296,7 @@ def _chosen(
 ) -> list[Architecture]:
     """Return up to `count` - 1 networks that differ from the best, `known[0]`, and pairwise: `known`, then `networks`.
 
-    Of `networks` (best first), first those whose depths, kernels and blocks no other one has, then any, as far as the
-    effort suffices.
+    Of `networks` the first ones are taken, as far as the effort suffices.
     """
     chosen, others = list(known), _differing(known, networks, effort)
     while len(chosen) < count and (some := list(islice(others, min(RECOUNTED, count - len(chosen))))):
@@ -292,27 +307,14 @@ def _chosen(
 def _differing(
     known: Sequence[Architecture], networks: Iterable[Architecture], effort: _Effort
 ) -> Iterator[Architecture]:
-    """Yield networks that differ from those known and from each other, those of new depths, kernels and blocks first.
-
-    Ends early where the effort is spent.
-    """
-    forms, apart = {_form(network) for network in known}, Apart(known)
-    others: list[Architecture] = []
-    for new_forms, from_where in ((True, networks), (False, others)):
-        for network in from_where:
-            if effort.left <= 0:
-                return
-            if new_forms and _form(network) in forms:
-                others.append(network)
-            elif apart.differs(network):
-                apart.add(network)
-                forms.add(_form(network))
-                yield network
-
-
-def _form(network: Architecture) -> tuple[tuple[str, int, int], ...]:
-    """Return what a network is but for its widths."""
-    return tuple((stage.block, stage.kernel, stage.depth) for stage in network.stages)
+    """Yield the networks that differ from those known and from each other, as far as the effort suffices."""
+    apart = Apart(known)
+    for network in networks:
+        if effort.left <= 0:
+            return
+        if apart.differs(network):
+            apart.add(network)
+            yield network
 
 
 def _what(solver: CpSat) -> str:
