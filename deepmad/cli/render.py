@@ -13,6 +13,7 @@ from deepmad.search_spaces.units import human
 if TYPE_CHECKING:
     from deepmad.engine.answers.limit_uses import LimitUse
     from deepmad.engine.answers.parts import RowRecord, Sensitivity
+    from deepmad.engine.answers.solutions import Solution
     from deepmad.search_spaces.architectures import Architecture
 
 SHOWN_ROWS = 10
