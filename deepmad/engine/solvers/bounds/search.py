@@ -4,6 +4,7 @@ import heapq
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -101,6 +102,16 @@ class Tree:
         self.shared: list[Share] = []
         self.proposals: list[Architecture] = []
 
+    @cached_property
+    def space(self) -> SpaceTables:
+        """The problem's tables, read when they are needed first."""
+        return replace(tables_of(self.problem), end=self.end)
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The columns found so far."""
+        return Pool(self.space)
+
     def steps(self) -> Iterator[BoundStep]:
         """Yield what is proven, one bounded piece of work a step."""
         yield BoundStep(math.inf, None, False)
@@ -151,8 +162,6 @@ class Tree:
 
     def run(self) -> Iterator[None]:
         """Do one piece of work between two yields until nothing is left open."""
-        self.space = replace(tables_of(self.problem), end=self.end)
-        self.pool = Pool(self.space)
         self.siblings = [_root(self.space, kinds) for kinds in families(self.problem)]
         while self.siblings:
             yield from self.work(_WIDE_ROOT if cells(self.siblings[-1].box) > MANY_CELLS else _ROOT)
@@ -177,9 +186,8 @@ class Tree:
             assert self.siblings, "a box of one network is settled, never kept"
             while self.siblings:
                 yield from self.work(_CHILD)
-            below = max(self.fresh, key=lambda child: child.bound, default=None) if deep else None
-            if below is not None:
-                self.fresh.remove(below)
+            self.fresh.sort(key=lambda child: child.bound)
+            below = self.fresh.pop() if deep and self.fresh else None
             self.keep()
 
     def keep(self) -> None:
@@ -248,9 +256,6 @@ class Tree:
 
     def work_on(self, share: Share, over: Callable[[], bool]) -> Outcome:
         """Work on another tree's nodes, the best first, until `over` says so or none is open."""
-        if not hasattr(self, "space"):
-            self.space = tables_of(self.problem)
-            self.pool = Pool(self.space)
         self.heap, self.proposals, self.evaluated = [], [], 0
         self.settled = self.ties = -math.inf
         self.known = share.known
