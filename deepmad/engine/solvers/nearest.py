@@ -124,7 +124,7 @@ def least_priced(problem: Problem, name: str, witness: Architecture, ends: float
         limit = sign * min(sign * _shifted(used, LESS, sign), max(sign * _shifted(used, step, sign), sign * halfway))
         below = with_limit(problem, name, limit)
         found: Architecture | None = None
-        for part in tighten(below, lambda: None):
+        for part in tighten(below, lambda: None, ends):
             if part.infeasible:
                 none_below, step = limit, LESS
                 break

@@ -70,9 +70,9 @@ class Outcome:
     evaluated: int
 
 
-def tighten(problem: Problem, incumbent: Callable[[], float | None]) -> Iterator[BoundStep]:
+def tighten(problem: Problem, incumbent: Callable[[], float | None], end: float = math.inf) -> Iterator[BoundStep]:
     """Yield ever better upper bounds on the objective of `problem`, one bounded piece of work a step; see `Tree`."""
-    yield from Tree(problem, incumbent).steps()
+    yield from Tree(problem, incumbent, end).steps()
 
 
 class Tree:

@@ -28,7 +28,7 @@ def clashes(
     `seconds` do not suffice, the answer is all of its limits. `known` are networks that keep some of them, perhaps.
     Raises `ContradictionError` where a network is found that keeps all.
     """
-    ends = time.perf_counter() + seconds
+    ends = time.monotonic() + seconds
     limits = list(problem.limits())
     witnesses = [_kept(problem, network) for network in known if not problem.space.violations(network)]
     # Sets of limits from the smallest on; one that a network found before keeps needs no search of its own.
@@ -36,7 +36,7 @@ def clashes(
     for place, subset in enumerate(subsets):
         if any(subset <= kept for kept in witnesses):
             continue
-        left = ends - time.perf_counter()
+        left = ends - time.monotonic()
         if left <= 0:
             break
         share = max(SUBSET_SHARE * left, left / (len(subsets) - place))
@@ -55,20 +55,20 @@ def _feasible(problem: Problem, *, seconds: float, workers: int, seed: int) -> E
 
     On a large space a quick search finds the network, if there is one, and branch and price the proof.
     """
-    ends = time.perf_counter() + seconds
+    ends = time.monotonic() + seconds
     if not problem.small:
         try:
             search(problem, seed=seed, seconds=SEARCH_SHARE * seconds, on_better=_met)
         except _FoundError as met:
             return ExactResult("feasible", met.network, None)
-        for step in tighten(problem, lambda: None):
+        for step in tighten(problem, lambda: None, ends - CPSAT_SHARE * seconds):
             if step.infeasible:
                 return ExactResult("infeasible", None, None)
             if step.proposal is not None and not problem.broken(step.proposal):
                 return ExactResult("feasible", step.proposal, None)
-            if time.perf_counter() > ends - CPSAT_SHARE * seconds:
+            if time.monotonic() > ends - CPSAT_SHARE * seconds:
                 break
-    return find_feasible(problem, seconds=ends - time.perf_counter(), workers=workers, seed=seed)
+    return find_feasible(problem, seconds=ends - time.monotonic(), workers=workers, seed=seed)
 
 
 class _FoundError(Exception):

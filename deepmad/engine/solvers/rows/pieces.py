@@ -150,7 +150,8 @@ class _Work:
         endless = self.effort.solve and self.effort.seconds is not None
         steps = math.inf if endless else STEPS_A_UNIT * self.effort.work
         spare = 0.0 if self.effort.seconds is None else (1 - share) * self.left
-        for count, step in enumerate(tighten(self.piece.problem, lambda: self.known), start=1):
+        end = time.monotonic() + self.left - spare
+        for count, step in enumerate(tighten(self.piece.problem, lambda: self.known, end), start=1):
             self.race.offer(step.proposal)
             self.race.lower(step.bound, BRANCH_AND_PRICE)
             if step.done or self.over or self.left <= spare or count >= steps:
