@@ -12,7 +12,7 @@ from deepmad.engine.solvers.bounds.products import Costs
 from deepmad.engine.solvers.bounds.tables import Bools, Ints, SpaceTables, StageTables, read_tables
 from deepmad.search_spaces.spaces import Space
 
-_MOST_CELLS = 120_000_000
+_MOST_CELLS = 105_000_000
 """Cells of (option, c_in, out, width) of a stage up to which every width is looked at,"""
 _GROUPED_CELLS = 10_000_000
 """and up to which groups are, where those are too many."""
