@@ -29,7 +29,9 @@ def test_a_tree_that_others_work_on_keeps_its_bound_and_closes(seed: int) -> Non
     problem, found = random_problem(np.random.default_rng(seed))
     optimum = feasible(problem, found)
     tree, helper = Tree(problem, lambda: None), Tree(problem, lambda: None)
+    told: list[Architecture | None] = []
     for count, step in enumerate(tree.steps()):
+        told.append(step.proposal)
         assert max(step.bound, optimum if optimum == -math.inf else step.bound) >= optimum - 1e-9 * abs(optimum)
         share = tree.share() if count % 3 == 0 else None
         if share is None:
@@ -42,11 +44,13 @@ def test_a_tree_that_others_work_on_keeps_its_bound_and_closes(seed: int) -> Non
             assert outcome.evaluated or not outcome.nodes
             for network in outcome.proposals:
                 assert not problem.space.violations(network)
+            told += [outcome.met, *outcome.proposals]
             tree.take_back(share, pickle.loads(pickle.dumps(outcome)))
     assert step.done
     assert step.infeasible == (optimum == -math.inf)
     if not step.infeasible:
         assert step.bound == pytest.approx(optimum, rel=1e-6)
+        assert feasible(problem, [network for network in told if network]) == pytest.approx(optimum, rel=1e-6)
 
 
 def test_a_share_that_is_out_counts_as_open() -> None:

@@ -114,6 +114,7 @@ class Crew:
                 race.offer(found)
                 continue
             self.bounded += took
+            race.offer(found.met)
             for network in found.proposals:
                 race.offer(network)
                 self.proposals.add(network)

@@ -60,10 +60,12 @@ class Share:
 class Outcome:
     """What became of a share: the nodes still open, the best value settled and the largest bound within a tie of it.
 
-    `proposals` are members of the space worth checking, `evaluated` is the number of nodes worked on.
+    `met` is the network of that value, `proposals` are other members of the space worth checking, `evaluated` is the
+    number of nodes worked on.
     """
 
     nodes: tuple[Node, ...]
+    met: Architecture | None
     settled: float
     ties: float
     proposals: tuple[Architecture, ...]
@@ -100,6 +102,7 @@ class Tree:
         self.fresh: list[Node] = []  # evaluated since the last node was split, not in the heap yet
         self.dives = 0
         self.shared: list[Share] = []
+        self.met: Architecture | None = None  # the network settled last, told with the next step
         self.proposals: list[Architecture] = []
 
     @cached_property
@@ -140,7 +143,8 @@ class Tree:
         waiting += [node.bound for share in self.shared for node in share.nodes]
         open_bound = max([self.settled, self.ties, *waiting, *([-self.heap[0][0]] if self.heap else [])])
         self.best = float(min(self.best, max(open_bound, self.known)))
-        proposal = self.proposals.pop() if self.proposals else None
+        proposal = self.met or (self.proposals.pop() if self.proposals else None)
+        self.met = None
         done = not waiting and not self.heap
         return BoundStep(self.best, proposal, done, infeasible=done and self.best == -math.inf)
 
@@ -223,7 +227,7 @@ class Tree:
         if found is not None and not self.problem.broken(found):
             value = self.problem.value(found)
             if value > self.floor():
-                self.propose(found)
+                self.met = found
             self.settled = max(self.settled, value)
 
     def propose(self, found: Architecture | None) -> None:
@@ -256,7 +260,7 @@ class Tree:
 
     def work_on(self, share: Share, over: Callable[[], bool]) -> Outcome:
         """Work on another tree's nodes, the best first, until `over` says so or none is open."""
-        self.heap, self.proposals, self.evaluated = [], [], 0
+        self.heap, self.met, self.proposals, self.evaluated = [], None, [], 0
         self.settled = self.ties = -math.inf
         self.known = share.known
         for node in share.nodes:
@@ -266,7 +270,8 @@ class Tree:
             for _ in self.dive(node):
                 pass
         nodes = tuple(node for _, _, node in self.heap)
-        return Outcome(nodes, self.settled, self.ties, tuple(self.proposals[-_MOST_PROPOSALS:]), self.evaluated)
+        proposals = tuple(self.proposals[-_MOST_PROPOSALS:])
+        return Outcome(nodes, self.met, self.settled, self.ties, proposals, self.evaluated)
 
 
 def _root(space: SpaceTables, kinds: tuple[str, ...]) -> Node:
