@@ -24,8 +24,8 @@ from deepmad.search_spaces.errors import STOPS, InputError
 
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
-FIRST_SEARCH_SECONDS, SECOND_SEARCH_SECONDS = 0.6, 4.0
-"""Seconds of the search before the bound, around scouted networks, beside as many as scouting took: large spaces take
+FIRST_SEARCH_SECONDS, SECOND_SEARCH_SECONDS = 0.3, 4.0
+"""Seconds of the search before the bound, around scouted networks, beside half of what scouting took: large spaces take
 longer to look at. And those of a second search where the first met no feasible network."""
 FIRST_SEARCH_SHARE = 0.2
 """The share of the time left that scouting, and each of these searches, may take."""
@@ -119,7 +119,7 @@ class _Solve:
                 crew.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
             around = [*starts, *scouted]
             if around:
-                self.search(FIRST_SEARCH_SECONDS + self.race.seconds, self.solver.seed, around, FIRST_SEARCH_SHARE)
+                self.search(FIRST_SEARCH_SECONDS + self.race.seconds / 2, self.solver.seed, around, FIRST_SEARCH_SHARE)
             if self.race.network is None:
                 self.search(SECOND_SEARCH_SECONDS, self.solver.seed, starts, FIRST_SEARCH_SHARE)
             if self.race.network is None and self.exact(EXACT_SHARE):
