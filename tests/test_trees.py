@@ -16,6 +16,7 @@ from deepmad.engine.solvers.bounds.products import of_tables
 from deepmad.engine.solvers.search.scouting import MOST_SCOUTED, scout
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import load_space
+from tests.catalogue import ROOT
 from tests.test_bounds import random_problem
 
 
@@ -122,3 +123,17 @@ def test_scouted_networks_are_members_of_the_space_and_of_different_frames(name:
     frames = {tuple((stage.block, stage.kernel, stage.depth) for stage in network.stages) for network in found}
     assert len(frames) == len(found)
     assert not any(space.violations(network) for network in found)
+
+
+@pytest.mark.parametrize(("name", "optimum"), [("kinds", 170431.50480), ("mobile", 33353.58)])
+def test_the_optimum_is_met_from_just_below_it(name: str, optimum: float) -> None:
+    """As small spaces cannot show: no box that holds it is lost on the way, however wide the space."""
+    space = load_space(str(ROOT / f"benchmarks/spaces/{name}.yaml"))
+    problem = Problem(space, Budget.of(space), objective="paper")
+    best = [optimum * (1 - 1e-5)]
+    for step in Tree(problem, lambda: max(best)).steps():
+        assert step.bound >= optimum * (1 - 1e-6)
+        if step.proposal is not None and not problem.broken(step.proposal):
+            best.append(problem.value(step.proposal))
+    assert step.done
+    assert max(best) == pytest.approx(optimum, rel=1e-6)
