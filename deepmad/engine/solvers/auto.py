@@ -15,6 +15,8 @@ from deepmad.search_spaces.architectures import Architecture
 
 EMPTY_HANDED_SHARE = 0.7
 """CP-SAT's share of the time as long as it has no network; the rest is for evolution."""
+SPREAD_SECONDS = 5.0
+"""Seconds from which on evolution is spread over processes: they take a second or more to start."""
 LEAST_SECONDS = 0.1
 """Seconds that evolution gets at least."""
 
@@ -45,7 +47,10 @@ def evolved_further(
     Raises `Interrupted` with what it found by then.
     """
     try:
-        evolution = evolve(problem, solver.evolution(seconds), starts=starts, report=report)
+        settings = solver.evolution(seconds)
+        if seconds < SPREAD_SECONDS:
+            settings = replace(settings, workers=1)
+        evolution = evolve(problem, settings, starts=starts, report=report)
     except (Interrupted, OutOfMemoryError) as stop:
         raise stopped(stop, _joined(problem, exact, stop.solution, solver.gap)) from stop
     return _joined(problem, exact, evolution, solver.gap)

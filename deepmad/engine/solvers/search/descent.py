@@ -53,7 +53,8 @@ def moves(coding: Coding, genome: Genomes, steps: tuple[int, ...], chosen: Seque
     rows = [np.zeros(genes, dtype=np.intp)]
     for gene in chosen:
         size = coding.sizes[gene]
-        unit = np.eye(genes, dtype=np.intp)[gene]
+        unit = np.zeros(genes, dtype=np.intp)
+        unit[gene] = 1
         reach = [step for step in steps if step < size and (step in NEAR or size > MANY_CHOICES)]
         rows += [sign * step * unit for step in reach for sign in (-1, 1)]
     for stage, choice in enumerate(coding.space.stages):
