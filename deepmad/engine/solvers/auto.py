@@ -15,8 +15,10 @@ from deepmad.search_spaces.architectures import Architecture
 
 EMPTY_HANDED_SHARE = 0.7
 """CP-SAT's share of the time as long as it has no network; the rest is for evolution."""
+ENDING_SECONDS = 0.5
+"""Seconds kept for what an evolution is at when its time is over."""
 SPREAD_SECONDS = 5.0
-"""Seconds from which on evolution is spread over processes: they take a second or more to start."""
+"""Seconds from which on evolution has several islands, in processes: these take a second or more to start."""
 LEAST_SECONDS = 0.1
 """Seconds that evolution gets at least."""
 
@@ -29,7 +31,7 @@ def design_automatically(
     exact = design_exactly(problem, solver.exact(), starts=starts, report=report, empty_handed_share=share)
     if exact.status is not Status.UNKNOWN:
         return exact
-    left = solver.time_limit - (time.monotonic() - began)
+    left = solver.time_limit - ENDING_SECONDS - (time.monotonic() - began)
     return evolved_further(problem, exact, solver, max(left, LEAST_SECONDS), starts=starts, report=report)
 
 
@@ -49,7 +51,7 @@ def evolved_further(
     try:
         settings = solver.evolution(seconds)
         if seconds < SPREAD_SECONDS:
-            settings = replace(settings, workers=1)
+            settings = replace(settings, workers=1, islands=1)
         evolution = evolve(problem, settings, starts=starts, report=report)
     except (Interrupted, OutOfMemoryError) as stop:
         raise stopped(stop, _joined(problem, exact, stop.solution, solver.gap)) from stop
