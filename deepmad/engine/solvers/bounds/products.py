@@ -103,6 +103,8 @@ def of_tables(tables: Sequence[Array]) -> Costs:
 
 def _products(table: Array) -> tuple[Array, Array] | None:
     """Return (terms, rows) and (terms, columns) whose products add up to a table; None where few do not."""
+    if not table.any():
+        return np.zeros((0, len(table))), np.zeros((0, table.shape[1]))
     rest, size = table.copy(), float(np.abs(table).max())
     left: list[Array] = []
     right: list[Array] = []

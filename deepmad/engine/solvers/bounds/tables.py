@@ -210,13 +210,13 @@ def _by_widths(
     pairs, into = np.zeros((rows, len(ins), len(outs))), np.zeros((rows, widths, len(ins)))
     out_of, same = np.zeros((rows, widths, len(outs))), np.zeros((rows, widths, len(outs)))
     left, right = np.nonzero(ins[:, None] == outs)
+    alike = np.zeros((rows, len(left), widths))
     for layer in layer_costs(body, costs):
         cost = aligned(layer.stacked(), 4)[..., 0]
-        spread = np.broadcast_to(cost, (rows, len(ins), len(outs), widths))
-        same[:, :, right] += spread[:, left, right].swapaxes(1, 2)
+        has_in, has_out, has_width = (size > 1 for size in cost.shape[1:])
+        alike += cost[:, left if has_in else 0 * left, right if has_out else 0 * right]
         if np.ndim(layer.runs):  # a shortcut, there only where c_in = out
             continue
-        has_in, has_out, has_width = (size > 1 for size in cost.shape[1:])
         assert not (has_width and has_in and has_out), "a layer depends on two of c_in, width and out at most"
         if not has_width:
             pairs += cost[..., 0]
@@ -224,6 +224,7 @@ def _by_widths(
             into += cost[:, :, 0].swapaxes(1, 2)
         else:
             out_of += cost[:, 0].swapaxes(1, 2)
+    same[:, :, right] = alike.swapaxes(1, 2)
     return pairs, into, out_of, same
 
 
