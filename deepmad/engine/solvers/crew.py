@@ -24,8 +24,12 @@ PROPOSAL_SECONDS, TURN_SECONDS = 1.5, 3.0
 """How long a search around one of them takes, and any other: the next one knows a better network to begin from."""
 SHARE_SECONDS = 0.5
 """How long a process works on boxes before it hands back what is open."""
-SEARCH_SHARE = 0.4
-"""The share of the time that goes to searches, once there are boxes to work on."""
+SEARCH_SHARE, LEAST_SEARCH_SHARE = 0.4, 0.1
+"""The share of the time that goes to searches once there are boxes to work on, and what is left of it in the end: each
+search in a row that brings nothing halves it."""
+TURN_SHARE, LEAST_TURN_SECONDS = 0.25, 0.3
+"""A search lasts this share of the time so far at most, for what closes at once needs none, and these seconds at least.
+"""
 WAIT_SECONDS = 0.1
 """How long the process that hands out boxes waits at once for one to come back, where it has none itself."""
 TABLES_ARE_NO_LEAK = {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e12"}
@@ -80,6 +84,7 @@ class Crew:
         self.pool = self._opened()
         self.proposals = Proposals()
         self.searched = self.bounded = 0.0  # seconds of finished work
+        self.fruitless = 0  # searches in a row that brought nothing
 
     def turn(self, race: Race, seconds: float, tree: Tree | None = None) -> None:
         """Take what finished, and give every process that is free something to do, where there is time for it."""
@@ -111,7 +116,9 @@ class Crew:
             took = time.monotonic() - job.began
             if job.share is None or tree is None:
                 self.searched += took
+                before = race.best
                 race.offer(found)
+                self.fruitless = self.fruitless + 1 if race.best == before else 0
                 continue
             self.bounded += took
             race.offer(found.met)
@@ -123,7 +130,8 @@ class Crew:
 
     def _start(self, race: Race, seconds: float, tree: Tree | None) -> None:
         """Give one process something to do: boxes where the searches had their share of the time, else a search."""
-        turn_to_bound = self.searched > SEARCH_SHARE * (self.searched + self.bounded)
+        search_share = max(LEAST_SEARCH_SHARE, SEARCH_SHARE / 2**self.fruitless)
+        turn_to_bound = self.searched > search_share * (self.searched + self.bounded)
         share = tree.share() if tree is not None and turn_to_bound else None
         if share is not None:
             future = self.pool.submit(_bound, share, min(seconds, SHARE_SECONDS))
@@ -132,7 +140,11 @@ class Crew:
             proposal = self.proposals.take()
             known = race.network if proposal is None and self.seed % 2 else None
             starts = tuple(network for network in (proposal, known) if network is not None)
-            longest = min(seconds, TURN_SECONDS if proposal is None else PROPOSAL_SECONDS)
+            longest = min(
+                seconds,
+                TURN_SECONDS if proposal is None else PROPOSAL_SECONDS,
+                max(LEAST_TURN_SECONDS, TURN_SHARE * race.seconds),
+            )
             future = self.pool.submit(_search, self.seed, longest, starts)
         self.running.append(_Job(future, share, time.monotonic()))
 

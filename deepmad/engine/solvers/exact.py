@@ -24,15 +24,18 @@ from deepmad.search_spaces.errors import STOPS, InputError
 
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
-FIRST_SEARCH_SECONDS, SECOND_SEARCH_SECONDS = 0.3, 4.0
-"""Seconds of the search before the bound, around scouted networks, beside half of what scouting took: large spaces take
-longer to look at. And those of a second search where the first met no feasible network."""
+BRIEF_SEARCH_SECONDS, FIRST_SEARCH_SECONDS, SECOND_SEARCH_SECONDS = 0.1, 0.3, 4.0
+"""Seconds of the search before the bound, around scouted networks, where others search meanwhile and where none does,
+beside a part of what scouting took: large spaces take longer to look at. And those of a second search where the first
+met no feasible network."""
 FIRST_SEARCH_SHARE = 0.2
 """The share of the time left that scouting, and each of these searches, may take."""
 SMALL_SEARCH_SECONDS = 1.0
 SEARCH_SECONDS = 8.0
 EXACT_SHARE = 0.1
-"""CP-SAT's share of the time left on a large space in which the search met no feasible network."""
+"""CP-SAT's share of the time left on a large space in which no feasible network was met"""
+EMPTY_HANDED_SECONDS, EMPTY_HANDED_SHARE = 6.0, 0.3
+"""within these seconds, or this share of the time where that is less, while other processes searched."""
 EXTRA_SECONDS = 10.0
 """Time at most that a solve goes on once the gap is closed, and no longer than it took so far: good enough is not
 yet good, and the network delivered matters more than the seconds saved."""
@@ -95,6 +98,7 @@ class _Solve:
         self.workers = solver.info.workers
         self.empty_handed_share = empty_handed_share
         self.starts: Sequence[Architecture] = ()
+        self.asked_exactly = False
 
     @property
     def left(self) -> float:
@@ -112,19 +116,19 @@ class _Solve:
         if self.problem.small:
             return self.go_small(starts)
         with helped(self.problem, self.workers - 1, self.solver.seed) as crew:
-            scouted = self.scouted()
+            around = [*starts, *self.scouted()]
             if crew:
-                for network in scouted:
+                for network in around:
                     crew.proposals.add(network)
                 crew.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
-            around = [*starts, *scouted]
-            if around:
-                self.search(FIRST_SEARCH_SECONDS + self.race.seconds / 2, self.solver.seed, around, FIRST_SEARCH_SHARE)
-            if self.race.network is None:
-                self.search(SECOND_SEARCH_SECONDS, self.solver.seed, starts, FIRST_SEARCH_SHARE)
-            if self.race.network is None and self.exact(EXACT_SHARE):
-                return True
-            return self.bound(crew)
+                self.search_around(around, BRIEF_SEARCH_SECONDS, 0.25)
+                return self.bound(crew)
+        self.search_around(around, FIRST_SEARCH_SECONDS, 0.5)
+        if self.race.network is None:
+            self.search(SECOND_SEARCH_SECONDS, self.solver.seed, starts, FIRST_SEARCH_SHARE)
+        if self.race.network is None and self.exact(EXACT_SHARE):
+            return True
+        return self.bound(None)
 
     def go_small(self, starts: Sequence[Architecture]) -> bool:
         """As `go`, with most of the time for CP-SAT, in a space that it may search to the end."""
@@ -146,6 +150,11 @@ class _Solve:
             if self.race.seconds >= end:
                 break
         return found
+
+    def search_around(self, starts: Sequence[Architecture], seconds: float, share: float) -> None:
+        """Search from networks, if any, for some seconds and a share of the time so far."""
+        if starts:
+            self.search(seconds + share * self.race.seconds, self.solver.seed, starts, FIRST_SEARCH_SHARE)
 
     def search(self, seconds: float, seed: int, starts: Sequence[Architecture], share: float = 1.0) -> None:
         """Search in this process for some seconds, a share of those left at most, or for a fixed number of rounds."""
@@ -169,7 +178,7 @@ class _Solve:
         """Give CP-SAT a share of the time left; return whether it proved that there is no network."""
         from deepmad.engine.solvers.cpsat import solve
 
-        self.race.doing = "proving"
+        self.race.doing, self.asked_exactly = "proving", True
         limit = self.solver.deterministic_limit
         result = solve(
             self.problem,
@@ -210,6 +219,8 @@ class _Solve:
             proposals.add(step.proposal)
             if crew:
                 crew.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS), tree)
+            if self.empty_handed() and self.exact(EXACT_SHARE):
+                return True
             if ends is None and self.race.closed:
                 ends = _End(2 * count, self.race.seconds + min(EXTRA_SECONDS, self.race.seconds))
             if step.done or self.race.gap == 0 or self.over(count, ends):
@@ -220,6 +231,12 @@ class _Solve:
                 self.search(PROPOSAL_SECONDS, self.solver.seed + count, starts)
                 searched += self.race.seconds - before
         return False
+
+    def empty_handed(self) -> bool:
+        """Whether it is time to ask CP-SAT for a network."""
+        if self.race.network is not None or self.asked_exactly:
+            return False
+        return self.race.seconds >= min(EMPTY_HANDED_SECONDS, EMPTY_HANDED_SHARE * (self.race.seconds + self.left))
 
     def turn_to_search(self, steps: int, began: float, searched: float) -> bool:
         """Whether a single worker searches now, `searched` seconds since the bound `began`: it has a share of the time.

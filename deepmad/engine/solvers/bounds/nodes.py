@@ -228,11 +228,11 @@ def _stage_columns(
         out_of = out_of + prices.channels[stage + 1]
         (low_in, high_in), (low_out, high_out) = box.channels[stage], box.channels[stage + 1]
         earned = into[low_in : high_in + 1, None] + out_of[low_out : high_out + 1]
-        for key, table in zip(scores.keys, scores.tables, strict=True):
+        for place, table in enumerate(scores.tables):
             total = table + earned
             cell = np.unravel_index(int(total.argmax()), total.shape)
             if total[cell] > master.bars[stage] + 1e-8 * (1 + abs(master.value)):
-                yield stage, choice_in(space, stage, box, prices, key, (int(cell[0]), int(cell[1])))
+                yield stage, choice_in(space, stage, box, prices, scores, place, (int(cell[0]), int(cell[1])))
 
 
 def _shrunk(box: Box, chain: Chain, prices: Prices, floor: float) -> Box:

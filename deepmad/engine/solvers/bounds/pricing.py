@@ -272,20 +272,21 @@ def best_path(space: SpaceTables, box: Box, prices: Prices, chain: Chain) -> lis
 def choice_at(space: SpaceTables, stage: int, box: Box, prices: Prices, scores: StageScores, cell: Interval) -> Choice:
     """Return the best choice of a stage at a cell of the box."""
     table = int(scores.tables[:, cell[0], cell[1]].argmax())
-    return choice_in(space, stage, box, prices, scores.keys[table], cell)
+    return choice_in(space, stage, box, prices, scores, table, cell)
 
 
-def choice_in(space: SpaceTables, stage: int, box: Box, prices: Prices, option: int, cell: Interval) -> Choice:
-    """Return the choice of a given option at a cell of the box, at its best depth and inner width."""
+def choice_in(
+    space: SpaceTables, stage: int, box: Box, prices: Prices, scores: StageScores, table: int, cell: Interval
+) -> Choice:
+    """Return the choice of a table's option at a cell of the box, at its best depth and inner width."""
     c_in, out = box.channels[stage][0] + cell[0], box.channels[stage + 1][0] + cell[1]
-    tables, weights = space.tables[stage], option_weights(prices, stage)
-    repeats, earned = _depths(space, stage, box, prices, (option,))
+    tables, weights, option = space.tables[stage], option_weights(prices, stage), scores.keys[table]
     (shallowest, _), (narrowest, widest) = box.depths[stage], box.widths[stage]
     chosen = slice(narrowest, widest + 1)
     first = weights @ _opening_costs(space, stage, option, (c_in, out), chosen)
     first[~tables.offered[chosen, out]] = -np.inf
     later = weights @ tables.later.of(option, chosen, out)
-    total = first + repeats[:, None] * later + earned[0][:, None]
+    total = first + scores.repeats[:, None] * later + scores.earned[table][:, None]
     depth, width = np.unravel_index(int(total.argmax()), total.shape)
     return Choice(option, shallowest + int(depth), c_in, out, narrowest + int(width))
 

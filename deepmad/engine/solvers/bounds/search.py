@@ -104,6 +104,7 @@ class Tree:
         self.shared: list[Share] = []
         self.met: Architecture | None = None  # the network settled last, told with the next step
         self.proposals: list[Architecture] = []
+        self.proposed: set[Architecture] = set()
 
     @cached_property
     def space(self) -> SpaceTables:
@@ -231,8 +232,9 @@ class Tree:
             self.settled = max(self.settled, value)
 
     def propose(self, found: Architecture | None) -> None:
-        """Keep a network worth checking for the next step."""
-        if found is not None:
+        """Keep a network worth checking for the next step; each is told once."""
+        if found is not None and found not in self.proposed:
+            self.proposed.add(found)
             self.proposals.append(found)
 
     def share(self) -> Share | None:
