@@ -4,6 +4,9 @@ Each checkout designs each problem from nothing in a process of its own, the who
 that both meet the same machine. Told are the seconds to a gap of 1 % and to a gap of 0, and their ratios.
 
     python -m benchmarks.certificate BEFORE AFTER --paper --spaces FOLDER
+    python -m benchmarks.certificate BEFORE AFTER --names r50 --throughput 5255 --table v100.sqlite --batch 64
+
+A latency table has to be one that both checkouts read.
 """
 
 import json
@@ -27,9 +30,12 @@ import json, sys, time
 began = time.monotonic()
 import deepmad as dm
 
-name, objective, classes, seconds, workers = json.loads(sys.argv[1])
+name, objective, classes, throughput, table, batch, seconds, workers = json.loads(sys.argv[1])
 space = dm.space(name)
-problem = dm.Problem(space, dm.Budget.of(space), objective=objective, classes=classes)
+budget, table = dm.Budget.of(space), table and dm.LatencyTable.load(table, batch=batch)
+if throughput:
+    budget = dm.Budget(budget.macs, budget.params, budget.rho, throughput=throughput)
+problem = dm.Problem(space, budget, table, objective=objective, classes=classes)
 close = []
 
 def note(progress):
@@ -52,12 +58,16 @@ def main(
     names: Annotated[list[str] | None, typer.Option(help="Presets (default: all).")] = None,
     spaces: Annotated[Path | None, typer.Option(help="A folder of space files, for the paper objective.")] = None,
     paper: Annotated[bool, typer.Option(help="The mobile presets for the paper objective too.")] = False,
+    throughput: Annotated[float | None, typer.Option(help="Images a second that the networks must reach.")] = None,
+    table: Annotated[Path | None, typer.Option(help="The latency table that tells it.")] = None,
+    batch: Annotated[int | None, typer.Option(help="The table's batch.")] = None,
     time_limit: float = 60.0,
     workers: int = 2,
     runs: int = 1,
     name: Annotated[str, typer.Option(help="Of the file in results/.")] = "certificate",
 ) -> None:
     rows = []
+    limit = [throughput, table and str(table.resolve()), batch]
     problems = list(_presets(list(presets()) if names is None else names, paper=paper))
     if spaces is not None:
         problems += [(str(path.resolve()), "paper", None) for path in sorted(spaces.glob("*.yaml"))]
@@ -65,14 +75,16 @@ def main(
         found: dict[Path, list[list[Any]]] = {before: [], after: []}
         for run in range(runs):
             for checkout in (before, after) if run % 2 == 0 else (after, before):
-                found[checkout].append(_solved(checkout, [*problem, time_limit, workers]))
+                found[checkout].append(_solved(checkout, [*problem, *limit, time_limit, workers]))
         rows.append(_row(problem, found[before], found[after], time_limit))
         print(rows[-1], flush=True)
     for name_of in ("ratio_closed", "ratio_1_percent"):
         ratios = [float(row[name_of]) for row in rows if row[name_of] is not None]
         if ratios:
             print(f"{name_of}: geometric mean {geometric_mean(ratios):.3f}, largest {max(ratios):.3f} of {len(ratios)}")
-    path = write_results(name, rows, {"time_limit": time_limit, "workers": workers, "runs": runs})
+    notes = {"time_limit": time_limit, "workers": workers, "runs": runs}
+    notes |= {"throughput": throughput} if throughput else {}
+    path = write_results(name, rows, notes)
     print(f"written to {path}")
 
 
