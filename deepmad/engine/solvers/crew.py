@@ -9,12 +9,15 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepmad.engine.answers.progress import Race
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.bounds import Outcome, Share, Tree
 from deepmad.search_spaces.architectures import Architecture
+
+if TYPE_CHECKING:
+    from deepmad.engine.solvers.search import Searcher
 
 MOST_LOSSES = 3
 """Times that a process may be lost before the design goes on without any."""
@@ -178,6 +181,7 @@ class _Here:
 
     problem: Problem
     tree: Tree | None = None
+    searcher: "Searcher | None" = None
 
 
 def _begin(parent: int, problem: Problem) -> None:
@@ -203,9 +207,11 @@ def _ready() -> None:
 
 
 def _search(seed: int, seconds: float, starts: tuple[Architecture, ...]) -> Architecture | None:
-    from deepmad.engine.solvers.search import search
+    from deepmad.engine.solvers.search import Searcher
 
-    return search(_Here.problem, seed=seed, seconds=seconds, starts=starts)
+    if _Here.searcher is None:
+        _Here.searcher = Searcher(_Here.problem)
+    return _Here.searcher.search(seed=seed, seconds=seconds, starts=starts)
 
 
 def _bound(share: Share, seconds: float) -> Outcome:

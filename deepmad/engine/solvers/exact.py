@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from deepmad.engine.answers.claims import require_none
 from deepmad.engine.answers.progress import BRANCH_AND_PRICE, CP_SAT, Race, Report, stopped
@@ -21,6 +22,9 @@ from deepmad.engine.solvers.nearest import infeasible
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import STOPS, InputError
+
+if TYPE_CHECKING:
+    from deepmad.engine.solvers.search import Searcher
 
 SMALL_EXACT_SHARE = 0.7
 """CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
@@ -100,6 +104,13 @@ class _Solve:
         self.starts: Sequence[Architecture] = ()
         self.asked_exactly = False
 
+    @cached_property
+    def searcher(self) -> "Searcher":
+        """The quick search of the problem."""
+        from deepmad.engine.solvers.search import Searcher
+
+        return Searcher(self.problem)
+
     @property
     def left(self) -> float:
         """Seconds left; infinite where a deterministic limit rules."""
@@ -122,6 +133,8 @@ class _Solve:
                     crew.proposals.add(network)
                 crew.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
                 self.search_around(around, BRIEF_SEARCH_SECONDS, 0.25)
+                if self.race.network is None:
+                    self.search_around(around, FIRST_SEARCH_SECONDS, 0.5)
                 return self.bound(crew)
         self.search_around(around, FIRST_SEARCH_SECONDS, 0.5)
         if self.race.network is None:
@@ -158,14 +171,11 @@ class _Solve:
 
     def search(self, seconds: float, seed: int, starts: Sequence[Architecture], share: float = 1.0) -> None:
         """Search in this process for some seconds, a share of those left at most, or for a fixed number of rounds."""
-        from deepmad.engine.solvers.search import search
-
         self.race.doing = "searching"
         seconds = min(seconds, share * self.left)
         limited = self.solver.deterministic_limit is None
         self.race.offer(
-            search(
-                self.problem,
+            self.searcher.search(
                 seed=seed,
                 seconds=seconds if limited else None,
                 rounds=None if limited else SEARCH_ROUNDS,

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import count
 
 import numpy as np
@@ -52,21 +53,57 @@ def search(
     of every better network and its objective. Raises `InputError` where neither end is given, or where a start has
     another number of stages.
     """
-    began = time.monotonic()
-    if seconds is None and rounds is None:
-        raise InputError("search: neither seconds nor rounds is given; give one, or both")
-    coding = Coding(problem.space)
-    given = np.array([coding.nearest(network) for network in starts], dtype=np.intp).reshape(-1, len(coding.sizes))
-    repair = Repair(coding)
-    if not repair.possible:
-        return None
-    end = None if seconds is None else began + seconds
-    trials = Trials(problem, Evaluator(problem), repair, Best(on_better), end)
-    if problem.space.size() <= SMALL_SPACE:
-        _look_through(trials)
-    else:
-        _explore(trials, np.random.default_rng(seed), given, rounds)
-    return trials.best.network
+    return Searcher(problem).search(seed=seed, seconds=seconds, rounds=rounds, starts=starts, on_better=on_better)
+
+
+class Searcher:
+    """Quick searches of one problem, one after the other: what they need is worked out once.
+
+    A later one knows the best network of those before it, and which frames they looked at.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.coding = Coding(problem.space)
+        self.repair = Repair(self.coding)
+
+    @cached_property
+    def trials(self) -> Trials:
+        """What scores genomes."""
+        return Trials(self.problem, Evaluator(self.problem), self.repair, Best())
+
+    @cached_property
+    def agenda(self) -> Agenda:
+        """The frames still to be looked at."""
+        rng, widths = np.random.default_rng(0), [0, *self.coding.genes("out"), *self.coding.genes("inner")]
+        return Agenda(self.trials, rng, neighbourhood(self.coding, rng), neighbourhood(self.coding, rng, widths))
+
+    def search(
+        self,
+        *,
+        seed: int,
+        seconds: float | None = None,
+        rounds: int | None = None,
+        starts: Sequence[Architecture] = (),
+        on_better: Callable[[Architecture, float], None] | None = None,
+    ) -> Architecture | None:
+        """Return the best feasible network found, in this search or one before it; see `search`."""
+        began = time.monotonic()
+        if seconds is None and rounds is None:
+            raise InputError("search: neither seconds nor rounds is given; give one, or both")
+        given = np.array([self.coding.nearest(network) for network in starts], dtype=np.intp)
+        given = given.reshape(-1, len(self.coding.sizes))
+        if not self.repair.possible:
+            return None
+        trials = self.trials
+        trials.end, trials.best.on_better = None if seconds is None else began + seconds, on_better
+        if self.problem.space.size() <= SMALL_SPACE:
+            _look_through(trials)
+        else:
+            _explore(
+                trials, self.agenda, np.random.default_rng(seed), given.reshape(-1, len(self.coding.sizes)), rounds
+            )
+        return trials.best.network
 
 
 def _look_through(trials: Trials) -> None:
@@ -80,16 +117,14 @@ def _look_through(trials: Trials) -> None:
         trials(np.stack(np.unravel_index(flat, tuple(sizes)), axis=1))
 
 
-def _explore(trials: Trials, rng: np.random.Generator, starts: Genomes, rounds: int | None) -> None:
+def _explore(trials: Trials, agenda: Agenda, rng: np.random.Generator, starts: Genomes, rounds: int | None) -> None:
     """Run rounds until there were enough or the time is up."""
-    coding = trials.evaluator.coding
+    coding, agenda.rng = trials.evaluator.coding, rng
     if len(starts):  # what is feasible among them counts, however little time there is
         trials(starts)
     else:  # a feasible network at once
         generations(trials, rng, random_genomes(coding, rng, 4 * RESTART_SIZE), FIRST_GENERATIONS, RESTART_SIZE)
         starts = _scouted(trials)
-    widths = [0, *coding.genes("out"), *coding.genes("inner")]
-    agenda = Agenda(trials, rng, neighbourhood(coding, rng), neighbourhood(coding, rng, widths))
     for start in starts:
         descend(trials, agenda.widths, trials(start[None]), deep=False)
     optima = starts
