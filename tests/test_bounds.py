@@ -11,10 +11,11 @@ from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.latency import latency_nanoseconds
 from deepmad.engine.program.objectives import ObjectiveName
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.bounds import BoundStep, search, tighten
+from deepmad.engine.solvers.bounds import BoundStep, search, tighten, widths
 from deepmad.engine.solvers.bounds.coarse import coarse
 from deepmad.engine.solvers.bounds.columns import Pool
 from deepmad.engine.solvers.bounds.master import solve_master
+from deepmad.engine.solvers.bounds.maxplus import max_plus
 from deepmad.engine.solvers.bounds.nodes import Effort, Node, evaluate
 from deepmad.engine.solvers.bounds.pricing import Choice, Prices, best_path, choice_costs, no_prices, price
 from deepmad.engine.solvers.bounds.relaxation import (
@@ -108,7 +109,11 @@ def score(space: SpaceTables, prices: Prices, network: Architecture) -> float:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_pricing_finds_the_best_network_through_every_choice(seed: int) -> None:
+@pytest.mark.parametrize("many", [0, widths.MANY_CELLS])
+def test_pricing_finds_the_best_network_through_every_choice(
+    seed: int, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(widths, "MANY_CELLS", many)
     random = np.random.default_rng(seed)
     problem, found = random_problem(random)
     space = read_tables(problem)
@@ -140,7 +145,7 @@ def test_pricing_finds_the_best_network_through_every_choice(seed: int) -> None:
             if chosen.expansion is not None:
                 same = [row for row in same if row[1].width == expanded(chosen.expansion, row[1].out)]
             assert through == pytest.approx(max((value for value, _ in same), default=-math.inf))
-        by_depth, by_width = chain.through_parts(stage)
+        by_depth, by_width = chain.through_parts(stage, math.inf)
         for depth, through in zip(choice.depth, by_depth, strict=True):
             assert through == pytest.approx(max((v for v, row in rows if row.depth == depth), default=-math.inf))
         for width, through in zip(choice.width or (), by_width, strict=bool(choice.width)):
@@ -164,7 +169,9 @@ def check(problem: Problem, incumbent: float | None, optimum: float, steps: int)
 
 
 @pytest.mark.parametrize("seed", [*range(16), 70])
-def test_no_network_of_a_small_space_exceeds_the_bound(seed: int) -> None:
+def test_no_network_of_a_small_space_exceeds_the_bound(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if seed % 2:  # as in large spaces
+        monkeypatch.setattr(widths, "MANY_CELLS", 0)
     problem, found = random_problem(np.random.default_rng(seed))
     values = [problem.value(network) for network in found if not problem.broken(network)]
     optimum = max(values, default=-math.inf)
@@ -349,6 +356,41 @@ def test_the_best_depth_is_that_of_plain_enumeration() -> None:
         earned, later = random.normal(size=len(repeats)) * 20, random.normal(size=(7, 9)) * 3
         plain = (repeats[:, None, None] * later + earned[:, None, None]).max(0)
         assert best_depth(later, repeats, earned) == pytest.approx(plain)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_order_of_the_maxima_gives_what_looking_at_all_gives(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    rows, inner, columns = (int(size) for size in random.integers(1, 150, 3))
+    left = random.normal() * np.outer(
+        np.sort(random.random(rows)), np.sort(random.random(inner))[:: random.choice([1, -1])]
+    )
+    left += random.normal(size=(rows, 1)) + random.normal(size=inner)
+    right = np.where(random.random((inner, columns)) < 0.3, -np.inf, random.normal(size=(inner, columns)))
+    right[:, random.random(columns) < 0.2] = -np.inf
+    assert np.array_equal(max_plus(left, right), (left[:, :, None] + right).max(1))
+
+
+@pytest.mark.parametrize("name", ["r18", "r50"])
+def test_a_large_stage_is_priced_the_same_by_either_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    space_of = load_space(name)
+    space = read_tables(Problem(space_of, Budget.of(space_of), objective="reference"))
+    random, box = np.random.default_rng(0), full_box(space, tuple(space_of.stages[0].block))
+    outs = [np.where(random.random(len(values)) < 0.1, -np.inf, 0.0) for values in space.channels]
+    prices = replace(
+        no_prices(space),
+        entropy=np.linspace(5.0, 20.0, space.stages),
+        costs=np.where(np.isfinite(space.limits), -100.0 / space.limits, 0.0),
+        channels=tuple(outs),
+    )
+    found = []
+    for many in (0, 10**12):
+        monkeypatch.setattr(widths, "MANY_CELLS", many)
+        chain = price(space, box, prices)
+        parts = [chain.through_parts(stage, math.inf) for stage in range(space.stages)]
+        found.append([*(scores.tables for scores in chain.scores), *itertools.chain(*parts)])
+    for fast, plain in zip(*found, strict=True):
+        np.testing.assert_allclose(fast, plain, rtol=1e-12)
 
 
 def test_no_column_of_a_round_is_lost() -> None:

@@ -37,9 +37,7 @@ FIRST_SEARCH_SHARE = 0.2
 SMALL_SEARCH_SECONDS = 1.0
 SEARCH_SECONDS = 8.0
 EXACT_SHARE = 0.1
-"""CP-SAT's share of the time left on a large space in which no feasible network was met"""
-EMPTY_HANDED_SECONDS, EMPTY_HANDED_SHARE = 6.0, 0.3
-"""within these seconds, or this share of the time where that is less, while other processes searched."""
+"""CP-SAT's share of the time left on a large space in which the search met no feasible network."""
 EXTRA_SECONDS = 10.0
 """Time at most that a solve goes on once the gap is closed, and no longer than it took so far: good enough is not
 yet good, and the network delivered matters more than the seconds saved."""
@@ -102,7 +100,6 @@ class _Solve:
         self.workers = solver.info.workers
         self.empty_handed_share = empty_handed_share
         self.starts: Sequence[Architecture] = ()
-        self.asked_exactly = False
 
     @cached_property
     def searcher(self) -> "Searcher":
@@ -133,15 +130,13 @@ class _Solve:
                     crew.proposals.add(network)
                 crew.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS))
                 self.search_around(around, BRIEF_SEARCH_SECONDS, 0.25)
-                if self.race.network is None:
-                    self.search_around(around, FIRST_SEARCH_SECONDS, 0.5)
-                return self.bound(crew)
-        self.search_around(around, FIRST_SEARCH_SECONDS, 0.5)
-        if self.race.network is None:
-            self.search(SECOND_SEARCH_SECONDS, self.solver.seed, starts, FIRST_SEARCH_SHARE)
-        if self.race.network is None and self.exact(EXACT_SHARE):
-            return True
-        return self.bound(None)
+            if crew is None or self.race.network is None:
+                self.search_around(around, FIRST_SEARCH_SECONDS, 0.5)
+            if self.race.network is None:
+                self.search(SECOND_SEARCH_SECONDS, self.solver.seed, starts, FIRST_SEARCH_SHARE)
+            if self.race.network is None and self.exact(EXACT_SHARE):
+                return True
+            return self.bound(crew)
 
     def go_small(self, starts: Sequence[Architecture]) -> bool:
         """As `go`, with most of the time for CP-SAT, in a space that it may search to the end."""
@@ -188,7 +183,7 @@ class _Solve:
         """Give CP-SAT a share of the time left; return whether it proved that there is no network."""
         from deepmad.engine.solvers.cpsat import solve
 
-        self.race.doing, self.asked_exactly = "proving", True
+        self.race.doing = "proving"
         limit = self.solver.deterministic_limit
         result = solve(
             self.problem,
@@ -229,8 +224,6 @@ class _Solve:
             proposals.add(step.proposal)
             if crew:
                 crew.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS), tree)
-            if self.empty_handed() and self.exact(EXACT_SHARE):
-                return True
             if ends is None and self.race.closed:
                 ends = _End(2 * count, self.race.seconds + min(EXTRA_SECONDS, self.race.seconds))
             if step.done or self.race.gap == 0 or self.over(count, ends):
@@ -241,12 +234,6 @@ class _Solve:
                 self.search(PROPOSAL_SECONDS, self.solver.seed + count, starts)
                 searched += self.race.seconds - before
         return False
-
-    def empty_handed(self) -> bool:
-        """Whether it is time to ask CP-SAT for a network."""
-        if self.race.network is not None or self.asked_exactly:
-            return False
-        return self.race.seconds >= min(EMPTY_HANDED_SECONDS, EMPTY_HANDED_SHARE * (self.race.seconds + self.left))
 
     def turn_to_search(self, steps: int, began: float, searched: float) -> bool:
         """Whether a single worker searches now, `searched` seconds since the bound `began`: it has a share of the time.

@@ -246,7 +246,7 @@ def _shrunk(box: Box, chain: Chain, prices: Prices, floor: float) -> Box:
         through = chain.through_options(stage)
         kept = tuple(key for key, value in zip(chain.scores[stage].keys, through, strict=True) if value > least)
         options.append(kept or box.options[stage])
-        by_depth, by_width = chain.through_parts(stage)
+        by_depth, by_width = chain.through_parts(stage, least)
         depths.append(_reached(by_depth, box.depths[stage], least))
         widths.append(_reached(by_width, box.widths[stage], least))
     found = Box(channels, tuple(depths), tuple(widths), tuple(options), box.totals)

@@ -118,7 +118,8 @@ def stage_scores(space: SpaceTables, stage: int, box: Box, prices: Prices) -> St
         tables.out_of.priced(weights, keys, chosen, outs),
     )
     whole = tables.same.priced(weights, keys, chosen, outs)[..., frame.same[1]]
-    cells = WidthCells(into, out_of, whole, deep, frame.same, frame.reach)
+    one_way = tables.into.one_way(weights, keys)
+    cells = WidthCells(into, out_of, whole, deep, frame.same, frame.reach, one_way)
     totals = pairs + cells.best()
     return StageScores(keys, totals, totals.max(0), pairs, cells, later, repeats, earned)
 
@@ -219,18 +220,25 @@ class Chain:
         through: Array = (self.scores[stage].tables + self.around(stage)).max((1, 2))
         return through
 
-    def through_parts(self, stage: int) -> tuple[Array, Array]:
-        """Return the best score of a network through each depth and through each inner width of a stage."""
+    def through_parts(self, stage: int, least: float) -> tuple[Array, Array]:
+        """Return the best score of a network through each depth and through each inner width of a stage.
+
+        Depths between two through which there is more than `least` are not looked at: theirs is infinite.
+        """
         scores = self.scores[stage]
         opened = scores.cells.opened(scores.pairs + self.ahead[stage][:, None])
         opened += self.earned[stage + 1] + self.behind[stage + 1] + self.constant
         widths = (opened + scores.cells.deep).max((0, 2))
         opened[np.isneginf(scores.cells.deep)] = -np.inf
-        depths = [
-            (opened + repeats * scores.later + earned[:, None, None]).max()
-            for repeats, earned in zip(scores.repeats, scores.earned.T, strict=True)
-        ]
-        return np.array(depths), widths
+        depths = np.full(len(scores.repeats), np.inf)
+        for places in (range(len(depths)), range(len(depths) - 1, -1, -1)):
+            for place in places:
+                if np.isinf(depths[place]):
+                    earned = scores.earned[:, place, None, None]
+                    depths[place] = (opened + scores.repeats[place] * scores.later + earned).max()
+                if depths[place] > least:
+                    break
+        return depths, widths
 
 
 def price(space: SpaceTables, box: Box, prices: Prices) -> Chain:

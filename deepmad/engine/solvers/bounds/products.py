@@ -5,6 +5,7 @@ MACs, parameters and the like are products of widths, so a few vectors say it al
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,28 @@ class Costs:
     def options(self) -> int:
         """Number of options."""
         return len(self.left)
+
+    @cached_property
+    def _turns(self) -> Array:
+        """The sign, (options, terms), of the second differences of every term; NaN where they have no one sign."""
+        directions = []
+        for vectors in (self.left, self.right):
+            rises = np.diff(vectors, axis=2)
+            one_way = np.where((rises >= 0).all(2), 1.0, np.where((rises <= 0).all(2), -1.0, np.nan))
+            directions.append(np.where((rises == 0).all(2), 0.0, one_way))
+        left, right = directions
+        return np.where((left == 0) | (right == 0), 0.0, left * right)
+
+    def one_way(self, weights: Array, keys: Sequence[int]) -> bool:
+        """Whether the second differences, over rows and columns, of `priced` are known to be of one sign.
+
+        Each option may have another sign.
+        """
+        if weights[self.kept].any():
+            return False
+        factors = weights @ self.sums
+        signs = np.where(factors == 0, 0.0, np.sign(factors) * self._turns[keys, :])
+        return bool(((signs >= 0).all(1) | (signs <= 0).all(1)).all())
 
     def priced(self, weights: Array, keys: Sequence[int], rows: slice, columns: slice) -> Array:
         """Return the sum over quantities of weights (quantities,) times costs, (options, rows, columns) of a part."""
