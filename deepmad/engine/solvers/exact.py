@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 from deepmad.engine.answers.claims import require_none
@@ -100,13 +100,7 @@ class _Solve:
         self.workers = solver.info.workers
         self.empty_handed_share = empty_handed_share
         self.starts: Sequence[Architecture] = ()
-
-    @cached_property
-    def searcher(self) -> "Searcher":
-        """The quick search of the problem."""
-        from deepmad.engine.solvers.search import Searcher
-
-        return Searcher(self.problem)
+        self.searcher: Searcher | None = None
 
     @property
     def left(self) -> float:
@@ -166,7 +160,10 @@ class _Solve:
 
     def search(self, seconds: float, seed: int, starts: Sequence[Architecture], share: float = 1.0) -> None:
         """Search in this process for some seconds, a share of those left at most, or for a fixed number of rounds."""
+        from deepmad.engine.solvers.search import Searcher
+
         self.race.doing = "searching"
+        self.searcher = self.searcher or Searcher(self.problem)
         seconds = min(seconds, share * self.left)
         limited = self.solver.deterministic_limit is None
         self.race.offer(
@@ -208,6 +205,8 @@ class _Solve:
 
         if self.race.closed or self.left <= CLOSING_SECONDS:
             return False
+        if crew:  # others search from here on; the tables take memory
+            self.searcher = None
         ends: _End | None = None
         began, searched = self.race.seconds, 0.0
         proposals = crew.proposals if crew else Proposals()
