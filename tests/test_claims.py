@@ -64,7 +64,7 @@ def says(monkeypatch: pytest.MonkeyPatch, place: str, answer: Any) -> None:
 
 
 def claims(monkeypatch: pytest.MonkeyPatch, *steps: BoundStep) -> None:
-    """Let branch and price claim these steps."""
+    """Let branch and price claim these steps; without any, it comes to nothing."""
 
     monkeypatch.setattr(Tree, "steps", lambda _: iter(steps))
 
@@ -97,6 +97,7 @@ def test_the_error_names_the_claim_and_the_network() -> None:
 
 def test_cpsats_optimum_below_a_network_known(monkeypatch: pytest.MonkeyPatch) -> None:
     worse = ranked()[5]
+    claims(monkeypatch)
     says(monkeypatch, "cpsat.solve", ExactResult("optimal", worse, value(worse)))
     with refuted("CP-SAT", f"above {value(worse):.10g}", f"objective {value(ranked()[0]):.10g}"):
         design(problem(), SETTINGS, starts=ranked()[:1])
@@ -149,6 +150,7 @@ def test_the_programs_bound_is_held_against_the_hint(monkeypatch: pytest.MonkeyP
 
 
 def test_infeasible_though_a_network_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims(monkeypatch)
     says(monkeypatch, "cpsat.solve", ExactResult("infeasible", None, None))
     with refuted("CP-SAT", "there is no network", f"objective {value(ranked()[0]):.10g}"):
         design(problem(), SETTINGS, starts=ranked()[:1])
@@ -161,7 +163,8 @@ def test_infeasible_though_a_network_is_known(monkeypatch: pytest.MonkeyPatch) -
 def test_infeasible_though_a_network_turns_up_while_it_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     with refuted("proof", "there is no network", "objective"):
         clashes(problem(), seconds=60.0, workers=1, seed=0)
-    says(monkeypatch, "search.search", None)
+    says(monkeypatch, "search.Searcher.search", None)
+    claims(monkeypatch)
     says(monkeypatch, "cpsat.solve", ExactResult("infeasible", None, None))
     with refuted("proof", "there is no network", "objective"):
         design(problem(), SETTINGS)
@@ -260,6 +263,7 @@ def test_the_command_line_says_it_in_one_line(
 ) -> None:
     space, answer = tmp_path / "refuted.yaml", tmp_path / "solution.json"
     space.write_text(TEXT, encoding="utf-8")
+    claims(monkeypatch)
     says(monkeypatch, "cpsat.solve", ExactResult("infeasible", None, None))
     assert run(["design", str(space), "--macs", "2M", "--workers", "1", "--time-limit", "20", "-o", str(answer)]) == 4
     error = capsys.readouterr().err.splitlines()[-1]

@@ -1,7 +1,7 @@
-"""Solving exactly: a quick search, the integer program and a separate bound, one after the other.
+"""Solving exactly: a quick search, branch and price, and the integer program where these two do not finish.
 
-The search finds good networks, CP-SAT proves the optimum where the space is small enough (and looks for a network
-where the search met none), and branch and price over stages bounds the rest. None of them is trusted: every
+The search finds good networks, branch and price over stages bounds the rest; CP-SAT looks for a network where the
+search met none, and searches a small space to its end where branch and price did not. None of them is trusted: every
 network is recounted from its records.
 """
 
@@ -26,15 +26,16 @@ from deepmad.search_spaces.errors import STOPS, InputError
 if TYPE_CHECKING:
     from deepmad.engine.solvers.search import Searcher
 
-SMALL_EXACT_SHARE = 0.7
-"""CP-SAT's share of the time in a small space; the rest is for the separate bound, where it does not finish."""
+SMALL_BOUND_SHARE, SMALL_EXACT_SHARE = 0.4, 0.9
+"""Branch and price's share of the time in a small space, and, where it does not finish, CP-SAT's of what is left.
+Thinned presets of up to 1e9 networks take CP-SAT three to six times as long."""
 BRIEF_SEARCH_SECONDS, FIRST_SEARCH_SECONDS, SECOND_SEARCH_SECONDS = 0.1, 0.3, 4.0
 """Seconds of the search before the bound, around scouted networks, where others search meanwhile and where none does,
 beside a part of what scouting took: large spaces take longer to look at. And those of a second search where the first
 met no feasible network."""
 FIRST_SEARCH_SHARE = 0.2
 """The share of the time left that scouting, and each of these searches, may take."""
-SMALL_SEARCH_SECONDS = 1.0
+SMALL_SEARCH_SECONDS = 0.2
 SEARCH_SECONDS = 8.0
 EXACT_SHARE = 0.1
 """CP-SAT's share of the time left on a large space in which the search met no feasible network."""
@@ -133,11 +134,11 @@ class _Solve:
             return self.bound(crew)
 
     def go_small(self, starts: Sequence[Architecture]) -> bool:
-        """As `go`, with most of the time for CP-SAT, in a space that it may search to the end."""
+        """As `go`, in a space that CP-SAT may search to the end, if branch and price does not."""
         self.search(SMALL_SEARCH_SECONDS, self.solver.seed, starts, FIRST_SEARCH_SHARE)
-        if self.exact(SMALL_EXACT_SHARE):
+        if self.bound(None, SMALL_BOUND_SHARE):
             return True
-        return self.bound(None)
+        return not self.race.closed and self.exact(SMALL_EXACT_SHARE)
 
     def scouted(self) -> list[Architecture]:
         """Return networks near the optimum of a thin part of the space, feasible or not."""
@@ -199,8 +200,8 @@ class _Solve:
         self.race.lower(result.bound, CP_SAT)
         return False
 
-    def bound(self, crew: Crew | None) -> bool:
-        """Tighten the bound in this process while others help; return whether there is no network."""
+    def bound(self, crew: Crew | None, share: float = 1.0) -> bool:
+        """Tighten the bound for a share of the time left while others help; return whether there is no network."""
         from deepmad.engine.solvers.bounds import Tree
 
         if self.race.closed or self.left <= CLOSING_SECONDS:
@@ -208,11 +209,9 @@ class _Solve:
         if crew:  # others search from here on; the tables take memory
             self.searcher = None
         ends: _End | None = None
-        began, searched = self.race.seconds, 0.0
+        began, searched, until = self.race.seconds, 0.0, self.race.seconds + share * (self.left - CLOSING_SECONDS)
         proposals = crew.proposals if crew else Proposals()
-        tree = Tree(
-            self.problem, lambda: self.race.best, self.race.start + self.race.seconds + self.left - CLOSING_SECONDS
-        )
+        tree = Tree(self.problem, lambda: self.race.best, self.race.start + until)
         for count, step in enumerate(tree.steps(), start=1):
             self.race.doing = "bounding"
             if step.infeasible:
@@ -225,7 +224,7 @@ class _Solve:
                 crew.turn(self.race, min(SEARCH_SECONDS, self.left - CLOSING_SECONDS), tree)
             if ends is None and self.race.closed:
                 ends = _End(2 * count, self.race.seconds + min(EXTRA_SECONDS, self.race.seconds))
-            if step.done or self.race.gap == 0 or self.over(count, ends):
+            if step.done or self.race.gap == 0 or self.over(count, until, ends):
                 return False
             if crew is None and self.turn_to_search(count, began, searched):
                 before = self.race.seconds
@@ -243,12 +242,16 @@ class _Solve:
             return steps % BOUND_STEPS_PER_SEARCH == 0
         return searched + PROPOSAL_SECONDS < SEARCH_SHARE * (self.race.seconds - began)
 
-    def over(self, steps: int, ends: "_End | None") -> bool:
+    def over(self, steps: int, until: float, ends: "_End | None") -> bool:
         """Whether the bound has had its time, or its number of steps under a deterministic limit."""
         most = self.solver.deterministic_limit
         if most is not None:
             return steps >= min(10 * most, math.inf if ends is None else ends.steps)
-        return self.left <= CLOSING_SECONDS or (ends is not None and self.race.seconds >= ends.seconds)
+        return (
+            self.race.seconds >= until
+            or self.left <= CLOSING_SECONDS
+            or (ends is not None and self.race.seconds >= ends.seconds)
+        )
 
     def infeasible(self) -> Solution:
         """Return the solution of a problem without a feasible network: the limits that clash, the nearest feasible.
