@@ -1,12 +1,17 @@
 """The documents: links lead somewhere, the README is short and plain, tables are those of the code."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
+from deepmad.search_spaces.architectures import Tail
+from deepmad.search_spaces.choices import Rules, StageSpace, StemSpace, WidthRatio
+from deepmad.search_spaces.spaces import Space, SpaceLimits, parse_space
 from tests.catalogue import ROOT
-from tests.documents import anchors, documents, links
+from tests.documents import anchors, blocks, documents, links
 from tests.preset_table import preset_rows
 from tests.reading_ease import MOST_WORDS, ease, sentences, words
 
@@ -60,3 +65,17 @@ def test_the_table_of_presets_is_that_of_the_presets() -> None:
     text = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if re.match(r"\| `[\w-]+` \| \d+ px", line)]
     assert rows == preset_rows()
+
+
+def test_the_commented_space_has_every_key_and_a_word_on_each() -> None:
+    text = next(block.code for block in blocks(ROOT / "docs" / "spaces.md") if block.language == "yaml")
+    assert parse_space(text, "docs/spaces.md").name == "mine"
+    document = yaml.safe_load(text)
+    found = [set(document), set(document["stem"]), set().union(*map(set, document["stages"])), set(document["tail"])]
+    found += [set(document["rules"]), set(document["rules"]["width_ratio"]), set(document["limits"])]
+    kinds = (Space, StemSpace, StageSpace, Tail, Rules, WidthRatio, SpaceLimits)
+    for keys, kind in zip(found, kinds, strict=True):
+        names = {field.name for field in fields(kind)}
+        assert keys - {"format"} == {"stride" if name == "strides" else name for name in names}, kind
+    first = text[: text.index("\n  - block: mbconv\n")].splitlines() + text[text.index("\ntail:") + 1 :].splitlines()
+    assert [line for line in first if "#" not in line] == []

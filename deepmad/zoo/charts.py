@@ -257,17 +257,19 @@ def _labels(values: Sequence[float]) -> list[str]:
     return texts if max(map(abs, values), default=0.0) < 1e9 else [f"{value:.3g}" for value in values]
 
 
-def _across(axis: Axis, sides: _Sides, width: float) -> Iterator[Text]:
-    """Yield the ticks of the horizontal axis that have room beside each other."""
+def _across(axis: Axis, sides: _Sides, width: float) -> list[Text]:
+    """Return the ticks of the horizontal axis that have room beside each other; 1, 2 and 5 come before other digits."""
     values = axis.ticks(round(width / 110))
     texts = [f"{value:g}" for value in values] if axis.logarithmic else _labels(values)
-    end = -math.inf
-    for value, text in zip(values, texts, strict=True):
+    ranked = sorted(zip(values, texts, strict=True), key=lambda tick: f"{tick[0]:e}"[0] not in "125")
+    found: list[Text] = []
+    for value, text in ranked:
         half = text_width(text) / 2
         middle = min(sides.x(value), width - half - 1.0)
-        if middle - half > end + GAP:
-            yield Text(middle, sides.frame.bottom + 17.0, "middle", text)
-            end = middle + half
+        apart = [abs(middle - other.x) - half - text_width(other.text) / 2 for other in found]
+        if min(apart, default=GAP) >= GAP:
+            found.append(Text(middle, sides.frame.bottom + 17.0, "middle", text))
+    return sorted(found, key=lambda text: text.x)
 
 
 def _name(mark: Mark, noted: bool) -> str:
