@@ -199,7 +199,7 @@ def _drawn(chart: Chart, width: float) -> Drawing:
     rows = _rows(chart, width, noted)
     count = len({mark.y for mark in chart.marks if mark.y is not None})
     floor = 30.0 + HEIGHTS[count > FEW]
-    values = chart.vertical.ticks(4)
+    values = chart.vertical.ticks(6 if count > FEW else 4)
     left = max(map(text_width, _labels(values)), default=0.0) + 12.0
     frame = Box(left, 30.0, width - 14.0, floor + _strip(rows))
     sides = _Sides(chart, frame, floor)
