@@ -1,6 +1,6 @@
-"""Every command block of the README runs, except those marked as long or as the test command itself.
+"""Every block of the README and of the documents runs, except those that are marked (see `tests/documents.py`).
 
-A block is marked by an HTML comment on the line before it: `<!-- long -->` or `<!-- test command -->`.
+The blocks of one file run one after the other in a folder with the examples, which those of yaml are written into.
 """
 
 import os
@@ -11,25 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from deepmad.search_spaces.spaces import parse_space
+from deepmad.zoo.spec import load_spec
 from tests.catalogue import EXAMPLES, ROOT
+from tests.documents import LANGUAGES, MARKS, Block, blocks, documents
 
-_BLOCK = re.compile(r"(?:<!-- (?P<mark>[a-z ]+) -->\n)?```(?P<kind>\w+)\n(?P<code>.*?)```", re.DOTALL)
-_MARKS = {None, "long", "test command", "output"}
-
-
-def blocks(kind: str) -> list[tuple[str | None, str]]:
-    """Return the README's blocks of one language, each with its mark."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return [(found["mark"], found["code"]) for found in _BLOCK.finditer(text) if found["kind"] == kind]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the examples, in which the blocks run one after the other."""
-    path = tmp_path_factory.mktemp("readme")
-    shutil.copytree(EXAMPLES, path / "examples")
-    return path
+RUN = [path for path in documents() if any(block.mark is None and block.language != "text" for block in blocks(path))]
 
 
 def run(command: list[str], folder: Path) -> None:
@@ -41,24 +30,47 @@ def run(command: list[str], folder: Path) -> None:
     done = subprocess.run(
         command, check=False, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, f"{command[-1]}\n{done.stdout}{done.stderr}"
 
 
-def test_marks_are_known_and_the_two_commands_are_there() -> None:
-    found = blocks("bash")
-    assert {mark for mark, _ in found} <= _MARKS
+def write_yaml(block: Block, folder: Path) -> None:
+    """Write a file of the documents by the name that the text gives it, after reading it as what it says it is."""
+    document = yaml.safe_load(block.code)
+    kind = document.get("format", "")
+    if kind == "deepmad/space@1":
+        name = parse_space(block.code, "the document").name
+        (folder / f"{name}.yaml").write_text(block.code, encoding="utf-8")
+    elif kind == "deepmad/zoo@1":
+        (folder / "spec.yaml").write_text(block.code, encoding="utf-8")
+        load_spec(folder / "spec.yaml")
+
+
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.name)
+def test_blocks_run(path: Path, tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    for block in blocks(path):
+        if block.mark is not None:
+            continue
+        if block.language == "yaml":
+            write_yaml(block, tmp_path)
+        elif block.language == "bash":
+            run(["bash", "-euo", "pipefail", "-c", block.code], tmp_path)
+        elif block.language == "python":
+            (tmp_path / "block.py").write_text(block.code, encoding="utf-8")
+            run([sys.executable, "block.py"], tmp_path)
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_blocks_have_a_language_and_a_known_mark(path: Path) -> None:
+    for block in blocks(path):
+        assert block.language in LANGUAGES, block.code
+        assert block.mark is None or block.mark in MARKS, block.mark
+    comments = re.findall(r"^<!--.*-->\n(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert all(line.startswith("```") for line in comments), "a mark stands right before its block"
+
+
+def test_the_two_commands_are_there() -> None:
+    found = [(block.mark, block.code) for block in blocks(ROOT / "README.md") if block.language == "bash"]
     assert any("make design" in code for mark, code in found if mark == "long")
     assert any("make test" in code for mark, code in found if mark == "test command")
     assert sum(mark is None for mark, _ in found) >= 3
-
-
-@pytest.mark.parametrize("code", [code for mark, code in blocks("bash") if mark is None])
-def test_command_blocks_run(code: str, folder: Path) -> None:
-    run(["bash", "-euo", "pipefail", "-c", code], folder)
-
-
-@pytest.mark.parametrize("code", [code for mark, code in blocks("python") if mark is None])
-def test_python_blocks_run(code: str, folder: Path) -> None:
-    script = folder / "block.py"
-    script.write_text(code, encoding="utf-8")
-    run([sys.executable, str(script)], folder)

@@ -43,7 +43,6 @@ _EXTRAS = {
     "tensorrt-rtx-cu13-bindings": ("tensorrt_rtx_bindings", "tensorrt-rtx"),
     "torch-tensorrt": ("torch_tensorrt", "tensorrt"),
     "ray": ("ray", "ray"),
-    "plotly": ("plotly", "report"),
     "jinja2": ("jinja2", "report"),
     "matplotlib": ("matplotlib", "report"),
     "pyarrow": ("pyarrow", "parquet"),

@@ -1,41 +1,27 @@
-"""The report's two charts with hover details, as documents for plotly.js.
+"""The report's two charts: objective against latency, and predicted against measured latency."""
 
-Colours are the names of the page's CSS variables, like "--device-0"; the page puts the values of the light or the dark
-scheme in their place. Texts are escaped, because plotly.js reads tags in them.
-"""
-
-import html
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from deepmad.zoo import formats
+from deepmad.zoo.charts import Axis, Band, Chart, Key, Line, Mark
+from deepmad.zoo.published import published_top1
 
 Document = dict[str, Any]
 Record = Mapping[str, Any]
 
 COLOURS = 6
 """Devices with a colour of their own; the seventh has the first one's again, with another mark."""
-MARKS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagram")
+MARKS = ("circle", "square", "diamond", "triangle", "pentagon", "hexagon")
 BANDS = (0.10, 0.05)
 """Bands around the diagonal of predicted against measured, the widest first: it is drawn below the others."""
 LABELLED = 8
-"""Up to so many networks have their target written beside their mark; a pointer on a mark always tells everything."""
+"""Up to so many networks have their name written beside their mark; a pointer on a mark always tells everything."""
 LOGARITHMIC = 5.0
 """Latencies that differ by more than this factor stand on a logarithmic axis."""
 FAR_BELOW = 1.0
 """A reference that is below all networks by more than this share of their best, or of their span, is far below."""
-FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, "Liberation Sans", sans-serif'
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart: its key in the page, what it shows in words, and the document with `data` and `layout`."""
-
-    key: str
-    description: str
-    document: Document
 
 
 def delivered_seconds(entry: Record) -> float | None:
@@ -53,40 +39,57 @@ def delivered_limits(entry: Record) -> dict[str, Document]:
     return limits
 
 
-def front_chart(zoo: Record) -> Chart | None:
+def front_chart(zoo: Record, names: Mapping[str, str]) -> Chart | None:
     """Return the chart of objective against latency: entries, their front on every device, and what they are held to.
 
-    References without an objective, and those so far below all entries that these could not be told apart, stand on
-    the axis of latency. None without an entry to show.
+    `names` are the short names of the entries. References without an objective, and those so far below all entries
+    that these could not be told apart, stand on the axis of latency. None without an entry to show.
     """
     entries = [entry for entry in zoo["entries"] if entry["stages"] and delivered_seconds(entry) is not None]
     if not entries:
         return None
-    others = [other for other in [*references(zoo)] if other["latency_seconds"] is not None]
+    others = [other for other in references(zoo) if other["latency_seconds"] is not None]
     objectives = [entry["objective"] for entry in entries]
     least = min(objectives) - FAR_BELOW * max(max(objectives) - min(objectives), abs(max(objectives)))
-    traces: list[Document] = []
+    marks: list[Mark] = []
+    lines: list[Line] = []
+    legend: list[Key] = []
     for index, device in enumerate(zoo["devices"]):
         here = [entry for entry in entries if entry["device"] == device["name"]]
         beside = [other for other in others if other["device"] == device["name"]]
-        traces += _front_traces(index, device, here, len(entries) <= LABELLED)
-        traces += _reference_traces(index, beside, least)
-    layout = _layout("latency of one batch, ms", f"objective ({html.escape(zoo['objective'])})")
-    shown = [delivered_seconds(entry) for entry in entries] + [other["latency_seconds"] for other in others]
-    layout["xaxis"]["type"] = _axis_type(shown)
-    layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
+        colour = _colour(index)
+        marks += [_reference_mark(other, colour, least) for other in beside]  # first: their names are looked for
+        if here:
+            points = [(1e3 * _known_seconds(entry), entry["objective"]) for entry in here]
+            lines.append(Line(tuple(front(points)), colour, stepped=True))
+            shown = names if len(entries) <= LABELLED else {}
+            marks += [_entry_mark(entry, index, shown.get(entry["name"], "")) for entry in here]
+            legend.append(Key(_mark(index), colour, f"{device_label(device)}: designed here, untrained"))
+    legend += _meanings(entries, marks)
+    times = [_known_seconds(entry) for entry in entries] + [other["latency_seconds"] for other in others]
+    heights = [mark.y for mark in marks if mark.y is not None]
     shown_here = f"{formats.plural(len(entries), 'network')} and {formats.plural(len(others), 'reference')}"
-    description = f"Objective against latency: {shown_here}. The tables hold the same figures."
-    return Chart("front", description, {"data": traces, "layout": layout})
+    return Chart(
+        "front",
+        f"Objective against latency: {shown_here}. The tables hold the same figures.",
+        _time_axis("latency of one batch, ms", times, _logarithmic(times)),
+        Axis(f"objective ({zoo['objective']})", *_ends(heights, 0.14)),
+        tuple(marks),
+        tuple(lines),
+        legend=tuple(legend),
+    )
 
 
 def references(zoo: Record) -> Iterator[Document]:
-    """Yield what the networks are held to: the references, and the designs without a latency target."""
+    """Yield what the networks are held to: the references, and the designs without a latency target.
+
+    Each has its published accuracy as `top1`, None where none is known.
+    """
     for baseline in zoo["baselines"]:
         known = {"name": f"{baseline['space']} without a target", "low": None, "high": None}
-        yield dict(baseline) | known | {"note": baseline["message"]}
+        yield dict(baseline) | known | {"note": baseline["message"], "untrained": True, "top1": None}
     for reference in zoo["references"]:
-        yield dict(reference)
+        yield dict(reference) | {"untrained": False, "top1": published_top1(reference["name"])}
 
 
 def device_label(device: Record) -> str:
@@ -105,71 +108,64 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return kept
 
 
-def _front_traces(index: int, device: Record, entries: Sequence[Record], labelled: bool) -> list[Document]:
-    """Return a device's front as a line, and its entries as marks: filled if measured, a cross if missed."""
-    if not entries:
-        return []
-    points = [(1e3 * _known_seconds(entry), entry["objective"]) for entry in entries]
-    best = front(points)
-    colour, mark = _colour(index), _mark(index)
-    line = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [latency for latency, _ in best],
-        "y": [objective for _, objective in best],
-        "line": {"shape": "hv", "width": 1.5, "color": colour},
-        "opacity": 0.6,
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "legendgroup": device["name"],
-    }
-    symbols = ["x" if one["outcome"] == "missed" else mark if one["measured"] else f"{mark}-open" for one in entries]
-    marks = _marks(device_label(device), points, [_told(entry) for entry in entries], colour, symbols)
-    marks |= {"legendgroup": device["name"], "text": [f"≤ {_target(entry)}" for entry in entries]}
-    marks["textfont"] = {"size": 11, "color": "--muted"}
-    marks |= {"mode": "markers+text" if labelled else "markers", "textposition": "top center"}
-    return [line, marks]
+def _entry_mark(entry: Record, index: int, name: str) -> Mark:
+    """Return an entry's mark: filled if measured, hollow if predicted, a cross if missed."""
+    x = 1e3 * _known_seconds(entry)
+    return Mark(x, entry["objective"], _symbol(entry, index), _colour(index), _told(entry), name)
 
 
-def _reference_traces(index: int, others: Sequence[Record], least: float) -> list[Document]:
-    """Return a device's references: stars where the objective is at least `least`, else ticks on the latency axis."""
-    scored = [other for other in others if other["objective"] is not None and other["objective"] >= least]
-    unscored = [other for other in others if other["objective"] is None or other["objective"] < least]
-    traces: list[Document] = []
-    if scored:
-        points = [(1e3 * other["latency_seconds"], other["objective"]) for other in scored]
-        symbols = ["star" if other["source"] == "measured" else "star-open" for other in scored]
-        traces.append(_marks("", points, [_told_reference(other) for other in scored], _colour(index), symbols, 12))
-    if unscored:
-        points = [(1e3 * other["latency_seconds"], 0.03) for other in unscored]
-        told = [_told_reference(other) for other in unscored]
-        trace = _marks("", points, told, _colour(index), ["line-ns-open"] * len(points), 16)
-        trace["marker"]["line"]["width"] = 2.5
-        traces.append(trace | {"yaxis": "y2"})
-    return [trace | {"showlegend": False} for trace in traces]
+def _symbol(entry: Record, index: int) -> str:
+    return "cross" if entry["outcome"] == "missed" else _mark(index) if entry["measured"] else f"{_mark(index)}-open"
 
 
-def prediction_chart(zoo: Record) -> Chart | None:
+def _reference_mark(other: Record, colour: str, least: float) -> Mark:
+    """Return a star where the objective is at least `least`, else a tick on the axis of latency."""
+    scored = other["objective"] is not None and other["objective"] >= least
+    symbol = ("star" if other["source"] == "measured" else "star-open") if scored else "tick"
+    note = formats.top1(other["top1"]) if other["top1"] else "untrained" if other["untrained"] else ""
+    height = other["objective"] if scored else None
+    name = other["name"].removeprefix("timm:").removeprefix("torchvision:")
+    return Mark(1e3 * other["latency_seconds"], height, symbol, colour, _told_reference(other), name, note)
+
+
+def _meanings(entries: Sequence[Record], marks: Sequence[Mark]) -> Iterator[Key]:
+    """Yield what marks of other forms mean, where there are any."""
+    if any(mark.symbol.endswith("-open") for mark in marks):
+        yield Key("circle-open", "--text", "predicted, not measured")
+    if any(entry["outcome"] == "missed" for entry in entries):
+        yield Key("cross", "--text", "missed its target")
+    if any(mark.symbol.startswith("star") for mark in marks):
+        yield Key("star", "--text", "reference with an objective")
+    if any(mark.symbol == "tick" for mark in marks):
+        yield Key("tick", "--text", "reference without an objective, or with one far below")
+
+
+def prediction_chart(zoo: Record, names: Mapping[str, str]) -> Chart | None:
     """Return the chart of predicted against measured latency with its bands; None without a measured network."""
     entries = measured_entries(zoo)
     if not entries:
         return None
-    times = [1e3 * entry[key]["latency_seconds"] for entry in entries for key in ("predicted", "measured")]
-    kind = _axis_type(times)
-    low, high = _ends(times, kind)
-    traces: list[Document] = [_band(width, low, high) for width in BANDS]
-    line = {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high], "hoverinfo": "skip"}
-    traces.append(line | {"line": {"width": 1, "color": "--zero"}, "showlegend": False})
+    times = [entry[key]["latency_seconds"] for entry in entries for key in ("predicted", "measured")]
+    logarithmic = _logarithmic(times)
+    across = _time_axis("measured latency of one batch, ms", times, logarithmic)
+    low, high = across.low, across.high
+    marks, legend = list[Mark](), list[Key]()
+    shown = names if len(entries) <= LABELLED else {}
     for index, device in enumerate(zoo["devices"]):
         here = [entry for entry in entries if entry["device"] == device["name"]]
-        if here:
-            traces.append(_prediction_marks(index, device, here))
-    layout = _layout("measured latency of one batch, ms", "predicted latency, ms")
-    ends = [math.log10(low), math.log10(high)] if kind == "log" else [low, high]
-    for axis in ("xaxis", "yaxis"):
-        layout[axis] |= {"type": kind, "range": ends}
-    description = f"Predicted against measured latency. {prediction_errors(zoo)}"
-    return Chart("prediction", description, {"data": traces, "layout": layout})
+        marks += [_prediction_mark(entry, index, shown.get(entry["name"], "")) for entry in here]
+        legend += [Key(_mark(index), _colour(index), device_label(device))] if here else []
+    legend += [Key("area", f"--band-{100 * width:.0f}", f"within ±{width:.0%}") for width in sorted(BANDS)]
+    return Chart(
+        "prediction",
+        f"Predicted against measured latency. {prediction_errors(zoo)}",
+        across,
+        Axis(f"predicted latency, ms{_kind(logarithmic)}", low, high, logarithmic),
+        tuple(marks),
+        (Line(((low, low), (high, high)), "--zero"),),
+        tuple(_band(width, low, high) for width in BANDS),
+        tuple(legend),
+    )
 
 
 def measured_entries(zoo: Record) -> list[Record]:
@@ -188,84 +184,57 @@ def prediction_errors(zoo: Record) -> str:
     return f"Of {formats.plural(len(errors), 'network')} measured, {formats.listed(within)}; {mean}."
 
 
-def _prediction_marks(index: int, device: Record, entries: Sequence[Record]) -> Document:
-    """Return a device's measured networks with the 95 % intervals of both latencies."""
-    colour = _colour(index)
-    points = [(1e3 * one["measured"]["latency_seconds"], 1e3 * one["predicted"]["latency_seconds"]) for one in entries]
-    symbols = ["x" if entry["outcome"] == "missed" else _mark(index) for entry in entries]
-    trace = _marks(device_label(device), points, [_told(entry) for entry in entries], colour, symbols)
-    for axis, key in (("error_x", "measured"), ("error_y", "predicted")):
-        trace[axis] = _error_bars([entry[key] for entry in entries]) | {"color": colour}
-    return trace
+def _prediction_mark(entry: Record, index: int, name: str) -> Mark:
+    """Return a measured network with the 95 % intervals of both latencies."""
+    predicted, measured = entry["predicted"], entry["measured"]
+    x, y = 1e3 * measured["latency_seconds"], 1e3 * predicted["latency_seconds"]
+    across, along = _interval(measured), _interval(predicted)
+    return Mark(x, y, _symbol(entry, index), _colour(index), _told(entry), name, across=across, along=along)
 
 
-def _error_bars(timings: Sequence[Record]) -> Document:
-    """Return the intervals around latencies as lengths in milliseconds; 0 where an interval is not known."""
-
-    def lengths(length: Callable[[Record], float]) -> list[float]:
-        return [0.0 if timing["low"] is None else max(0.0, 1e3 * length(timing)) for timing in timings]
-
-    above = lengths(lambda timing: timing["high"] - timing["latency_seconds"])
-    below = lengths(lambda timing: timing["latency_seconds"] - timing["low"])
-    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1, "width": 0}
+def _interval(timing: Record) -> tuple[float, float] | None:
+    """Return the ends of a latency's interval in milliseconds; None where it is not known."""
+    return None if timing["low"] is None else (1e3 * timing["low"], 1e3 * timing["high"])
 
 
-def _band(width: float, low: float, high: float) -> Document:
+def _band(width: float, low: float, high: float) -> Band:
     """Return the region between the lines (1 - width) x and (1 + width) x."""
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [low, high, high, low],
-        "y": [low * (1 - width), high * (1 - width), high * (1 + width), low * (1 + width)],
-        "fill": "toself",
-        "fillcolor": f"--band-{100 * width:.0f}",
-        "line": {"width": 0},
-        "hoverinfo": "skip",
-        "name": f"within ±{width:.0%}",
-    }
+    corners = (
+        (low, low * (1 - width)),
+        (high, high * (1 - width)),
+        (high, high * (1 + width)),
+        (low, low * (1 + width)),
+    )
+    return Band(corners, f"--band-{100 * width:.0f}")
 
 
-def _axis_type(times: Sequence[float | None]) -> str:
-    known = [time for time in times if time]
-    return "log" if max(known) > LOGARITHMIC * min(known) else "linear"
+def _logarithmic(times: Sequence[float]) -> bool:
+    return max(times) > LOGARITHMIC * min(times)
 
 
-def _ends(times: Sequence[float], kind: str) -> tuple[float, float]:
-    """Return the ends of an axis with room around all of `times`."""
-    low, high = min(times), max(times)
-    if kind == "log":
-        return low / 1.25, high * 1.25
-    margin = max(0.1 * (high - low), 0.1 * low)
+def _kind(logarithmic: bool) -> str:
+    return " (logarithmic)" if logarithmic else ""
+
+
+def _time_axis(title: str, times: Sequence[float], logarithmic: bool) -> Axis:
+    """Return an axis in milliseconds for times in seconds, with room around them."""
+    shown = [1e3 * time for time in times]
+    ends = (min(shown) / 1.15, max(shown) * 1.15) if logarithmic else _ends(shown, 0.08)
+    return Axis(title + _kind(logarithmic), *ends, logarithmic)
+
+
+def _ends(values: Sequence[float], room: float) -> tuple[float, float]:
+    """Return the ends of an axis with room around all values."""
+    low, high = min(values), max(values)
+    margin = max(room * (high - low), 0.05 * abs(low), 1e-9)
     return low - margin, high + margin
 
 
-def _marks(
-    name: str,
-    points: Sequence[tuple[float, float]],
-    told: Sequence[str],
-    colour: str,
-    symbols: Sequence[str],
-    size: int = 10,
-) -> Document:
-    """Return a trace of marks that tell about themselves under a pointer."""
-    outline = {"width": 1.5, "color": "--outline"}
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": html.escape(name, quote=False),
-        "x": [x for x, _ in points],
-        "y": [y for _, y in points],
-        "hovertext": list(told),
-        "hoverinfo": "text",
-        "cliponaxis": False,
-        "marker": {"color": colour, "size": size, "symbol": list(symbols), "line": outline, "opacity": 1},
-    }
-
-
 def _told(entry: Record) -> str:
-    """Return what a pointer on an entry tells."""
+    """Return the lines that a pointer on an entry tells."""
     predicted, measured = entry["predicted"], entry["measured"]
-    lines = [f"<b>{html.escape(entry['name'], quote=False)}</b>", f"target {_target(entry)}: {entry['outcome']}"]
+    target = formats.seconds(entry["target"]["latency_seconds"])
+    lines = [entry["name"], f"target {target}: {entry['outcome']}"]
     lines.append(f"objective {formats.score(entry['objective'])}, gap {formats.gap(entry['gap'])}")
     if measured:
         ends = formats.interval(measured["low"], measured["high"])
@@ -274,21 +243,19 @@ def _told(entry: Record) -> str:
         lines.append(f"predicted {formats.seconds(predicted['latency_seconds'])}")
     lines.append(f"{formats.count(entry['macs'])} MACs, {formats.count(entry['params'])} parameters")
     lines.append("depths " + " ".join(str(stage["depth"]) for stage in entry["stages"]))
-    return "<br>".join(lines)
+    lines.append("untrained: its accuracy is not known")
+    return "\n".join(lines)
 
 
 def _told_reference(other: Record) -> str:
-    """Return what a pointer on a reference tells."""
-    lines = [f"<b>{html.escape(other['name'], quote=False)}</b>"]
-    lines.append(f"{html.escape(other['source'], quote=False)} {formats.seconds(other['latency_seconds'])}")
+    """Return the lines that a pointer on a reference tells."""
+    lines = [other["name"], f"{other['source']} {formats.seconds(other['latency_seconds'])}"]
     if other["objective"] is not None:
         lines.append(f"objective {formats.score(other['objective'])}")
     lines.append(f"{formats.count(other['macs'])} MACs, {formats.count(other['params'])} parameters")
-    return "<br>".join(lines)
-
-
-def _target(entry: Record) -> str:
-    return formats.seconds(entry["target"]["latency_seconds"])
+    if other["top1"]:
+        lines.append(f"{formats.top1(other['top1'])} ({other['top1']['source']})")
+    return "\n".join(lines)
 
 
 def _known_seconds(entry: Record) -> float:
@@ -303,32 +270,3 @@ def _colour(index: int) -> str:
 
 def _mark(index: int) -> str:
     return MARKS[(index + index // COLOURS) % len(MARKS)]
-
-
-def _layout(horizontal: str, vertical: str) -> Document:
-    """Return the look that both charts share."""
-
-    def axis(title: str) -> Document:
-        return {
-            "title": {"text": title, "standoff": 12},
-            "gridcolor": "--grid",
-            "linecolor": "--zero",
-            "showline": True,
-            "zeroline": False,
-            "automargin": True,
-            "fixedrange": True,
-        }
-
-    return {
-        "paper_bgcolor": "--panel",
-        "plot_bgcolor": "--panel",
-        "font": {"family": FONT, "size": 13, "color": "--text"},
-        "margin": {"l": 16, "r": 24, "t": 16, "b": 16},
-        "xaxis": axis(horizontal),
-        "yaxis": axis(vertical),
-        "hovermode": "closest",
-        "hoverlabel": {"bgcolor": "--panel", "bordercolor": "--zero", "align": "left", "font": {"color": "--text"}},
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
-        "showlegend": True,
-        "dragmode": False,
-    }

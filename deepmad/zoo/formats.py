@@ -116,3 +116,22 @@ def breakable(name: str) -> "Markup":
 def plural(number: int, word: str) -> str:
     """Return a number with its word: 1 network, 2 networks."""
     return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def top1(published: Mapping[str, Any] | None) -> str:
+    """Return a published accuracy, as `published_top1` gives it."""
+    return ABSENT if published is None else f"top-1 {published['value']:.1f}\N{NO-BREAK SPACE}%"
+
+
+def short_names(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what tables call each entry, by its name: its target, and what else tells it from the others.
+
+    That is the space and the device, where there are several. Entries that this does not tell apart keep their names.
+    """
+    parts = [key for key in ("space", "device") if len({entry[key] for entry in entries}) > 1]
+    found = {
+        entry["name"]: " · ".join([seconds(entry["target"]["latency_seconds"]), *(entry[key] for key in parts)])
+        for entry in entries
+    }
+    texts = list(found.values())
+    return {name: text if texts.count(text) == 1 else name for name, text in found.items()}

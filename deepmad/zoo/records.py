@@ -11,7 +11,7 @@ from deepmad.engine.measured_loop import ENOUGH
 from deepmad.engine.program.entropy import entropy, scales
 from deepmad.engine.program.latency import latency_nanoseconds
 from deepmad.engine.program.measures import BYTES_PER_ELEMENT
-from deepmad.profilers.tables.tables import LatencyTable
+from deepmad.profilers.tables.tables import LatencyTable, describe_table
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Part, by_stage, peak_activation_elements, total_macs, total_params
@@ -96,7 +96,14 @@ def device_record(families: list[Family]) -> Record:
         "table_space": ", ".join(dict.fromkeys(family.table.space for family in families)),
         "interval": list(first.prediction.interval) if first.prediction.interval else None,
         "measured": families[0].measured,
+        "verdicts": {family.space.name: _verdict(family) for family in families},
     }
+
+
+def _verdict(family: Family) -> Record:
+    """Return how far a family's table can be trusted, and why no further."""
+    described = describe_table(family.need.path, family.table.key)
+    return {key: described[key] for key in ("verdict", "reasons", "advice")}
 
 
 def failed_record(entry: Entry, reason: str) -> Record:

@@ -1,7 +1,7 @@
 """The report of a zoo: one page that needs nothing else, made from `zoo.json`.
 
-The page opens from a folder without a network: style, scripts and charts are inside it, and its own content security
-policy lets nothing be fetched and no other script run than the two that are written here.
+The page opens from a folder without a network: style, script and charts are inside it, and its own content security
+policy lets nothing be fetched and no other script run than the one that is written here.
 """
 
 import base64
@@ -14,8 +14,10 @@ from urllib.parse import quote
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_format, read_json, write_text
 from deepmad.zoo import formats
+from deepmad.zoo.charts import drawings
 from deepmad.zoo.costs import MEASURES, OTHERS, cost_bars, tones
-from deepmad.zoo.figures import LABELLED, delivered_limits, front_chart, prediction_chart, prediction_errors, references
+from deepmad.zoo.doubts import doubts, unsteady
+from deepmad.zoo.figures import delivered_limits, front_chart, prediction_chart, prediction_errors, references
 from deepmad.zoo.pictures import drawn, own_frame, pieces, shared_frame
 
 if TYPE_CHECKING:
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html"
-OUTCOMES = {
+STATES = {
     "met": ("good", "met"),
+    "unsteady": ("warn", "met, unsteady"),
     "missed": ("warn", "missed"),
     "infeasible": ("bad", "cannot be met"),
     "failed": ("bad", "no network"),
 }
-"""The colour and the words of every outcome of an entry, the best one first."""
+"""The colour and the words of every state of an entry, the best one first."""
 
 OPENED = 3
 """Up to so many networks are shown in full; of more, each opens at a click."""
@@ -86,9 +89,11 @@ def _environment() -> "Environment":
         "score",
         "seconds",
         "share",
+        "top1",
     )
     environment.filters |= {name: getattr(formats, name) for name in filters}
     environment.filters["link"] = _link
+    environment.filters["state"] = _state
     environment.filters["uses"] = delivered_limits
     return environment
 
@@ -98,30 +103,23 @@ def _link(name: str) -> str:
     return f"./{quote(name)}"
 
 
-def _plotly() -> str:
-    """Return the source of plotly.js."""
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise InputError(f"report: plotly is missing ({error}); pip install 'deepmad[report]'") from error
-    text: str = get_plotlyjs()
-    return text
-
-
 def _context(zoo: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the template shows, beside the zoo's own document."""
     entries = zoo["entries"]
     networks = [entry for entry in entries if entry["stages"]]
-    charts = {chart.key: chart for chart in (front_chart(zoo), prediction_chart(zoo)) if chart}
+    names = formats.short_names(entries)
+    charts = {chart.key: chart for chart in (front_chart(zoo, names), prediction_chart(zoo, names)) if chart}
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    scripts = [_plotly(), script] if charts else [script]
     return {
         "zoo": zoo,
         "title": zoo["title"] or f"{formats.listed(_spaces(zoo)) or 'Nothing'} on {formats.listed(_devices(zoo))}",
         "lead": _lead(zoo),
         "asked": _asked(zoo),
-        "outcomes": OUTCOMES,
-        "tally": {name: sum(entry["outcome"] == name for entry in entries) for name in OUTCOMES},
+        "states": STATES,
+        "tally": {name: sum(_state(entry) == name for entry in entries) for name in STATES},
+        "doubts": list(doubts(zoo)),
+        "names": names,
+        "several_devices": len(zoo["devices"]) > 1,
         "anchors": {entry["name"]: f"network-{number}" for number, entry in enumerate(networks, start=1)},
         "entries": entries,
         "networks": networks,
@@ -130,15 +128,14 @@ def _context(zoo: Mapping[str, Any]) -> dict[str, Any]:
         "networkless": zoo.get("without_network", []),  # zoos of earlier versions do not tell
         "references": list(references(zoo)),
         "charts": charts,
-        "labelled": len(networks) <= LABELLED,
-        "documents": {key: chart.document for key, chart in charts.items()},
+        "drawings": {key: drawings(chart) for key, chart in charts.items()},
         "errors": prediction_errors(zoo),
         "limits": list(dict.fromkeys(name for entry in networks for name in entry["limits"])),
         "binding": _binding(networks),
         "spec": _spec(zoo),
         "style": (TEMPLATES / "report.css").read_text(encoding="utf-8"),
-        "scripts": scripts,
-        "policy": _policy(scripts),
+        "script": script,
+        "policy": _policy(script),
     } | _drawings(networks)
 
 
@@ -157,11 +154,15 @@ def _drawings(networks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _policy(scripts: Sequence[str]) -> str:
-    """Return a content security policy that allows these scripts alone, and nothing to be fetched."""
-    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
+def _policy(script: str) -> str:
+    """Return a content security policy that allows this script alone, and nothing to be fetched."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:"
+
+
+def _state(entry: Mapping[str, Any]) -> str:
+    """Return an entry's outcome, or that it is met as far as its time is steady."""
+    return "unsteady" if unsteady(entry) else str(entry["outcome"])
 
 
 def _spec(zoo: Mapping[str, Any]) -> str:

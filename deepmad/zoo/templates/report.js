@@ -1,34 +1,56 @@
 "use strict";
 (() => {
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const narrow = matchMedia("(max-width: 640px)");
-  const holder = document.getElementById("charts");
-  const charts = holder ? JSON.parse(holder.textContent) : {};
-
-  // The documents name the page's CSS variables as colours, so that one document serves both schemes.
-  const coloured = (value, style, key = "") => {
-    if (Array.isArray(value)) return value.map((one) => coloured(one, style, key));
-    if (value && typeof value === "object") {
-      return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, coloured(one, style, name)]));
-    }
-    const named = key.endsWith("color") && typeof value === "string" && value.startsWith("--");
-    return named ? style.getPropertyValue(value).trim() : value;
+  // A pointer on a mark tells its figures.
+  const tip = document.createElement("div");
+  tip.className = "tip";
+  tip.setAttribute("role", "status");
+  tip.hidden = true;
+  document.body.append(tip);
+  const tell = (event) => {
+    const mark = event.target instanceof Element && event.target.closest("[data-told]");
+    tip.hidden = !mark;
+    if (!mark) return;
+    tip.textContent = mark.dataset.told;
+    const { clientX: x, clientY: y } = event;
+    const { offsetWidth: width, offsetHeight: height } = tip;
+    tip.style.left = `${Math.max(8, Math.min(x + 14, innerWidth - width - 12))}px`;
+    tip.style.top = `${y + height + 28 > innerHeight ? Math.max(8, y - height - 14) : y + 14}px`;
   };
+  document.addEventListener("pointermove", tell);
+  document.addEventListener("pointerdown", tell);
+  addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 
-  const draw = () => {
-    const style = getComputedStyle(document.documentElement);
-    for (const [key, chart] of Object.entries(charts)) {
-      const { data, layout } = coloured(chart, style);
-      if (narrow.matches) {
-        for (const trace of data) trace.mode = trace.mode.replace("+text", "");  // no room for names beside marks
-        layout.margin.l = layout.margin.r = 8;
+  // A table that is wider than its box says so.
+  const hints = [...document.querySelectorAll(".scroll")].map((box) => {
+    const hint = document.createElement("p");
+    hint.className = "hint";
+    hint.textContent = "Scroll sideways for more.";
+    box.after(hint);
+    return [box, hint];
+  });
+  const hinted = new ResizeObserver(() => {
+    for (const [box, hint] of hints) hint.classList.toggle("shown", box.scrollWidth > box.clientWidth + 1);
+  });
+  for (const [box] of hints) hinted.observe(box);
+
+  for (const block of document.querySelectorAll("pre")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(block.textContent);
+        button.textContent = "Copied";
+      } catch {
+        getSelection().selectAllChildren(block);  // without the right to copy, the text is at least selected
+        button.textContent = "Selected";
       }
-      Plotly.react(`plot-${key}`, data, layout, { responsive: true, displayModeBar: false });
-    }
-  };
-  draw();
-  dark.addEventListener("change", draw);
-  narrow.addEventListener("change", draw);
+    });
+    const holder = document.createElement("div");
+    holder.className = "copied";
+    block.replaceWith(holder);
+    holder.append(block, button);
+  }
 
   const sortBy = (header) => {
     const table = header.closest("table");
