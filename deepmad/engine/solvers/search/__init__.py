@@ -1,5 +1,6 @@
 """The quick search: good networks within seconds, without a proof. Every solver that wants a start comes in."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -61,7 +62,7 @@ def search(
     if not repair.possible:
         return None
     end = None if seconds is None else began + seconds
-    trials = Trials(problem, Evaluator(problem), repair, Best(on_better), end)
+    trials = Trials(problem, Evaluator(problem, end), repair, Best(on_better), end)
     if problem.space.size() <= SMALL_SPACE:
         _look_through(trials)
     else:
@@ -88,6 +89,8 @@ def _explore(trials: Trials, rng: np.random.Generator, starts: Genomes, rounds: 
     else:  # a feasible network at once
         generations(trials, rng, random_genomes(coding, rng, 4 * RESTART_SIZE), FIRST_GENERATIONS, RESTART_SIZE)
         starts = _scouted(trials)
+    if trials.over:
+        return
     widths = [0, *coding.genes("out"), *coding.genes("inner")]
     agenda = Agenda(trials, rng, neighbourhood(coding, rng), neighbourhood(coding, rng, widths))
     for start in starts:
@@ -113,7 +116,8 @@ def _explore(trials: Trials, rng: np.random.Generator, starts: Genomes, rounds: 
 def _scouted(trials: Trials) -> Genomes:
     """Return genomes near networks that branch and price tells of, (networks, genes); none where the time is short."""
     coding, found = trials.evaluator.coding, []
-    for network in scout(trials.problem, lambda: trials.best.value if trials.best.network else None):
+    end = math.inf if trials.end is None else trials.end
+    for network in scout(trials.problem, lambda: trials.best.value if trials.best.network else None, end):
         if network is not None:
             found.append(coding.nearest(network))
         if trials.over:
