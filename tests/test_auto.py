@@ -1,5 +1,6 @@
 """`Auto`: which solver answers where no limit is a function, and with what."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +11,11 @@ from deepmad.engine.answers.solutions import Solution, Status
 from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
+from deepmad.engine.solvers import auto, exact
 from deepmad.engine.solvers.auto import evolved_further
 from deepmad.engine.solvers.settings import Auto, CpSat
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.spaces import load_space
 from tests.catalogue import small_space
 
 FIXED = Auto(workers=1, deterministic_limit=1.0)
@@ -44,6 +47,22 @@ def test_evolution_helps_out_where_cp_sat_found_nothing() -> None:
     without = evolved_further(small(macs=1000.0), nothing, FIXED, 10.0)
     assert without.status is Status.UNKNOWN
     assert without.message == "no network was found; evolution found none either"
+
+
+def test_what_there_is_no_time_to_load_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine is as busy as can be: CP-SAT, which large spaces can do without, and evolution are not begun."""
+
+    def begun(*_: object, **__: object) -> None:
+        pytest.fail("it was begun")
+
+    problem = Problem(load_space("r18"), replace(Budget.of(load_space("r18")), macs=1e6))
+    for module in (auto, exact):
+        monkeypatch.setattr(module, "slowness", lambda: math.inf)
+    monkeypatch.setattr(auto, "evolved_further", begun)
+    monkeypatch.setattr(exact._Solve, "exact", begun)
+    solution = design(problem, Auto(workers=1, time_limit=2.0))
+    assert solution.status in (Status.UNKNOWN, Status.INFEASIBLE)
+    assert solution.architecture is None
 
 
 def test_an_interrupt_of_the_evolution_keeps_the_bound() -> None:

@@ -76,6 +76,17 @@ def test_a_design_that_is_ended_says_where_its_best_network_is(
     assert json.loads(path.read_text(encoding="utf-8"))["architecture"] is not None
 
 
+def test_a_front_that_is_ended_says_where_its_networks_are(tmp_path: Path) -> None:
+    path = tmp_path / "front.csv"
+    options = ("--front", "macs", "--population", 16, "--time-limit", 60, "--workers", 1, "-o", path)
+    code, line = ended(
+        signal.SIGTERM, lambda told: "objective" in told and "none yet" not in told, "design", SMALL, *options
+    )
+    rows = path.read_text(encoding="utf-8").splitlines()
+    assert (code, line) == (143, f"terminated: the {len(rows) - 1} networks by then are in {path}")
+    assert len(rows) > 1
+
+
 def test_an_evolution_whose_workers_get_the_signal_too_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """As services and batch jobs send it: to all processes at once, the program being one of the last."""
     path, checkpoint = tmp_path / "solution.json", tmp_path / "evolution.json"

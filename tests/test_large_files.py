@@ -1,6 +1,8 @@
 """Large ONNX files: their weights stay on the disk, memory stays small, no step is silent, and a death is one line."""
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -173,20 +175,21 @@ def test_damaged_files_are_refused_as_before(tmp_path: Path) -> None:
     assert refused > 100
 
 
-def test_the_peak_of_memory_is_a_small_multiple_of_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_peak_of_memory_is_a_small_multiple_of_the_file(precision: str, tmp_path: Path) -> None:
     """2.5 times the file and 300 MB; the file is one whose activations are looked at, which costs a run more."""
     path = tmp_path / "large.onnx"
     onnx.save(network(1024, 4), path)
     size = path.stat().st_size
     assert size > 150e6
-    found = call_apart(peak_bytes, path)
+    found = call_apart(peak_bytes, path, precision)
     assert isinstance(found, int), found
     assert found < 2.5 * size + 300e6
 
 
-def peak_bytes(path: Path) -> int:
+def peak_bytes(path: Path, precision: str = "fp32") -> int:
     """Measure a file; return the most memory that this process ever took."""
-    measure(path, timer=QUICK)
+    measure(path, precision=precision, timer=QUICK)
     (line,) = [one for one in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if "VmHWM" in one]
     return int(line.split()[1]) * 1024
 
@@ -263,6 +266,40 @@ def killed() -> None:
     import signal
 
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+import onnx, onnxruntime
+from deepmad.cli.app import run
+from deepmad.profilers.measuring import measurements
+from deepmad.profilers.onnx_files.reading import read_model
+
+def at_hand(megabytes):
+    mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + megabytes * 2**20, -1))
+
+for megabytes in (20, 120, 200):  # neither a copy of the file, nor two, nor what the parser adds to them
+    at_hand(megabytes)
+    try:
+        read_model(Path(sys.argv[1]))
+        print("read")
+    except MemoryError as error:
+        print(error)
+at_hand(60)
+print(run(["measure", sys.argv[1], "--seconds", "0.01"]), flush=True)
+"""
+
+
+def test_a_good_file_that_there_is_no_memory_for_is_not_called_a_bad_one(tmp_path: Path) -> None:
+    path = tmp_path / "large.onnx"
+    onnx.save(network(1024, 4), path)
+    done = subprocess.run([sys.executable, "-c", SHORT_OF_MEMORY, path], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[:3] == [f"{path}; free some, or measure a smaller network"] * 3
+    assert done.stdout.splitlines()[-1] in ("3", "5"), done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "memory" in line
 
 
 def test_what_is_wrong_with_a_file_is_told_as_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

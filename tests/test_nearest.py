@@ -100,6 +100,26 @@ def test_branch_and_price_proves_the_least_too(pair: tuple[str, str]) -> None:
     assert problem.usages(witness)[name].used > 1.01 * found.value
 
 
+def test_the_least_latency_is_exact_where_layers_take_nanoseconds() -> None:
+    """Layers of 20 to 900 ns: a solver that is given seconds keeps its rows within some 100 ns, and proves too much."""
+    quick = StairTable(overhead_nanoseconds=0, layer_nanoseconds=20, group=8, macs_per_nanosecond=8_000)
+    problem = with_limit(tight(0.05, "rho"), "latency_seconds", 1e6)
+    problem = only(replace(problem, table=quick), {"rho", "latency_seconds"})
+    witness = design(problem, CpSat(workers=1, deterministic_limit=2.0)).architecture
+    assert witness is not None
+    layers = {int(quick.nanoseconds(layer)) for part in witness.parts() for layer in part.body.layers}
+    assert 20 <= min(layers) < max(layers) <= 900
+    everything = count(problem)
+    kept = everything.feasible(only(problem, {"rho"}))
+    wanted = round(1e9 * float(everything.used["latency_seconds"][kept].min()))
+    exact = nearest(problem, "latency_seconds", seconds=PATIENCE_SECONDS, workers=1, seed=0)
+    priced = least_priced(problem, "latency_seconds", witness, ends=time.monotonic() + PATIENCE_SECONDS)
+    assert round(1e9 * problem.usages(witness)["latency_seconds"].used) > wanted
+    for found in (exact, priced):
+        assert found is not None
+        assert (found.proven, round(1e9 * found.value)) == (True, wanted)
+
+
 def test_the_slowest_device_decides() -> None:
     tables = (StairTable(layer_nanoseconds=4_000, group=8), StairTable(layer_nanoseconds=500, group=32))
     problem = Problem(space(), Budget(latency=1e-5, macs=2e6), table=tables)

@@ -1,5 +1,6 @@
 """Populations agree, number by number, with the same networks counted one by one."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -79,6 +80,17 @@ def test_stages_too_large_to_tabulate_are_read_from_their_records() -> None:
         parse_space(wide, "wide"), Budget(macs=1e7, latency=0.01), table=StairTable(batch=4, precision="fp16")
     )
     assert_agrees(problem, 100)
+
+
+def test_out_of_time_no_table_is_made_and_the_numbers_are_the_same() -> None:
+    problem = space_problem("mixed", "paper")
+    made, none = Evaluator(problem), Evaluator(problem, time.monotonic() - 1)
+    tabulated = [[kind.first is not None for stage in one._kinds for kind in stage] for one in (made, none)]
+    assert (all(tabulated[0]), any(tabulated[1])) == (True, False)
+    genomes = np.random.default_rng(0).integers(0, made.coding.sizes, (200, len(made.coding.sizes)))
+    one, other = made.evaluate(genomes), none.evaluate(genomes)
+    assert other.values == pytest.approx(one.values, rel=1e-12)
+    assert other.excess == pytest.approx(one.excess, rel=1e-9, abs=1e-12)
 
 
 def test_chunks_give_what_single_networks_give() -> None:

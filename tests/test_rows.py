@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -441,6 +442,16 @@ def test_an_evolution_explores_in_generations_where_work_is_limited(tmp_path: Pa
     (network,) = explore(Exploration(Problem(space, Budget.of(space)), 3, None, 10, (), evolution))
     assert not space.violations(network)
     assert json.loads(path.read_text(encoding="utf-8"))["islands"][0]["generation"] == 10
+
+
+def test_an_exploration_ends_when_all_does_however_late_it_began() -> None:
+    space = load_space(EXAMPLES / "mixed.yaml")
+    wish = Exploration(Problem(space, Budget.of(space)), 0, 1e9, 10)
+    for evolution in (None, Evolution(population=60, islands=1)):
+        late, soon = time.monotonic() - 1.0, time.monotonic() + 0.5
+        assert explore(replace(wish, evolution=evolution, ends=late)) == []
+        for network in explore(replace(wish, evolution=evolution, ends=soon)):
+            assert not space.violations(network)
 
 
 def test_where_the_time_is_short_the_open_rows_are_counted() -> None:

@@ -54,11 +54,12 @@ def held_out(share: float, error: float = 5.0) -> dict[str, Any]:
         (GOOD | {"finished": False, "measured": 30}, "poor", "unfinished, 30 of 60 probes are measured"),
         (GOOD | {"disturbed": 20}, "fair", "20 of 60 probes were disturbed"),
         (GOOD | {"disturbed": 40}, "poor", "40 of 60 probes were disturbed"),
-        (GOOD | {"busy": 60, "load": 40.0}, "fair", "other work was running during 60 of 60 probes (load average 40.0"),
+        (GOOD | {"busy": 40, "load": 40.0}, "fair", "other work was running during 40 of 60 probes (load average 40.0"),
+        (GOOD | {"busy": 60, "load": 40.0}, "poor", "other work was running during 60 of 60 probes (load average 40.0"),
         (GOOD | {"busy": 60, "load": 40.0, "stolen_share": 0.5}, "poor", "50% stolen"),
         (GOOD | {"failed": 20}, "fair", "20 probes failed"),
         (GOOD | {"drift": [0.9, 1.5]}, "fair", "up to 50% slower"),
-        (GOOD | {"dates": ["2026-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"]}, "fair", "dated 2999-01-01"),
+        (GOOD | {"dates": ["2026-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"]}, "poor", "dated 2999-01-01"),
         (IMPORTED, "good", "95% of 40 networks"),
         (IMPORTED | held_out(0.3, 25.0), "poor", "the mean error is 25 %"),
         (IMPORTED | {"held_out": None}, "poor", "too little to tell"),
@@ -198,6 +199,26 @@ def test_the_share_within_the_table_is_told_with_the_network(
     solution = json.loads(path.read_text())
     assert 0.5 <= solution["within_table"] < 1
     assert any(warning.startswith(doubt) for warning in solution["warnings"])  # a poor table is told before it
+
+
+@pytest.mark.parametrize(
+    ("command", "value", "doubt"),
+    [
+        ("UPDATE probes SET load_before = ?", 40, "other work was running during "),
+        ("UPDATE probes SET date = ?", "2999-01-01T00:00:00+00:00", "dated 2999-01-01, which is in the future"),
+        ("UPDATE series SET version = ?", "1.14.0", "made by onnxruntime 1.14.0, and this is "),
+    ],
+)
+def test_what_is_doubtful_about_a_table_stands_in_the_result_file(
+    command: str, value: object, doubt: str, built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(SPACE)
+    path = tmp_path / "s.json"
+    words = ["--latency", "10ms", "--table", str(changed(built, tmp_path / "t.sqlite", command, value))]
+    options = ["--workers", "1", "--time-limit", "5", "-o", str(path)]
+    assert run(["design", str(tmp_path / "tiny.yaml"), *words, *options]) == 0
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ") and doubt in line]
+    assert any(doubt in warning for warning in json.loads(path.read_text())["warnings"])
 
 
 def test_a_table_of_a_far_space_gives_no_answer_unless_forced(

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from deepmad.search_spaces.errors import InputError
-from deepmad.tasks import Done, Outcome, Tasks, open_tasks
+from deepmad.tasks import Done, Failed, Outcome, Tasks, open_tasks
 from tests.catalogue import ROOT
 
 PATIENCE_SECONDS = 60.0
@@ -141,6 +141,15 @@ def test_a_hang_is_killed_and_the_others_finish(tasks: Tasks, tmp_path: Path) ->
     assert outcomes == [0, 1, 2, TOO_LONG, 4, 5, 6, 7]
     [pid] = noted(tmp_path / "hangs")
     wait_until(lambda: not runs(pid))
+
+
+def test_calls_that_are_not_over_when_the_time_is_fail(tasks: Tasks) -> None:
+    late = tasks.run_in_order(time.sleep, [0.0], until=time.monotonic() - 1.0)
+    assert [isinstance(one, Failed) and one.reason for one in late] == ["the time was over"]
+    outcomes = dict(tasks.run(time.sleep, [HANG_SECONDS] * 5, until=time.monotonic() + 0.5))
+    assert {one.reason for one in outcomes.values() if isinstance(one, Failed)} == {"the time was over"}
+    assert sorted(outcomes) == [0, 1, 2, 3, 4]
+    assert [type(one) for one in tasks.run_in_order(abs, [-1], until=time.monotonic() + 60.0)] == [Done]
 
 
 def test_a_call_that_ran_too_long_while_nobody_looked_fails_too(tasks: Tasks) -> None:

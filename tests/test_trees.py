@@ -13,6 +13,7 @@ from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.bounds import Tree, grouping
 from deepmad.engine.solvers.bounds.grouping import tables_of
 from deepmad.engine.solvers.bounds.products import of_tables
+from deepmad.engine.solvers.bounds.tables import OutOfTimeError
 from deepmad.engine.solvers.search.scouting import MOST_SCOUTED, scout
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import load_space
@@ -70,6 +71,9 @@ def test_out_of_time_nothing_is_claimed_that_was_not_proven() -> None:
     problem = Problem(load_space("r18"), Budget.of(load_space("r18")))
     *_, last = Tree(problem, lambda: None, time.monotonic() - 1).steps()
     assert (last.bound, last.done, last.infeasible) == (math.inf, False, False)
+    assert [one for one in scout(problem, lambda: None, time.monotonic() - 1) if one] == []
+    with pytest.raises(OutOfTimeError):  # its tables are not read to their end either
+        tables_of(problem, time.monotonic() - 1)
 
 
 def test_out_of_time_in_the_middle_the_bound_told_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,9 @@
 Each input is designed by `deepmad design` in a process of its own, quiet and beside busy loops: spaces that are wide,
 long, of many kinds, of open strides or tiny, budgets that nothing meets, many networks at once, evolution, fronts, and
 latency tables (with invented times). Those named come first, then random ones from a seed. A design keeps its limit
-where it ends within it and 2 s, or 10 % of it. With `--checkout`, designs of other checkouts take turns with those of
-this one. One line a run goes into results/limits.csv.
+where it ends within it and 2 s, or 10 % of it. With `--checkout`, the named designs of other checkouts take turns with
+those of this one; what an earlier version refuses (exit code 2) is no design there. One line a run goes into
+results/limits.csv.
 
     python -m benchmarks.limits
 """
@@ -27,6 +28,8 @@ ROOT = Path(__file__).parents[2]
 ROOM_SECONDS, ROOM_SHARE = 2.0, 0.1
 """What a design may take beyond its limit: the larger of these seconds and this share of the limit."""
 MEGABYTE = 1e6
+REFUSED = 2
+"""The exit code of a command line that does not know an option, or a space's field."""
 
 
 def main(
@@ -35,7 +38,7 @@ def main(
         list[str] | None, typer.Option(help="Only inputs of this name, which may be a pattern like 'top*'; repeatable.")
     ] = None,
     checkout: Annotated[
-        list[Path] | None, typer.Option(help="The folder of another checkout, which takes turns with this; repeatable.")
+        list[Path] | None, typer.Option(help="The folder of another checkout, for the named inputs; repeatable.")
     ] = None,
     spaces: Annotated[
         Path | None, typer.Option(help="A folder of space files, designed too, within --time-limit.")
@@ -47,24 +50,27 @@ def main(
     output: Annotated[Path, typer.Option(help="File to write.")] = RESULTS / "limits.csv",
 ) -> None:
     """Run every input in every checkout, beside so many busy loops, and write a line a run."""
-    inputs = [*named_inputs(), *(_in_folder(spaces, time_limit) if spaces else ()), *random_inputs(seed)]
+    named = list(named_inputs())
+    inputs = [*named, *(_in_folder(spaces, time_limit) if spaces else ()), *random_inputs(seed)]
     chosen = [one for one in inputs if only is None or any(fnmatchcase(one.name, name) for name in only)]
     assert chosen, f"no input is called so; there are {', '.join(one.name for one in inputs)}"
-    checkouts = [ROOT, *(checkout or ())]
-    rows = list[dict[str, object]]()
+    rows, places = list[dict[str, object]](), list[Path]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if any(one.table for one in chosen):
             _import(folder)
         for one in chosen:
             for loops in busy:
-                for place in checkouts:
+                for place in [ROOT, *((checkout or ()) if one in named else ())]:
                     with busy_loops(loops):
                         rows.append(_line(one, loops, place, _course(one, place, folder, workers, patience)))
+                    places.append(place)
                     print(rows[-1], flush=True)
-    kept = sum(bool(row["kept"]) for row in rows)
+    own = [row for row, place in zip(rows, places, strict=True) if place == ROOT]
+    kept = sum(bool(row["kept"]) for row in own)
+    room = f"{ROOM_SECONDS:g} s or {ROOM_SHARE:.0%}"
     notes = {
-        "limits": f"{kept} of {len(rows)} designs ended within their limit and {ROOM_SECONDS:g} s or {ROOM_SHARE:.0%}",
+        "limits": f"{kept} of {len(own)} designs of this version ended within their limit and {room}",
         "workers": workers,
     }
     write_csv(output, rows, notes)
@@ -104,13 +110,15 @@ def _line(one: Input, busy: int, checkout: Path, course: Course) -> dict[str, ob
         "commit": _commit(checkout),
         "seconds": round(course.seconds, 2),
         "over_seconds": round(over, 2),
-        "kept": course.code is not None and over <= max(ROOM_SECONDS, ROOM_SHARE * one.seconds),
+        "kept": None
+        if course.code == REFUSED
+        else course.code is not None and over <= max(ROOM_SECONDS, ROOM_SHARE * one.seconds),
         "told_seconds": _rounded(found.get("seconds")),
         "peak_megabytes": round(course.peak / MEGABYTE),
         "first_line_seconds": _rounded(course.first_line),
         "longest_silence_seconds": _rounded(course.longest_silence),
         "exit_code": "none in time" if course.code is None else course.code,
-        "status": found.get("status"),
+        "status": "refused" if course.code == REFUSED else found.get("status"),
         "objective": _rounded(found.get("objective")),
         "gap_percent": None if found.get("gap") is None else round(100 * found["gap"], 3),
         "networks": 1 + len(found.get("alternatives") or ()) if found.get("architecture") else None,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from deepmad.cli.clock import seconds_so_far
+from deepmad.cli.clock import seconds_so_far, seconds_to_end
 from deepmad.cli.delivery import Wishes, deliver, measurer
-from deepmad.cli.fronts import deliver_front
+from deepmad.cli.fronts import PICTURE_SECONDS, deliver_front
 from deepmad.cli.limits import function_limits
 from deepmad.cli.options import (
     Json,
@@ -179,7 +179,7 @@ def design(
         require_counted(problem, "--top or --explain")
     if output is not None:
         check_writable(output)
-    settings = _with_what_is_left(settings)
+    settings = _with_what_is_left(settings, PICTURE_SECONDS if front is not None and output is not None else 0.0)
     if front is not None:
         return deliver_front(problem, settings, front, output, json)
     measuring = measurer(conditions, len(tables)) if measure else None
@@ -230,11 +230,14 @@ def _solver(name: str, auto: "Auto", evolving: dict[str, Any], front: _Text) -> 
     return auto.exact() if name == "cpsat" else auto
 
 
-def _with_what_is_left(settings: "Solver") -> "Solver":
-    """Return the settings with what the command has left of its time, where it is limited in time: it has begun."""
+def _with_what_is_left(settings: "Solver", more: float) -> "Solver":
+    """Return the settings with what the command has left of its time, where it is limited in time: it has begun.
+
+    What it takes to end, and `more` seconds of work before that, are kept for it.
+    """
     if settings.time_limit is None or getattr(settings, "deterministic_limit", None) is not None:
         return settings
-    left = max(settings.time_limit - seconds_so_far(), LEAST_SHARE * settings.time_limit)
+    left = max(settings.time_limit - seconds_so_far() - seconds_to_end(more), LEAST_SHARE * settings.time_limit)
     return replace(settings, time_limit=left)
 
 

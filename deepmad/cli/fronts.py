@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SHOWN = 12
 """Networks of a front that are printed, evenly along it."""
+PICTURE_SECONDS = 1.0
+"""Seconds of work that it takes to load what draws a front, and to draw it, about."""
 
 
 def deliver_front(problem: "Problem", settings: "Solver", cost: str, output: Path | None, json: bool) -> int:

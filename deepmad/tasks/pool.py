@@ -117,21 +117,32 @@ class Pool(Generic[W]):
         atexit.register(self.close)
 
     def run(
-        self, function: Callable[[T], R], items: Sequence[T], *, seconds: float | None = None
+        self,
+        function: Callable[[T], R],
+        items: Sequence[T],
+        *,
+        seconds: float | None = None,
+        until: float | None = None,
     ) -> Iterator[tuple[int, Outcome[R]]]:
         """Yield the outcomes of all calls; see `Tasks.run`."""
         if seconds is not None and not 0 < seconds < math.inf:
             raise InputError(f"seconds: {seconds} is no positive number of seconds; leave it out for no limit")
         self._check_open()
-        if self._here and self.workers == 1 and seconds is None:
+        if self._here and self.workers == 1 and seconds is None and until is None:
             return ((index, call(function, item)) for index, item in enumerate(items))
-        return self._outcomes(_Run(self._crew, packed(function, "the function"), items, seconds, self._max_losses))
+        limits = _Limits(seconds, math.inf if until is None else until, self._max_losses)
+        return self._outcomes(_Run(self._crew, packed(function, "the function"), items, limits))
 
     def run_in_order(
-        self, function: Callable[[T], R], items: Sequence[T], *, seconds: float | None = None
+        self,
+        function: Callable[[T], R],
+        items: Sequence[T],
+        *,
+        seconds: float | None = None,
+        until: float | None = None,
     ) -> list[Outcome[R]]:
         """Return the outcomes of `run` in the order of the items."""
-        outcomes = dict(self.run(function, items, seconds=seconds))
+        outcomes = dict(self.run(function, items, seconds=seconds, until=until))
         return [outcomes[index] for index in range(len(items))]
 
     def close(self) -> None:
@@ -172,14 +183,21 @@ class Pool(Generic[W]):
             raise InputError("tasks: they are closed; open others")
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """What a call may take: seconds, until when by the monotonic clock, and the workers that it may cost."""
+
+    seconds: float | None
+    until: float
+    losses: int
+
+
 class _Run(Generic[W]):
     """One run of a packed function over items: the calls that wait, those that run, and what became of the others."""
 
-    def __init__(
-        self, crew: _Crew[W], function: bytes, items: Sequence[object], seconds: float | None, max_losses: int
-    ) -> None:
+    def __init__(self, crew: _Crew[W], function: bytes, items: Sequence[object], limits: _Limits) -> None:
         self.crew, self.function, self.items = crew, function, items
-        self.seconds, self.max_losses = seconds, max_losses
+        self.seconds, self.until, self.max_losses = limits.seconds, limits.until, limits.losses
         self.waiting = deque(_Call(index) for index in range(len(items)))
 
     @property
@@ -211,10 +229,11 @@ class _Run(Generic[W]):
         return unsent
 
     def _patience(self) -> float | None:
-        """Return the seconds until the first running call is over its time; None where none has a limit."""
-        if self.seconds is None or not self.crew.busy:
-            return None
-        return max(0.0, self.seconds - max(one.seconds for one in self.crew.busy.values()))
+        """Return the seconds until the first call is over its time; None where none has a limit."""
+        left = self.until - time.monotonic()
+        if self.seconds is not None and self.crew.busy:
+            left = min(left, self.seconds - max(one.seconds for one in self.crew.busy.values()))
+        return None if left == math.inf else max(0.0, left)
 
     def _hear(self, worker: W, message: bytes | Lost) -> list[tuple[int, Outcome[Any]]]:
         """Take a worker's message; return the call that is over with it, if there is one."""
@@ -250,14 +269,18 @@ class _Run(Generic[W]):
         return []
 
     def _cut(self) -> list[tuple[int, Outcome[Any]]]:
-        """End the workers whose call is over its time; return these calls."""
-        if self.seconds is None:
-            return []
-        over = {worker: one for worker, one in self.crew.busy.items() if one.seconds >= self.seconds}
+        """End the workers whose call is over its time; return these calls, and those that wait after the end of all."""
+        ended = time.monotonic() >= self.until
+        most = math.inf if self.seconds is None else self.seconds
+        over = {worker: one for worker, one in self.crew.busy.items() if ended or one.seconds >= most}
         for worker in over:
             worker.end()
             del self.crew.busy[worker]
-        return [(one.index, Failed(self._too_long(), one.seconds)) for one in over.values()]
+        if not ended:
+            return [(one.index, Failed(self._too_long(), one.seconds)) for one in over.values()]
+        late = [(one.index, one.seconds) for one in over.values()] + [(one.index, 0.0) for one in self.waiting]
+        self.waiting.clear()
+        return [(index, Failed("the time was over", seconds)) for index, seconds in late]
 
     def _too_long(self) -> str:
         return f"took longer than {self.seconds:g} s"

@@ -36,22 +36,32 @@ class Tasks(Protocol):
     workers: int
 
     def run(
-        self, function: Callable[[T], R], items: Sequence[T], *, seconds: float | None = None
+        self,
+        function: Callable[[T], R],
+        items: Sequence[T],
+        *,
+        seconds: float | None = None,
+        until: float | None = None,
     ) -> Iterator[tuple[int, Outcome[R]]]:
         """Yield (index, outcome) of `function(item)` as calls finish, in any order, each index exactly once.
 
         `seconds` limits every single call, loading its function and item included: one that takes longer is killed
-        and `Failed`. So is one that raises. A call whose worker is lost (a killed process, a lost machine) runs again
-        elsewhere, twice at most, and is `Failed` then. Function, items and values travel by value: what a call changes
-        in them is seen by no other call, and not here. The calls go on while the iterator is waited for; where it is
-        given up, those that run are killed.
+        and `Failed`. So is one that raises, and every one that is not over at `until`, by `time.monotonic`. A call
+        whose worker is lost (a killed process, a lost machine) runs again elsewhere, twice at most, and is `Failed`
+        then. Function, items and values travel by value: what a call changes in them is seen by no other call, and not
+        here. The calls go on while the iterator is waited for; where it is given up, those that run are killed.
 
         Raises `InputError` for a limit that is no positive number, a function that cannot be sent to another process,
         and where another run is not over.
         """
 
     def run_in_order(
-        self, function: Callable[[T], R], items: Sequence[T], *, seconds: float | None = None
+        self,
+        function: Callable[[T], R],
+        items: Sequence[T],
+        *,
+        seconds: float | None = None,
+        until: float | None = None,
     ) -> list[Outcome[R]]:
         """Return the outcomes of `run` in the order of the items."""
 

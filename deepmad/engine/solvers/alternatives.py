@@ -283,7 +283,7 @@ def _met(problem: Problem, best: Architecture, solver: CpSat, effort: _Effort) -
     """
     from deepmad.engine.solvers.search.scored import search_scored
 
-    evaluator = Evaluator(problem)
+    evaluator = Evaluator(problem, effort.ends)
     most = None if effort.work is None else max(LEAST_EVALUATIONS, round(EVALUATIONS_A_UNIT * effort.work))
     archive = _Archive(evaluator, _floor(problem.value(best), solver.gap), most)
     with suppress(_EnoughError):

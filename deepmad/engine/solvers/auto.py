@@ -12,6 +12,7 @@ from deepmad.engine.solvers.evolution.solving import evolve
 from deepmad.engine.solvers.exact import design_exactly
 from deepmad.engine.solvers.settings import Auto
 from deepmad.search_spaces.architectures import Architecture
+from deepmad.tasks.pace import slowness
 
 EMPTY_HANDED_SHARE = 0.7
 """CP-SAT's share of the time as long as it has no network; the rest is for evolution."""
@@ -19,8 +20,8 @@ ENDING_SECONDS = 0.5
 """Seconds kept for what an evolution is at when its time is over."""
 SPREAD_SECONDS = 5.0
 """Seconds from which on evolution has several islands, in processes: these take a second or more to start."""
-LEAST_SECONDS = 0.1
-"""Seconds that evolution gets at least."""
+LOADING_SECONDS = 0.6
+"""Seconds of work that it takes to load and start an evolution, about; where there are less, there is none."""
 
 
 def design_automatically(
@@ -32,7 +33,11 @@ def design_automatically(
     if exact.status is not Status.UNKNOWN:
         return exact
     left = solver.time_limit - ENDING_SECONDS - (time.monotonic() - began)
-    return evolved_further(problem, exact, solver, max(left, LEAST_SECONDS), starts=starts, report=report)
+    if solver.deterministic_limit is not None:
+        left = math.inf
+    elif left < LOADING_SECONDS * slowness():
+        return exact
+    return evolved_further(problem, exact, solver, left, starts=starts, report=report)
 
 
 def evolved_further(

@@ -7,7 +7,7 @@ network is recounted from its records.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from deepmad.engine.solvers.nearest import infeasible
 from deepmad.engine.solvers.settings import CpSat
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import STOPS, InputError
+from deepmad.tasks.pace import slowness
 
 if TYPE_CHECKING:
     from deepmad.engine.solvers.search import Searcher
@@ -44,6 +45,8 @@ EXTRA_SECONDS = 10.0
 yet good, and the network delivered matters more than the seconds saved."""
 CLOSING_SECONDS = 1.0
 """Time kept for ending the solve."""
+LOADING_SECONDS = 1.0
+"""Seconds of work that it takes to load CP-SAT, about: what has less left goes without it."""
 BOUND_STEPS_PER_SEARCH = 25
 SEARCH_ROUNDS = 1
 
@@ -111,6 +114,11 @@ class _Solve:
         share = self.empty_handed_share if self.race.network is None else 1.0
         return share * self.solver.time_limit - self.race.seconds
 
+    @property
+    def loadable(self) -> bool:
+        """Whether there is time to load CP-SAT, at the pace of a machine that may be busy."""
+        return self.left > LOADING_SECONDS * slowness()
+
     def go(self, starts: Sequence[Architecture]) -> bool:
         """Run until the gap is closed or the time is over; return whether there is no feasible network."""
         self.starts = starts
@@ -129,7 +137,7 @@ class _Solve:
                 self.search_around(around, FIRST_SEARCH_SECONDS, 0.5)
             if self.race.network is None:
                 self.search(SECOND_SEARCH_SECONDS, self.solver.seed, starts, FIRST_SEARCH_SHARE)
-            if self.race.network is None and self.exact(EXACT_SHARE):
+            if self.race.network is None and self.loadable and self.exact(EXACT_SHARE):
                 return True
             return self.bound(crew)
 
@@ -146,7 +154,7 @@ class _Solve:
 
         self.race.doing = "searching"
         found, end = [], self.race.seconds + FIRST_SEARCH_SHARE * self.left
-        for network in scout(self.problem, lambda: self.race.best):
+        for network in scout(self.problem, lambda: self.race.best, self.race.start + end):
             if network is not None:
                 self.race.offer(network)
                 found.append(network)
@@ -164,7 +172,7 @@ class _Solve:
         from deepmad.engine.solvers.search import Searcher
 
         self.race.doing = "searching"
-        self.searcher = self.searcher or Searcher(self.problem)
+        self.searcher = self.searcher or Searcher(self.problem, self.race.start + self.race.seconds + self.left)
         seconds = min(seconds, share * self.left)
         limited = self.solver.deterministic_limit is None
         self.race.offer(
@@ -258,9 +266,10 @@ class _Solve:
 
         Raises `Interrupted` with what is known by then.
         """
-        from deepmad.engine.solvers.cpsat import clashes
-
         self.empty_handed_share = 1.0  # it is known now that no other solver finds one
-        return infeasible(
-            self.race, self.solver, self.solver.info, seconds=self.left, clashes=partial(clashes, known=self.starts)
-        )
+        finding: Callable[..., list[str]] | None = None
+        if self.loadable:
+            from deepmad.engine.solvers.cpsat import clashes
+
+            finding = partial(clashes, known=self.starts)
+        return infeasible(self.race, self.solver, self.solver.info, seconds=self.left, clashes=finding)

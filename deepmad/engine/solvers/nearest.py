@@ -28,9 +28,9 @@ SEARCH_SHARE, LONGEST_SEARCH = 0.5, 5.0
 """The quick search's share of the time, and the most seconds that it gets in a large space."""
 SHORTEST_SEARCH = 0.3
 """The most seconds that it gets in a small space, which CP-SAT is soon through with."""
-LEAST_EXPLAINING_SECONDS, EXPLAINING_SECONDS, CLASH_SHARE = 1.0, 10.0, 0.5
-"""Seconds to say why there is no network even past the time limit, the seconds under a limit in units of work, and the
-share in which the clash is looked for."""
+EXPLAINING_SECONDS, CLASH_SHARE = 10.0, 0.5
+"""Seconds to say why there is no network under a limit in units of work, and the share in which the clash is looked
+for."""
 LESS = 1e-6
 """In a large space a value counts as least once it is proven that none is smaller by more than this share."""
 
@@ -55,7 +55,6 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
     search finds a witness; a better one, or the proof that there is none, comes from CP-SAT in a small space and
     from branch and price in a large one (which takes a value less by a millionth for the same).
     """
-    from deepmad.engine.solvers.cpsat import least_use
     from deepmad.engine.solvers.search.scored import search_least
 
     if not problem.space.strides_fixed:
@@ -67,6 +66,8 @@ def nearest(problem: Problem, name: str, *, seconds: float, workers: int, seed: 
     witness = search_least(free, name, seed=seed, seconds=searching)
     if witness is not None and not problem.small:
         return least_priced(free, name, witness, ends)
+    from deepmad.engine.solvers.cpsat import least_use
+
     if witness is not None:
         free = with_limit(free, name, free.usages(witness)[name].used)
     least = least_use(free, name, hint=witness, seconds=ends - time.monotonic(), workers=workers, seed=seed)
@@ -155,7 +156,9 @@ def nearest_each(
     """
     ends = time.monotonic() + seconds
     for place, name in enumerate(names):
-        share = max(0.0, ends - time.monotonic()) / (len(names) - place)
+        share = (ends - time.monotonic()) / (len(names) - place)
+        if share <= 0:
+            return
         found = nearest(problem, name, seconds=share, workers=workers, seed=seed)
         if found is not None:
             if not only(problem, names).broken(found.network):
@@ -174,8 +177,7 @@ def infeasible(
     race.doing = "explaining"
     race.tell()
     problem, limited = race.problem, math.isfinite(seconds)
-    least = min(LEAST_EXPLAINING_SECONDS if limited else EXPLAINING_SECONDS, solver.time_limit)
-    ends = time.monotonic() + (max(seconds, least) if limited else least)
+    ends = time.monotonic() + (seconds if limited else min(EXPLAINING_SECONDS, solver.time_limit))
     options = {"workers": info.workers, "seed": info.seed}
     clash = list(problem.limits()) if clashes is None else None
     near: dict[str, Nearest] = {}

@@ -13,7 +13,7 @@ import numpy as np
 
 from deepmad.profilers.backends.cuda import gpu_missing, gpu_name, rotations
 from deepmad.profilers.backends.role import Backend, Runnable, cpu_name, installed_version, load_library, package_files
-from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.errors import DeviceError, require_memory
 from deepmad.profilers.onnx_files.reading import ImageSize
 from deepmad.profilers.settings import Settings
 from deepmad.search_spaces.architectures import Architecture
@@ -69,11 +69,14 @@ class OnnxRuntime(Backend):
     def prepare(self, model: "Architecture | nn.Module | Path", settings: Settings) -> Runnable:
         """Return a session on the file that `export_onnx` writes for the model, or on the given file."""
         from deepmad.profilers.onnx_files.export import export_onnx, onnx_bytes
-        from deepmad.profilers.onnx_files.precisions import onnx_model
+        from deepmad.profilers.onnx_files.precisions import onnx_model, write_quantised
 
         make = _CudaSession if self.processor == "cuda" else _CpuSession
-        if settings.precision != "fp32":
+        if settings.precision == "fp16":
             return make(onnx_model(model, settings).SerializeToString(), settings)
+        if settings.precision == "int8":
+            with tempfile.TemporaryDirectory() as folder:
+                return make(str(write_quantised(model, settings, Path(folder))), settings)
         if isinstance(model, Path):
             if not model.is_file():
                 raise InputError(f"{model}: no such file; give an architecture file or an ONNX file")
@@ -93,7 +96,8 @@ def _session(source: str | bytes, settings: Settings, providers: Sequence[Any], 
     Raises `InputError` where it cannot be loaded or does not fit.
     """
     onnxruntime = load_library("onnxruntime", "onnxruntime")
-    name = source if isinstance(source, str) else "the exported network"
+    # What is quantised lies in a folder of its own for a moment, whose name tells nobody anything.
+    name = source if isinstance(source, str) and settings.precision != "int8" else "the exported network"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
@@ -102,10 +106,12 @@ def _session(source: str | bytes, settings: Settings, providers: Sequence[Any], 
     options.log_severity_level = 4  # errors are raised; that they are printed as well, in colours, serves nobody
     if written is not None:
         options.optimized_model_filepath = str(written)
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
     try:
         # Without the fallback: it would print on standard output, and run with other options than these.
         session = onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
     except Exception as error:  # the library raises a dozen classes of its own
+        require_memory(error, name)
         raise InputError(f"{name}: ONNX Runtime cannot load it ({first_line(error)})") from error
     _check_input(session, settings, name)
     return session
@@ -115,18 +121,16 @@ class _CpuSession:
     """A session on the CPU whose input is bound once, outside the time that is measured."""
 
     def __init__(self, source: str | bytes, settings: Settings) -> None:
-        import onnx
-
         from deepmad.profilers.onnx_files.float_islands import float_islands
         from deepmad.profilers.onnx_files.precisions import random_images
-        from deepmad.profilers.onnx_files.probing import LARGEST_BYTES
+        from deepmad.profilers.onnx_files.reading import read_model
 
         self._floats = Counter[str]()
-        if settings.precision == "int8" and len(source) <= LARGEST_BYTES:
+        if settings.precision == "int8":
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "optimised.onnx"
                 self._session = _session(source, settings, ["CPUExecutionProvider"], path)
-                self._floats = float_islands(onnx.load(str(path)).graph)
+                self._floats = float_islands(read_model(path, weights=False).graph)
         else:
             self._session = _session(source, settings, ["CPUExecutionProvider"])
         self._binding = self._session.io_binding()
@@ -205,6 +209,7 @@ def _run(session: Any, binding: Any) -> None:
     try:
         session.run_with_iobinding(binding)
     except Exception as error:  # the library raises a dozen classes of its own
+        require_memory(error, "onnxruntime")
         raise DeviceError(f"onnxruntime: {first_line(error)}") from error
 
 

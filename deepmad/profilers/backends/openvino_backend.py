@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepmad.profilers.backends.role import Backend, cpu_name, installed_version, load_library
-from deepmad.profilers.errors import DeviceError
+from deepmad.profilers.errors import DeviceError, require_memory
 from deepmad.profilers.settings import Settings
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError, first_line
@@ -67,6 +67,7 @@ class OpenVino(Backend):
                 read = core.read_model(model=onnx_model(model, settings).SerializeToString())
             compiled = core.compile_model(read, "CPU", options)
         except RuntimeError as error:
+            require_memory(error, "openvino")
             raise InputError(f"openvino: cannot compile the network ({first_line(error)})") from error
         return OpenVinoRequest(compiled, random_images(settings), _shapes(read))
 

@@ -78,10 +78,11 @@ def weight_bytes(model: "onnx.ModelProto") -> int:
     return sum(place[2] for place in places if place is not None)
 
 
-def write_beside(model: "onnx.ModelProto", folder: Path) -> Path:
+def write_beside(model: "onnx.ModelProto", folder: Path, *, links: bool = True) -> Path:
     """Write a model to a folder, and beside it, as links where possible, the files with its weights; return its path.
 
-    The weights are read from there without being copied in memory. Raises `OSError`.
+    The weights are read from there without being copied in memory. `onnx` itself reads no links: without `links` the
+    files are copied. Raises `OSError`.
     """
     import onnx
 
@@ -95,13 +96,20 @@ def write_beside(model: "onnx.ModelProto", folder: Path) -> Path:
             if entry.key == "location":
                 entry.value = name
     for source, name in names.items():
-        try:
-            os.link(source, folder / name)
-        except OSError:  # another file system, or somebody else's file
+        if not (links and _linked(source, folder / name)):
             shutil.copyfile(source, folder / name)
     target = folder / "model.onnx"
     target.write_bytes(written.SerializeToString())
     return target
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Link a file, and return whether that can be done: not from another file system, nor to somebody else's file."""
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
 
 
 def _locate(tensor: "onnx.TensorProto", path: Path) -> None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepmad.profilers.errors import require_memory
 from deepmad.profilers.onnx_files.export import export_onnx, onnx_bytes
+from deepmad.profilers.onnx_files.leaving import write_beside
 from deepmad.profilers.onnx_files.reading import ImageSize, image_inputs, read_model
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError, first_line
@@ -26,11 +28,13 @@ def onnx_model(model: "Architecture | nn.Module | Path", settings: "Settings") -
     the classifier, their ranges taken from random images: good for timing, not for accuracy. Raises
     `InputError` for a file that cannot be read, or one whose input has another shape or type.
     """
+    import onnx
+
+    if settings.precision == "int8":
+        with tempfile.TemporaryDirectory() as folder:
+            return onnx.load(str(write_quantised(model, settings, Path(folder))))
     found = _loaded(model, settings)
-    _set_shape(found, settings, str(model) if isinstance(model, Path) else "the exported network")
-    if settings.precision == "fp16":
-        return half(found)
-    return quantised(found, settings) if settings.precision == "int8" else found
+    return half(found) if settings.precision == "fp16" else found
 
 
 def lean_model(path: Path, settings: "Settings") -> "onnx.ModelProto":
@@ -63,42 +67,42 @@ def half(model: "onnx.ModelProto") -> "onnx.ModelProto":
     return typed
 
 
-def quantised(model: "onnx.ModelProto", settings: "Settings") -> "onnx.ModelProto":
-    """Return an int8 version of an fp32 model: unsigned activations, signed weights a channel each.
+def write_quantised(model: "Architecture | nn.Module | Path", settings: "Settings", folder: Path) -> Path:
+    """Write an int8 version of an fp32 network to a folder, its weights beside it, and return the file's path.
 
-    Raises `InputError` for a network that ONNX Runtime cannot quantise.
+    Activations are unsigned, weights signed, a channel each. The weights of a file are read from the disk, and in
+    memory twice at the most. Raises `InputError` for a network that ONNX Runtime cannot quantise, and as `onnx_model`.
     """
-    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class RandomImages(CalibrationDataReader):  # type: ignore[misc]
         """One batch of random images."""
 
         def __init__(self) -> None:
-            self._batches = iter([{image_inputs(model.graph)[0].name: random_images(settings)}])
+            self._batches = iter([{image_inputs(source.graph)[0].name: random_images(settings)}])
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self._batches, None)
 
-    source = onnx.ModelProto()
-    source.CopyFrom(model)
+    source = lean_model(model, settings) if isinstance(model, Path) else _loaded(model, settings)
     # Says that no pre-processing is wanted: folding is done already, and the library would warn on the root logger.
     source.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "int8.onnx"
-        try:
-            quantize_static(
-                source,
-                str(path),
-                RandomImages(),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-            )
-        except Exception as error:  # the quantiser raises what it likes
-            raise InputError(f"int8: ONNX Runtime cannot quantise the network ({first_line(error)})") from error
-        return onnx.load(str(path))
+    path = folder / "int8.onnx"
+    try:
+        quantize_static(
+            str(write_beside(source, folder, links=False)),
+            str(path),
+            RandomImages(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=True,
+        )
+    except Exception as error:  # the quantiser raises what it likes
+        require_memory(error, "the quantised network")
+        raise InputError(f"int8: ONNX Runtime cannot quantise the network ({first_line(error)})") from error
+    return path
 
 
 def random_images(settings: "Settings") -> np.ndarray:
@@ -107,17 +111,20 @@ def random_images(settings: "Settings") -> np.ndarray:
 
 
 def _loaded(model: "Architecture | nn.Module | Path", settings: "Settings") -> "onnx.ModelProto":
-    """Return the model as it is written or read, fp32."""
+    """Return the model as it is written or read, fp32, its input of the shape in `settings`."""
     import onnx
 
     if isinstance(model, Architecture):
-        return onnx.load_from_string(onnx_bytes(model, settings.batch))
-    if isinstance(model, Path):
-        return read_model(model)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        export_onnx(model, path, settings.batch, in_channels=settings.in_channels, resolution=settings.resolution)
-        return onnx.load(str(path))
+        found = onnx.load_from_string(onnx_bytes(model, settings.batch))
+    elif isinstance(model, Path):
+        found = read_model(model)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            export_onnx(model, path, settings.batch, in_channels=settings.in_channels, resolution=settings.resolution)
+            found = onnx.load(str(path))
+    _set_shape(found, settings, str(model) if isinstance(model, Path) else "the exported network")
+    return found
 
 
 def _set_shape(model: "onnx.ModelProto", settings: "Settings", name: str) -> None:

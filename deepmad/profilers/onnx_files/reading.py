@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepmad.profilers.errors import require_memory
 from deepmad.search_spaces.errors import InputError, first_line
 from deepmad.search_spaces.ranges import check
 
@@ -19,7 +20,7 @@ _KEEP_CHANNELS = frozenset({"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Pa
 def read_model(path: Path, *, weights: bool = True) -> "onnx.ModelProto":
     """Return the model in an ONNX file; without `weights` the large ones stay on the disk (`leaving`).
 
-    Raises `InputError` where there is no such file, or none that can be read.
+    Raises `InputError` where there is no such file, or none that can be read, and `MemoryError`.
     """
     import onnx
 
@@ -32,6 +33,10 @@ def read_model(path: Path, *, weights: bool = True) -> "onnx.ModelProto":
     except FileNotFoundError as error:
         raise InputError(f"{path}: its weights are missing ({first_line(error)}); put them beside it") from error
     except Exception as error:  # the parser raises classes of its own
+        require_memory(error, str(path))
+        if weights and type(error).__name__ == "DecodeError":  # which it raises where memory runs out, too
+            read_model(path, weights=False)
+            raise MemoryError(f"{path}; free some, or measure a smaller network") from error
         raise InputError(f"{path}: not an ONNX file that can be read ({type(error).__name__})") from error
     if not model.graph.node:
         raise InputError(f"{path}: not an ONNX file that can be read (it holds no operators)")

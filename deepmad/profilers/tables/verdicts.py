@@ -18,9 +18,9 @@ DOUBTFUL_ERROR = 20.0
 """From this mean error in per cent on, of what was held out, a table is poor."""
 FEW_DISTURBED, MANY_DISTURBED = 0.2, 0.5
 """A table is fair where more than this share of its probes was disturbed, poor beyond the second."""
-BUSY, STOLEN = 0.5, 0.1
-"""It is fair where other work was running during more than this share of the probes, poor where the hypervisor kept
-more than the second of the processor's time in half of them."""
+BUSY, ALWAYS_BUSY, STOLEN = 0.5, 0.9, 0.1
+"""It is fair where other work was running during more than this share of the probes, poor beyond the second, and where
+the hypervisor kept more than the third of the processor's time in half of them."""
 MANY_FAILED, DRIFT = 0.1, 1.25
 """It is fair where more than this share failed, or where the anchor took so many times its usual time."""
 CLOCK_ERROR = timedelta(days=1)
@@ -89,14 +89,14 @@ def _conditions(described: Mapping[str, Any]) -> Iterator[tuple[Grade, str]]:
         told = (
             f"other work was running during {busy} of {measured} probes (load average {load:.1f}, {stolen:.0%} stolen)"
         )
-        yield "poor" if stolen > STOLEN else "fair", told
+        yield "poor" if stolen > STOLEN or busy > ALWAYS_BUSY * measured else "fair", told
     if failed > MANY_FAILED * (measured + failed):
         yield "fair", f"{failed} probes failed"
     drift = described["drift"]
     if drift is not None and drift[1] > DRIFT:
         yield "fair", f"the machine was up to {drift[1] - 1:.0%} slower than usual meanwhile"
     if described.get("dates") and _moment(described["dates"][1]) > datetime.now(UTC) + CLOCK_ERROR:
-        yield "fair", f"dated {described['dates'][1][:10]}, which is in the future"
+        yield "poor", f"dated {described['dates'][1][:10]}, which is in the future"
 
 
 def _moment(date: str) -> datetime:

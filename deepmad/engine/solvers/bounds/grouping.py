@@ -1,5 +1,6 @@
 """Tables of a space too wide to be looked at width by width: groups of widths, each as good as any of its members."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,19 +21,19 @@ _STEP = 1.01
 """Ratio of the largest to the least width of a group, at first; it grows by this factor while groups are too many."""
 
 
-def tables_of(problem: Problem) -> SpaceTables:
+def tables_of(problem: Problem, end: float = math.inf) -> SpaceTables:
     """Return the tables of a problem, of groups of widths where there are very many.
 
     A group has the entropy of its largest widths, and of its least the costs (of its largest the costs that are limited
     from below): no network of the space is worth more, or costs less, than its groups. Latencies, which need not grow
-    with the widths, count as nothing there.
+    with the widths, count as nothing there. Raises `OutOfTimeError` where they are not read by `end`, by the clock.
     """
     if _cells(problem.space) <= _MOST_CELLS:
-        return read_tables(problem)
+        return read_tables(problem, end)
     step = _STEP
     while _cells(_ends(problem.space, step, -1)) > _GROUPED_CELLS:
         step *= _STEP
-    low, high = (read_tables(replace(problem, space=_ends(problem.space, step, place))) for place in (0, -1))
+    low, high = (read_tables(replace(problem, space=_ends(problem.space, step, place)), end) for place in (0, -1))
     costs = additive_costs(problem)
     cheap = np.array([False, *(cost.sign > 0 for cost in costs)])
     told = np.array([True, *(not cost.of_device for cost in costs)])

@@ -10,17 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepmad.engine.solvers.bounds.tables import Array, Bools, Ints, SpaceTables
+from deepmad.engine.solvers.bounds.tables import Array, Bools, Ints, OutOfTimeError, SpaceTables
 from deepmad.engine.solvers.bounds.widths import Reach, WidthCells, best_depth, reaches
 
 Interval = tuple[int, int]
 """First and last index, both included."""
 _MOST_FRAMES = 2000
 """Frames kept of stages of boxes; each takes about 10 kB."""
-
-
-class OutOfTimeError(Exception):
-    """The time is over in the middle of a piece of work; what was proven before holds."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from deepmad.engine.solvers.bounds.coarse import MANY_CELLS, cells
 from deepmad.engine.solvers.bounds.columns import Pool
 from deepmad.engine.solvers.bounds.grouping import tables_of
 from deepmad.engine.solvers.bounds.nodes import Effort, Node, evaluate
-from deepmad.engine.solvers.bounds.pricing import OutOfTimeError, no_prices, price
+from deepmad.engine.solvers.bounds.pricing import no_prices, price
 from deepmad.engine.solvers.bounds.relaxation import Relaxation, full_box, penalty_cut, within
-from deepmad.engine.solvers.bounds.tables import Array, SpaceTables, families
+from deepmad.engine.solvers.bounds.tables import Array, OutOfTimeError, SpaceTables, families
 from deepmad.search_spaces.architectures import Architecture
 
 _ROOT, _WIDE_ROOT = Effort(rounds=40, sweeps=0), Effort(rounds=4, sweeps=0)
@@ -109,7 +109,7 @@ class Tree:
     @cached_property
     def space(self) -> SpaceTables:
         """The problem's tables, read when they are needed first."""
-        return replace(tables_of(self.problem), end=self.end)
+        return tables_of(self.problem, self.end)
 
     @cached_property
     def pool(self) -> Pool:

@@ -1,6 +1,7 @@
 """Stage tables: what every choice of a stage costs, as slices that branch and price adds up."""
 
 import math
+import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -31,6 +32,10 @@ from deepmad.search_spaces.spaces import Space
 Array: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Ints: TypeAlias = npt.NDArray[np.int64]
+
+
+class OutOfTimeError(Exception):
+    """The time is over in the middle of a piece of work; what was proven before holds."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +115,15 @@ class SpaceTables:
         return (*((0, row.stages) for row in self.scales), *((start, self.stages) for start in sorted(starts - {0})))
 
 
-def read_tables(problem: Problem) -> SpaceTables:
-    """Return the tables of a problem."""
+def read_tables(problem: Problem, end: float = math.inf) -> SpaceTables:
+    """Return the tables of a problem. Raises `OutOfTimeError` where they are not read by `end`, by the clock."""
     space, costs = problem.space, additive_costs(problem)
     choices = channels(space)
     stem, closing = end_bodies(space, choices[0], choices[-1])
     opened = summed(stem, costs, (len(choices[0]),))
     opened[LOG_WIDTHS] = 0.0  # a scale starts with it
     closed = sum((summed(body, costs, (len(choices[-1]),)) for body in closing), np.zeros((1 + len(costs), 1)))
-    found = list(_all_stage_tables(space, costs))
+    found = list(_all_stage_tables(space, costs, end))
     found[0] = _with_ends(found[0], choices[:2], opened, None)
     found[-1] = _with_ends(found[-1], choices[-2:], None, np.broadcast_to(closed, (len(closed), len(choices[-1]))))
     return SpaceTables(
@@ -131,6 +136,7 @@ def read_tables(problem: Problem) -> SpaceTables:
         # what is left of a limit is a divisor in the linear program; one nanosecond is as hopeless as none
         np.array([max(1, cost.room) if cost.of_device else cost.room for cost in costs]),
         np.array([cost.sign for cost in costs]),
+        end=end,
     )
 
 
@@ -155,7 +161,7 @@ def _scale_rows(problem: Problem, choices: Sequence[Ints], stem: Body, closing: 
         yield ScaleRow(end.stages, weight, np.log(end.side**2 * counts), start, convs, fixed)
 
 
-def _all_stage_tables(space: Space, costs: Sequence[Additive]) -> Iterator[StageTables]:
+def _all_stage_tables(space: Space, costs: Sequence[Additive], end: float) -> Iterator[StageTables]:
     """Yield the tables of every stage; stages of the same choices at the same side share theirs."""
     known: dict[Hashable, StageTables] = {}
     side = sides(space)
@@ -163,17 +169,19 @@ def _all_stage_tables(space: Space, costs: Sequence[Additive]) -> Iterator[Stage
         ins, outs = channels(space)[index : index + 2]
         key = (side[index], tuple(ins), tuple(outs), stage.stride, options(stage), stage.width, stage.multiple)
         if key not in known:
-            known[key] = _stage_tables(space, index, costs)
+            known[key] = _stage_tables(space, index, costs, end)
         yield known[key]
 
 
-def _stage_tables(space: Space, index: int, costs: Sequence[Additive]) -> StageTables:
+def _stage_tables(space: Space, index: int, costs: Sequence[Additive], end: float) -> StageTables:
     """Return the tables of a stage, read from its layer records over all its widths."""
     ins, outs = channels(space)[index : index + 2]
     chosen, values, ratio = options(space.stages[index]), space.stages[index].width, space.rules.width_ratio
     inner, tables = len(values or (0,)), []
     convs = []
     for option in chosen:
+        if time.monotonic() > end:
+            raise OutOfTimeError
         first, after = stage_bodies(space, index, option_grid(space, index, option))
         convs.append((len(first.main), len(after.main)))
         repeated = summed(after, costs, (1, len(outs), inner, 1))[:, 0, :, :, 0].swapaxes(1, 2)

@@ -90,11 +90,14 @@ class Epoch:
 
 
 class Machine:
-    """What all islands of a problem need and none changes: tables of costs, repair of rules, moves of descents."""
+    """What all islands of a problem need and none changes: tables of costs, repair of rules, moves of descents.
 
-    def __init__(self, problem: Problem, seed: int, against: str | None = None) -> None:
+    The evaluator begins no table after `end`, in `time.monotonic` seconds.
+    """
+
+    def __init__(self, problem: Problem, seed: int, against: str | None = None, end: float | None = None) -> None:
         self.against = against
-        self.evaluator = Evaluator(problem)
+        self.evaluator = Evaluator(problem, end)
         self.repair = Repair(self.coding)
         rng, widths = np.random.default_rng(seed), [0, *self.coding.genes("out"), *self.coding.genes("inner")]
         self.around: Neighbourhood = neighbourhood(self.coding, rng)

@@ -61,7 +61,7 @@ def travel(leg: Leg) -> tuple[Island, Record]:
     """Return the island after its epoch, and a line for the log; runs in a worker's process."""
     if leg.key not in _MACHINES:
         _MACHINES.clear()
-        _MACHINES[leg.key] = Machine(leg.problem, leg.seed, leg.against)
+        _MACHINES[leg.key] = Machine(leg.problem, leg.seed, leg.against, leg.epoch.end())
     return evolved(_MACHINES[leg.key], leg.island, leg.epoch)
 
 
@@ -96,7 +96,9 @@ class Run:
         began = time.monotonic()
         self.solver, self.screen, self.tasks = solver, screen, tasks
         self.counted = counted(problem, against)
-        self.machine = Machine(self.counted, solver.seed, against)
+        limit = solver.time_limit if solver.generations is None else None
+        end = None if limit is None else began + limit
+        self.machine = Machine(self.counted, solver.seed, against, end)
         self.identity = identity(problem, solver, self.machine.evaluator, against)
         self.state = self._resumed() or self._first([*starts, *(self._scouted(began) if scouting else ())])
         self.race = Race(problem, solver.gap, report, began - self.state.seconds)
@@ -148,10 +150,11 @@ class Run:
         if self.counted.black_boxes or self.counted.space.size() <= SMALL_SPACE or not self.machine.repair.possible:
             return found
         limit = self.solver.time_limit if self.solver.generations is None else None
-        for network in scout(self.counted, lambda: None):
+        end = math.inf if limit is None else began + SCOUTED_SHARE * limit
+        for network in scout(self.counted, lambda: None, end):
             if network is not None:
                 found.append(network)
-            if limit is not None and time.monotonic() - began > SCOUTED_SHARE * limit:
+            if time.monotonic() > end:
                 break
         seconds = None if limit is None else SCOUTED_SHARE * limit
         best = search(self.counted, seed=self.solver.seed, seconds=seconds, rounds=0, starts=found)

@@ -1,6 +1,7 @@
 """Evaluation of a population: objective, what every limit uses, broken rules; thousands of networks at once."""
 
 import math
+import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -52,10 +53,14 @@ class _StageKind:
 
 
 class Evaluator:
-    """Evaluates genomes of one problem; the tables made from its layer records are kept between calls."""
+    """Evaluates genomes of one problem; the tables made from its layer records are kept between calls.
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+    No table is begun after `end` (`time.monotonic` seconds; None is no end): what has none is read from the records at
+    every call.
+    """
+
+    def __init__(self, problem: Problem, end: float | None = None) -> None:
+        self.problem, self._end = problem, end
         self.coding = Coding(problem.space)
         self.costs = additive_costs(problem)
         self.count = 1 + len(self.costs)
@@ -83,6 +88,7 @@ class Evaluator:
         stage, (side, after) = space.stages[index], sides(space)[index : index + 2]
         shape = (len(ins), len(outs), self.coding.width_values[index].shape[1], len(stage.kernel))
         small = max(shape[0] * max(shape[1], shape[2]), shape[1] * shape[2]) * shape[3] <= MOST_CELLS
+        small &= self._end is None or time.monotonic() < self._end
         probe = Grid(kind, *(np.array([8]),) * 3, np.array([1]))
         first, later = stage_bodies(space, index, whole_grid(space, index, kind) if small else probe)
         choices = (kind, stage.out, stage.width, stage.expansion, stage.multiple, stage.kernel)

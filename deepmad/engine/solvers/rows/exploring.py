@@ -1,5 +1,6 @@
 """Exploring rows: an evolution that keeps many rows alive, and remembers the best network of each that it met."""
 
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -35,7 +36,8 @@ KEPT = 50
 class Exploration:
     """What to explore: a problem with one stride a stage; how long: `seconds`, or `generations` where that is None.
 
-    `evolution` explores in the place of the one in here, for as long or for its own number of generations.
+    `evolution` explores in the place of the one in here, for as long or for its own number of generations. What is
+    limited in seconds ends at `ends` at the latest, by the monotonic clock that processes of a machine share.
     """
 
     problem: Problem
@@ -44,6 +46,7 @@ class Exploration:
     generations: int
     starts: tuple[Architecture, ...] = ()
     evolution: Evolution | None = None
+    ends: float = math.inf
 
 
 def explore(wish: Exploration) -> list[Architecture]:
@@ -52,11 +55,15 @@ def explore(wish: Exploration) -> list[Architecture]:
     Where there are seconds, the network that a search comes to from the best of them stands before them. Without, the
     answer is deterministic for a seed.
     """
+    began = time.monotonic()
+    if wish.seconds is not None:
+        wish = replace(wish, seconds=min(wish.seconds, wish.ends - began))
+        if began >= wish.ends:
+            return []
     if wish.evolution is not None:
         return _evolved(wish, wish.evolution)
     if wish.seconds is None:
         return _best_of_rows(wish, None)
-    began = time.monotonic()
     found = _best_of_rows(wish, began + EVOLVED_SHARE * wish.seconds)
     left = max(0.0, wish.seconds - (time.monotonic() - began))
     polished = search(wish.problem, seed=wish.seed, seconds=left, starts=found[:POLISHED])
@@ -65,7 +72,7 @@ def explore(wish: Exploration) -> list[Architecture]:
 
 def _best_of_rows(wish: Exploration, end: float | None) -> list[Architecture]:
     """Return the best network of every row that an evolution met until `end`, or in its generations where None."""
-    evaluator = Evaluator(wish.problem)
+    evaluator = Evaluator(wish.problem, end)
     coding, rng = evaluator.coding, np.random.default_rng(wish.seed)
     repair = Repair(coding)
     if not repair.possible:

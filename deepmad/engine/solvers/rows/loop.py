@@ -193,7 +193,7 @@ class _Loop:
         if tasks.workers == 1:
             return tasks.run(work, items)
         if self.limit is None:
-            return tasks.run(work, items, seconds=max(self.left, 0.0) + CLOSING_SECONDS)
+            return tasks.run(work, items, until=self.race.start + self.settings.time_limit)
         return enumerate(tasks.run_in_order(work, items))
 
     def explored(self) -> tuple[list[Layout], float | None, float]:
@@ -216,7 +216,9 @@ class _Loop:
         problem, seed = node.family.part_of(self.problem), self.settings.seed + place
         if seconds is not None and evolution is None:
             seconds = min(seconds, SMALL_EXPLORED_SECONDS if problem.small else MOST_EXPLORED_SECONDS)
-        return Exploration(problem, seed, seconds, GENERATIONS, self.starts(node), evolution)
+        local = self.limit is None and self.settings.on == "local"
+        ends = self.race.start + self.settings.time_limit - CLOSING_SECONDS if local else math.inf
+        return Exploration(problem, seed, seconds, GENERATIONS, self.starts(node), evolution, ends)
 
     def of_strides(self, strides: Layout) -> Node:
         """Return the family of a layout, drawn now if it was not before; none was split yet."""

@@ -1,5 +1,6 @@
 """The quick search: good networks within seconds, without a proof. Every solver that wants a start comes in."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -53,24 +54,26 @@ def search(
     of every better network and its objective. Raises `InputError` where neither end is given, or where a start has
     another number of stages.
     """
-    return Searcher(problem).search(seed=seed, seconds=seconds, rounds=rounds, starts=starts, on_better=on_better)
+    searcher = Searcher(problem, None if seconds is None else time.monotonic() + seconds)
+    return searcher.search(seed=seed, seconds=seconds, rounds=rounds, starts=starts, on_better=on_better)
 
 
 class Searcher:
     """Quick searches of one problem, one after the other: what they need is worked out once.
 
-    A later one knows the best network of those before it, and which frames they looked at.
+    A later one knows the best network of those before it, and which frames they looked at. No table is begun after
+    `end` (`time.monotonic` seconds; None is no end).
     """
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, end: float | None = None) -> None:
+        self.problem, self.end = problem, end
         self.coding = Coding(problem.space)
         self.repair = Repair(self.coding)
 
     @cached_property
     def trials(self) -> Trials:
         """What scores genomes."""
-        return Trials(self.problem, Evaluator(self.problem), self.repair, Best())
+        return Trials(self.problem, Evaluator(self.problem, self.end), self.repair, Best())
 
     @cached_property
     def agenda(self) -> Agenda:
@@ -100,10 +103,39 @@ class Searcher:
         if self.problem.space.size() <= SMALL_SPACE:
             _look_through(trials)
         else:
-            _explore(
-                trials, self.agenda, np.random.default_rng(seed), given.reshape(-1, len(self.coding.sizes)), rounds
-            )
+            self._explore(np.random.default_rng(seed), given, rounds)
         return trials.best.network
+
+    def _explore(self, rng: np.random.Generator, starts: Genomes, rounds: int | None) -> None:
+        """Run rounds until there were enough or the time is up."""
+        coding, trials = self.coding, self.trials
+        if len(starts):  # what is feasible among them counts, however little time there is
+            trials(starts)
+        else:  # a feasible network at once
+            generations(trials, rng, random_genomes(coding, rng, 4 * RESTART_SIZE), FIRST_GENERATIONS, RESTART_SIZE)
+            starts = _scouted(trials)
+        if trials.over:
+            return
+        agenda = self.agenda
+        agenda.rng = rng
+        for start in starts:
+            descend(trials, agenda.widths, trials(start[None]), deep=False)
+        optima = starts
+        for number in count() if rounds is None else range(rounds):
+            if trials.over:
+                return
+            kind = KINDS[(number + 2 * bool(len(starts))) % len(KINDS)]
+            if kind == "scouted":
+                agenda.scout()
+                point = agenda.work()
+            else:
+                first = random_genomes(coding, rng, 4 * RESTART_SIZE)
+                if kind == "around" and len(optima):
+                    first = np.concatenate([optima, _near(coding, rng, optima)])
+                elite = generations(trials, rng, first, RESTART_GENERATIONS, RESTART_SIZE)
+                point = agenda.work(_kick(trials, rng, agenda.everything, elite.best))
+            if point is not None:
+                optima = np.concatenate([optima, point.genomes])
 
 
 def _look_through(trials: Trials) -> None:
@@ -117,38 +149,11 @@ def _look_through(trials: Trials) -> None:
         trials(np.stack(np.unravel_index(flat, tuple(sizes)), axis=1))
 
 
-def _explore(trials: Trials, agenda: Agenda, rng: np.random.Generator, starts: Genomes, rounds: int | None) -> None:
-    """Run rounds until there were enough or the time is up."""
-    coding, agenda.rng = trials.evaluator.coding, rng
-    if len(starts):  # what is feasible among them counts, however little time there is
-        trials(starts)
-    else:  # a feasible network at once
-        generations(trials, rng, random_genomes(coding, rng, 4 * RESTART_SIZE), FIRST_GENERATIONS, RESTART_SIZE)
-        starts = _scouted(trials)
-    for start in starts:
-        descend(trials, agenda.widths, trials(start[None]), deep=False)
-    optima = starts
-    for number in count() if rounds is None else range(rounds):
-        if trials.over:
-            return
-        kind = KINDS[(number + 2 * bool(len(starts))) % len(KINDS)]
-        if kind == "scouted":
-            agenda.scout()
-            point = agenda.work()
-        else:
-            first = random_genomes(coding, rng, 4 * RESTART_SIZE)
-            if kind == "around" and len(optima):
-                first = np.concatenate([optima, _near(coding, rng, optima)])
-            elite = generations(trials, rng, first, RESTART_GENERATIONS, RESTART_SIZE)
-            point = agenda.work(_kick(trials, rng, agenda.everything, elite.best))
-        if point is not None:
-            optima = np.concatenate([optima, point.genomes])
-
-
 def _scouted(trials: Trials) -> Genomes:
     """Return genomes near networks that branch and price tells of, (networks, genes); none where the time is short."""
     coding, found = trials.evaluator.coding, []
-    for network in scout(trials.problem, lambda: trials.best.value if trials.best.network else None):
+    end = math.inf if trials.end is None else trials.end
+    for network in scout(trials.problem, lambda: trials.best.value if trials.best.network else None, end):
         if network is not None:
             found.append(coding.nearest(network))
         if trials.over:

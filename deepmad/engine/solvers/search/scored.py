@@ -36,8 +36,10 @@ def search_least(problem: Problem, name: str, *, seed: int, seconds: float) -> A
 
     Of a limit from below it is the one that uses most. None where none was found within `seconds`.
     """
-    evaluator = Evaluator(problem)
-    return search_scored(problem, evaluator, LeastUse(evaluator, name), seed=seed, seconds=seconds)
+    ends = time.monotonic() + seconds
+    evaluator = Evaluator(problem, ends)
+    left = ends - time.monotonic()
+    return search_scored(problem, evaluator, LeastUse(evaluator, name), seed=seed, seconds=left)
 
 
 def search_scored(
