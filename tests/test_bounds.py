@@ -18,6 +18,7 @@ from deepmad.engine.solvers.bounds.master import solve_master
 from deepmad.engine.solvers.bounds.maxplus import max_plus
 from deepmad.engine.solvers.bounds.nodes import Effort, Node, evaluate
 from deepmad.engine.solvers.bounds.pricing import Choice, Prices, best_path, choice_costs, no_prices, price
+from deepmad.engine.solvers.bounds.products import of_tables
 from deepmad.engine.solvers.bounds.relaxation import (
     chord_of_squares,
     full_box,
@@ -371,10 +372,13 @@ def test_the_order_of_the_maxima_gives_what_looking_at_all_gives(seed: int) -> N
     assert np.array_equal(max_plus(left, right), (left[:, :, None] + right).max(1))
 
 
+@pytest.mark.parametrize("limits", [{"macs": 2e9, "params": 1e7}, {"latency": 1e-3}])
 @pytest.mark.parametrize("name", ["r18", "r50"])
-def test_a_large_stage_is_priced_the_same_by_either_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    space_of = load_space(name)
-    space = read_tables(Problem(space_of, Budget.of(space_of), objective="reference"))
+def test_a_large_stage_is_priced_the_same_by_either_way(
+    name: str, limits: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space_of, table = load_space(name), StairTable() if "latency" in limits else None
+    space = read_tables(Problem(space_of, Budget(**limits), table, objective="reference"))
     random, box = np.random.default_rng(0), full_box(space, tuple(space_of.stages[0].block))
     outs = [np.where(random.random(len(values)) < 0.1, -np.inf, 0.0) for values in space.channels]
     prices = replace(
@@ -391,6 +395,19 @@ def test_a_large_stage_is_priced_the_same_by_either_way(name: str, monkeypatch: 
         found.append([*(scores.tables for scores in chain.scores), *itertools.chain(*parts)])
     for fast, plain in zip(*found, strict=True):
         np.testing.assert_allclose(fast, plain, rtol=1e-12)
+
+
+def test_the_order_is_relied_on_where_the_costs_have_it() -> None:
+    random, rising = np.random.default_rng(0), np.arange(1.0, 7.0)
+    plain, bent = np.outer(rising, rising), np.outer(rising, rising * [1, 1, 5, 1, 1, 1])
+    whole = random.random((6, 6))
+    costs = of_tables([np.array([plain, bent, whole]), np.array([2 * plain, plain, whole])])
+    assert list(costs.kept) == [2]
+    assert costs.one_way(np.array([-1.0, 0.0, 0.0]), [0, 1])
+    assert costs.one_way(np.array([1.0, -1.0, 0.0]), [0]) is False, "bent: the maximum may move back"
+    assert costs.one_way(np.array([-1.0, -1.0, 0.0]), [1])
+    assert costs.one_way(np.array([1.0, -1.0, 0.0]), [1]) is False, "one falls, one rises"
+    assert costs.one_way(np.array([-1.0, 0.0, -1e-9]), [1]) is False, "nothing is known of costs kept whole"
 
 
 def test_no_column_of_a_round_is_lost() -> None:
