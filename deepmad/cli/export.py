@@ -34,7 +34,9 @@ def export(
     Example: deepmad export r50.json --to onnx -o r50.onnx
     """
     from deepmad.search_spaces.architectures import Architecture, split_rank
+    from deepmad.search_spaces.spaces import require_network
 
+    require_network(arch)
     network = Architecture.load(arch)
     check_writable(output, read=[split_rank(arch)[0]])
     with working(f"exporting to {to}"):

@@ -153,7 +153,7 @@ class _Making:
         """Open the tables, and measure those that are missing; no two spaces or tables may mix in one folder."""
         check_references(self.file)
         there = {need.name: load_family(need, self.spec) for need in needed if not need.missing}
-        spaces = {need.member.slug: repr(need.member.space) for need in needed}
+        spaces = {need.member.slug: need.member.space.identity for need in needed}
         self.journal.check("spec", {"spec": self.file.document, "spaces": spaces}, "spec")
         for need in needed:
             if need.missing:

@@ -1,7 +1,7 @@
 """Models that a user names: files, other libraries' models, any callable that makes a module."""
 
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from deepmad.search_spaces.architectures import Architecture, split_rank
 from deepmad.search_spaces.errors import InputError, first_line, near
 from deepmad.search_spaces.named import importable, imported
+from deepmad.search_spaces.spaces import require_network
 from deepmad.search_spaces.torchvision_operators import import_library
 
 if TYPE_CHECKING:
     from torch import nn
 
 DEFAULT_RESOLUTION = 224
+_LIBRARIES = {"timm": "timm", "torchvision": "torchvision.models"}
+"""What a library of models is imported as."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,27 @@ def load_source(name: str, *, resolution: int | None = None) -> Source:
         return Source(Architecture.load(name), None, resolution)
     library, _, rest = name.partition(":")
     if not rest:
+        require_network(name)
         raise InputError(
-            f"model: {name!r} is no file; give an architecture or .onnx file, timm:NAME, torchvision:NAME "
-            "or package.module:callable"
+            f"model: {name!r} is no file{_meant(name)}; give an architecture or .onnx file, timm:NAME, "
+            "torchvision:NAME or package.module:callable"
         )
     if library == "timm":
         return _from_timm(rest, resolution)
     if library == "torchvision":
         return _from_torchvision(rest, resolution)
     return Source(_from_callable(library, rest), 3, resolution or DEFAULT_RESOLUTION)
+
+
+def _meant(name: str) -> str:
+    """Return a question after the models of timm, or torchvision, that a name without a library may mean."""
+    for library, module in _LIBRARIES.items():
+        with suppress(InputError):
+            known = _library(module).list_models()
+            if name in known or (question := near(name, known)) == "":
+                return f" (did you mean {library}:{name}?)" if name in known else ""
+            return question.replace("did you mean ", f"did you mean {library}:").replace(" or ", f" or {library}:")
+    return ""
 
 
 def _library(name: str) -> Any:
@@ -68,7 +83,7 @@ def check_listed(name: str) -> None:
     """
     library, _, model = name.partition(":")
     try:
-        listed = _library({"timm": "timm", "torchvision": "torchvision.models"}[library])
+        listed = _library(_LIBRARIES[library])
     except InputError:
         return
     known = listed.list_models()
