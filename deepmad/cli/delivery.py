@@ -232,7 +232,7 @@ def _line(progress: "Progress") -> str:
     best = "none yet" if progress.best is None else f"{progress.best:,.1f}"
     bound = "-" if progress.bound is None else f"{progress.bound:,.1f}"
     gap = "-" if progress.gap is None else f"{progress.gap:.2%}"
-    return f"{progress.doing}: best {best}, bound {bound}, gap {gap}, {progress.seconds:.1f} s"
+    return f"{progress.doing}: objective {best}, bound {bound}, gap {gap}, {progress.seconds:.1f} s"
 
 
 def _say_round(batch: int, found: "Round") -> None:

@@ -1,7 +1,7 @@
 """Models that a user names: files, other libraries' models, any callable that makes a module."""
 
 import sys
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 DEFAULT_RESOLUTION = 224
-_LIBRARIES = {"timm": "timm", "torchvision": "torchvision.models"}
-"""What a library of models is imported as."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,8 @@ def load_source(name: str, *, resolution: int | None = None) -> Source:
 
 
 def _meant(name: str) -> str:
-    """Return a question after the models of timm, or torchvision, that a name without a library may mean."""
-    for library, module in _LIBRARIES.items():
-        with suppress(InputError):
-            known = _library(module).list_models()
-            if name in known or (question := near(name, known)) == "":
-                return f" (did you mean {library}:{name}?)" if name in known else ""
-            return question.replace("did you mean ", f"did you mean {library}:").replace(" or ", f" or {library}:")
-    return ""
+    """Return a question after the libraries that a bare name of a model may have been meant for."""
+    return f" (did you mean timm:{name} or torchvision:{name}?)" if name.isidentifier() else ""
 
 
 def _library(name: str) -> Any:
@@ -83,7 +75,7 @@ def check_listed(name: str) -> None:
     """
     library, _, model = name.partition(":")
     try:
-        listed = _library(_LIBRARIES[library])
+        listed = _library({"timm": "timm", "torchvision": "torchvision.models"}[library])
     except InputError:
         return
     known = listed.list_models()

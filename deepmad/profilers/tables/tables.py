@@ -39,6 +39,7 @@ from deepmad.search_spaces.csv_files import cell
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import write_bytes
 from deepmad.search_spaces.layers import Count, Layer
+from deepmad.search_spaces.spaces import presets
 
 EXPORTS = ("csv", "json", "parquet")
 
@@ -175,7 +176,8 @@ def _choose(path: Path, file: TableFile, wanted: dict[str, Any]) -> Series:
 
 def _build_command(space: str, key: Key, resolution: int | None = None) -> str:
     side = f" --resolution {resolution}" if resolution is not None else ""
-    return f"deepmad table build {space} {key.options()}{side}"
+    named = space if space in presets() else "SPACE.yaml"  # the name in a file is not the file's
+    return f"deepmad table build {named} {key.options()}{side}"
 
 
 def describe_tables(path: str | Path) -> list[dict[str, Any]]:
