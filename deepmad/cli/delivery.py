@@ -17,8 +17,9 @@ from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
+    from deepmad.engine.answers.parts import Round
     from deepmad.engine.answers.progress import Progress, Report
-    from deepmad.engine.answers.solutions import Measured, Round, Solution
+    from deepmad.engine.answers.solutions import Measured, Solution
     from deepmad.engine.program.problems import Problem
     from deepmad.engine.solvers.settings import Auto, CpSat, Rows, Solver
     from deepmad.profilers.tables.tables import LatencyTable

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from deepmad.engine.answers.limit_uses import LimitUse
+from deepmad.engine.answers.parts import Round
 from deepmad.engine.answers.progress import Report, stopped
-from deepmad.engine.answers.solutions import Measured, Round, Solution, Status, found
+from deepmad.engine.answers.solutions import Measured, Solution, Status, found
 from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.limits import require_counted, with_limit

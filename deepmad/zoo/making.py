@@ -8,7 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmad.engine.answers.solutions import Measured, Round, Solution
+from deepmad.engine.answers.parts import Round
+from deepmad.engine.answers.solutions import Measured, Solution
 from deepmad.engine.measured_loop import agreed
 from deepmad.profilers.backends import find_backend
 from deepmad.profilers.errors import DeviceError
