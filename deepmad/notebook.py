@@ -93,10 +93,8 @@ def design(
     Examples:
         >>> import deepmad as dm
         >>> solution = dm.design("examples/small.yaml", macs="15M", time_limit="5s")
-        >>> solution.status
-        <Status.OPTIMAL: 'optimal'>
-        >>> solution.stages[["out", "depth"]].shape
-        (2, 2)
+        >>> [*solution.stages.columns]
+        ['block', 'out', 'width', 'kernel', 'depth', 'stride', 'side', 'macs', 'params']
 
         With a latency table of this machine (`deepmad table build r18`):
 
@@ -201,7 +199,7 @@ def compare(*networks: Solution | Architecture | str | Path) -> "DataFrame":
         >>> import deepmad as dm
         >>> told = dm.compare("examples/deepmad-r50.json", "examples/deepmad-29m-224.json")
         >>> int(told.loc["macs"].iloc[0])
-        4042763144
+        4042761408
     """
     rows = []
     for place, one in enumerate(networks):

@@ -245,5 +245,10 @@ def _say_round(batch: int, found: "Round") -> None:
     say(
         f"round {found.number}: objective {found.objective:,.1f}, predicted {human(found.predicted, 'seconds')} "
         f"({within} {limit}), measured {human(found.measured, 'seconds')} ({batch / found.measured:.4g}/s): "
-        f"target {'missed' if found.violated else 'met'}"
+        f"target {'missed' if found.violated else 'met'}{_doubt(found)}"
     )
+
+
+def _doubt(found: "Round") -> str:
+    """Return what is to be said about a round's measurements."""
+    return f" ({found.left_out} measurement(s) left out, the machine drifted)" if found.left_out else ""

@@ -95,7 +95,8 @@ class Round:
 
     `limit`, `predicted`, `measured` and the ends `low`, `high` of its 95 % interval are seconds for one batch. A
     prediction above the limit is that of the network of least predicted latency, measured because none keeps the
-    limit. `violated`: the measurement is above the target asked for. All but the limit are None in a round that
+    limit. `violated`: the measurement is above the target asked for. `left_out` are measurements beside which the
+    machine drifted, and which do not count. All but the limit are None in a round that
     measured nothing.
     """
 
@@ -108,6 +109,7 @@ class Round:
     objective: Number | None = None
     violated: Flag | None = None
     architecture: Architecture | None = None
+    left_out: Whole | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document of a solution file's round."""

@@ -24,7 +24,7 @@ from deepmad.engine.answers.claims import require_bound
 from deepmad.engine.answers.fields import Flag, Number, Positive, Whole
 from deepmad.engine.answers.limit_uses import LimitUse, limits_document, unused, uses
 from deepmad.engine.answers.parts import CallRecord, Counting, Round, RowCounts, RowRecord, Sensitivity
-from deepmad.engine.answers.shown import solution_line, solution_picture, stages_frame
+from deepmad.engine.answers.shown import network_picture, network_words, stages_frame
 from deepmad.engine.program.budgets import Usage
 from deepmad.engine.program.entropy import scales
 from deepmad.engine.program.measures import Precision
@@ -83,7 +83,8 @@ class Measured:
 
     Where another network took turns with it, the seconds are those at that one's usual speed, and `clock_seconds` is
     the median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's. `warnings` are
-    sentences on what makes the number doubtful.
+    sentences on what makes the number doubtful. `reference_seconds` are those of the reference network beside it, where
+    that was timed.
     """
 
     latency_seconds: Positive
@@ -100,6 +101,7 @@ class Measured:
     date: str
     clock_seconds: Number | None = None
     warnings: tuple[str, ...] = ()
+    reference_seconds: Number | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "warnings", tuple(self.warnings))  # files give a list
@@ -161,16 +163,23 @@ class Solution:
     counting: Counting | None = None
 
     def __repr__(self) -> str:
-        return solution_line(self)
+        if self.architecture is None:
+            return f"<Solution {self.status}: {self.message}>"
+        told = [f"objective {self.objective:,.1f}", "no bound" if self.gap is None else f"gap {self.gap:.2%}"]
+        told += network_words(self.architecture)
+        for word, known in (("predicted", self.predicted), ("measured", self.measured)):
+            told += [] if known is None else [f"{word} {human(known.latency_seconds, 'seconds')}"]
+        told += [f"{len(self.warnings)} warning(s)"] if self.warnings else []
+        return f"<Solution {self.status}: {', '.join(told)}>"
 
     @property
     def stages(self) -> "DataFrame":
         """The network's stages as a pandas frame: settings, side in pixels, MACs, parameters. Raises `InputError`."""
-        return stages_frame(self)
+        return stages_frame(self.architecture)
 
     def plot(self) -> "Picture":
         """Return a picture of the stages' costs and of the limits used. Raises `InputError` without a network."""
-        return solution_picture(self)
+        return network_picture(self.architecture, self.limits)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution file's document."""
