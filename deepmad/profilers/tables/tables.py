@@ -202,7 +202,7 @@ def _choose(path: Path, file: TableFile, wanted: dict[str, Any]) -> Series:
 
 def _build_command(space: str, key: Key, resolution: int | None = None) -> str:
     side = f" --resolution {resolution}" if resolution is not None else ""
-    named = space if space in presets() else "SPACE.yaml"  # the name in a file is not the file's
+    named = space if space in presets() else f"{space}.yaml"  # as its file is probably called
     return f"deepmad table build {named} {key.options()}{side}"
 
 
