@@ -187,7 +187,7 @@ class _Builder:
                         if slow:
                             self._check(slow)
                     else:
-                        share = len(self._slow(rows)) / len(rows)
+                        share = len(self._slow(rows)) / max(1, len(rows))
                         self.pace.planned(time.monotonic() - planning, share)
                 self.records.add_seconds(time.monotonic() - start)
             self._tell(stored, within_10_percent, slow, ended=ended)
