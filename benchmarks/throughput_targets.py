@@ -26,9 +26,11 @@ from benchmarks.conditions import RESULTS, write_results
 from benchmarks.journal import Journal
 from deepmad.cli.render import plain_table
 from deepmad.cli.tables import Conditions
-from deepmad.engine.answers.solutions import Round, Solution
+from deepmad.engine.answers.parts import Round
+from deepmad.engine.answers.repeated import agreed
+from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.design import design
-from deepmad.engine.measured_loop import Measure, agreed, design_measured
+from deepmad.engine.measured_loop import Measure, design_measured
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.settings import CpSat

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from deepmad.engine.answers.claims import ContradictionError
     from deepmad.engine.answers.progress import Interrupted, OutOfMemoryError
     from deepmad.engine.answers.solutions import Solution, Status
-    from deepmad.engine.design import design
     from deepmad.engine.explanation import explain
     from deepmad.engine.measured_loop import design_measured
     from deepmad.engine.program.black_boxes import BlackBox
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from deepmad.engine.solvers.alternatives import with_alternatives
     from deepmad.engine.solvers.evolution.fronts import Front, pareto_front
     from deepmad.engine.solvers.settings import Auto, CpSat, Evolution, Rows
+    from deepmad.notebook import compare, design
     from deepmad.profilers.errors import DeviceError
     from deepmad.profilers.measuring.measurements import Measurement, measure
     from deepmad.profilers.tables.tables import LatencyTable
@@ -61,7 +61,8 @@ _HOMES = {
     "explain": "deepmad.engine.explanation",
     "with_alternatives": "deepmad.engine.solvers.alternatives",
     "build": "deepmad.search_spaces.torch_builder",
-    "design": "deepmad.engine.design",
+    "compare": "deepmad.notebook",
+    "design": "deepmad.notebook",
     "design_measured": "deepmad.engine.measured_loop",
     "make_zoo": "deepmad.zoo.making",
     "measure": "deepmad.profilers.measuring.measurements",
@@ -93,6 +94,7 @@ __all__ = [  # noqa: RUF022 - in the order of a design
     "design_measured",
     "explain",
     "with_alternatives",
+    "compare",
     "pareto_front",
     "make_zoo",
     "Front",

@@ -124,7 +124,7 @@ def test_the_nearest_value_of_a_limit_from_below_is_the_most_that_the_others_lea
     assert solution.clash == ("activations",)
     assert solution.nearest is not None
     assert solution.nearest["activations"] == most
-    assert "activations >= 1e+07; feasible from activations >= " in solution.message
+    assert "activations >= 10 M; feasible from activations >= " in solution.message
     found = nearest(problem, "activations", seconds=PATIENCE_SECONDS, workers=1, seed=0)
     assert found is not None
     assert found.proven

@@ -88,6 +88,7 @@ def test_a_gpu_is_asked_for_where_there_is_none(name: str, monkeypatch: pytest.M
 def test_builds_without_cuda_are_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     for part in ("cuda", "onnxruntime_backend"):
         monkeypatch.setattr(f"deepmad.profilers.backends.{part}.package_files", lambda *_: [])
+    monkeypatch.setattr("deepmad.profilers.backends.cuda.visible_gpu_name", lambda: "NVIDIA H100 80GB HBM3")
     with pytest.raises(
         InputError, match="no CUDA provider; pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
     ):

@@ -77,7 +77,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
         (["design"], ["PRESET_OR_SPACE"]),
         (["frobnicate"], ["frobnicate"]),
         (["show", "/nowhere.json"], ["/nowhere.json", "No such file"]),
-        (["show", SMALL], ["not JSON", "line 1"]),
+        (["compare", SMALL], ["space file", "deepmad design", "small.yaml -o solution.json"]),
         (["measure", "/nowhere.onnx"], ["/nowhere.onnx", "no such file"]),
         (["measure", "resnet18"], ["resnet18", "timm:NAME"]),
         (["measure", "nowhere.module:function"], ["nowhere.module"]),

@@ -62,7 +62,7 @@ def ended(number: signal.Signals, ready: Callable[[str], bool], *arguments: obje
 
 
 def has_network(line: str) -> bool:
-    return "best" in line and "none yet" not in line
+    return "objective" in line and "none yet" not in line
 
 
 @pytest.mark.parametrize(("number", "code", "word"), ENDS)

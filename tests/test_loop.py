@@ -10,10 +10,12 @@ import pytest
 from deepmad.cli.delivery import Wishes, deliver
 from deepmad.cli.output import MISSED
 from deepmad.cli.schema import schema_of
+from deepmad.engine.answers.parts import Round
 from deepmad.engine.answers.progress import Interrupted, Progress
-from deepmad.engine.answers.solutions import Measured, Round, Solution, Status
+from deepmad.engine.answers.repeated import MEASUREMENTS
+from deepmad.engine.answers.solutions import Measured, Solution, Status
 from deepmad.engine.design import design
-from deepmad.engine.measured_loop import MEASUREMENTS, borne_out, design_measured, in_the_end
+from deepmad.engine.measured_loop import borne_out, design_measured, in_the_end
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.latency import latency_nanoseconds
 from deepmad.engine.program.problems import Problem

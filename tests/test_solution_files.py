@@ -106,7 +106,7 @@ def refusal(load: Callable[[Path], object], path: Path) -> str | None:
         (("objective",), None, "objective: None with a network"),
         (("architecture",), None, "objective: .* without a network"),
         (("status",), "optimum", "status"),
-        (("alternatives",), 5, "alternatives: 5 is no list|valid list"),
+        (("alternatives",), 5, "alternatives: 5 is no list|alternatives must be a list"),
     ],
 )
 def test_figures_that_contradict_the_networks_are_told(

@@ -193,6 +193,19 @@ def test_the_pace_tells_kinds_apart() -> None:
     assert pace.seconds_left(3, 2) == 3 * 5.0 + 2 * 0.5
 
 
+def test_the_forecast_counts_rounds_to_come_and_probes_to_measure_again() -> None:
+    pace = Pace(0.25)
+    assert pace.seconds_to_end(1, 1, 1, (1, 1)) is None
+    pace.add(4, 4.0, short=False)
+    guessed = pace.seconds_to_end(10, 0, 3, (20, 0))
+    assert guessed is not None
+    assert guessed > 10.0
+    pace.planned(2.0, slow=0.5)
+    assert pace.seconds_to_end(10, 0, 3, (20, 0)) == 10.0 + 0.5 * 20.0 + 3 * 2.0
+    pace.planned(4.0, slow=0.0)
+    assert pace.seconds_to_end(10, 0, 2, (20, 0)) == 10.0 + 2 * 3.0
+
+
 class Failing(StandIn):
     """A back end that fails on some networks: while it prepares them, or once they have run for a while."""
 

@@ -110,7 +110,7 @@ def test_a_killed_build_loses_nothing_and_goes_on(tmp_path: Path) -> None:
         kept = {text(row.architecture): row.visits for row in file.rows(KEY)}
     assert stored in kept
     assert len(kept) < 38
-    with pytest.raises(InputError, match=r"unfinished: \d+ of \d+ probes.*deepmad table build tiny"):
+    with pytest.raises(InputError, match=r"unfinished: \d+ of \d+ probes.*deepmad table build tiny\.yaml"):
         LatencyTable.load(path)
     assert not describe_tables(path)[0]["finished"]
     build_quickly(path)
@@ -148,7 +148,7 @@ def test_a_file_holds_several_tables(built: Path, tmp_path: Path) -> None:
 )
 def test_another_table_is_refused_with_the_command_that_builds_it(built: Path, wanted: dict[str, object]) -> None:
     ((name, value),) = wanted.items()
-    with pytest.raises(InputError, match=f"batch 1, 1 thread.*deepmad table build tiny .*--{name} {value}"):
+    with pytest.raises(InputError, match=f"batch 1, 1 thread.*deepmad table build tiny.yaml .*--{name} {value}"):
         LatencyTable.load(built, **wanted)  # type: ignore[arg-type]
 
 

@@ -9,7 +9,8 @@ from benchmarks.gpu_results.options import Options
 from benchmarks.gpu_results.state import Clock, Parts
 from benchmarks.gpu_results.steps import PASSES, Step
 from benchmarks.gpu_results.tables import table_path
-from deepmad.engine.answers.solutions import Measured, Round, Solution
+from deepmad.engine.answers.parts import Round
+from deepmad.engine.answers.solutions import Measured, Solution
 from deepmad.engine.design import design
 from deepmad.engine.measured_loop import design_measured
 from deepmad.engine.program.budgets import Budget

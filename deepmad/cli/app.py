@@ -14,10 +14,12 @@ from deepmad.cli.design import design
 from deepmad.cli.doctor import doctor
 from deepmad.cli.endings import ending
 from deepmad.cli.export import export
+from deepmad.cli.grouped import Grouped
 from deepmad.cli.measure import measure
 from deepmad.cli.output import CONTRADICTED, DEVICE_FAILED, DONE, MISUSE, NO_MEMORY, PIPE_CLOSED, err, one_line, say
 from deepmad.cli.schema import schema
 from deepmad.cli.show import compare, show
+from deepmad.cli.spaces import presets
 from deepmad.cli.table import table
 from deepmad.cli.zoo import zoo
 from deepmad.engine.answers.claims import ContradictionError
@@ -33,7 +35,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for _command in (design, show, compare, measure, export, zoo, doctor, schema):
+app.command()(presets)
+app.command(cls=Grouped)(design)
+for _command in (show, compare, measure, export, zoo, doctor, schema):
     app.command()(_command)
 app.add_typer(table, name="table", no_args_is_help=True)
 

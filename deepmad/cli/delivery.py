@@ -17,8 +17,9 @@ from deepmad.search_spaces.errors import STOPS, InputError
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
+    from deepmad.engine.answers.parts import Round
     from deepmad.engine.answers.progress import Progress, Report
-    from deepmad.engine.answers.solutions import Measured, Round, Solution
+    from deepmad.engine.answers.solutions import Measured, Solution
     from deepmad.engine.program.problems import Problem
     from deepmad.engine.solvers.settings import Auto, CpSat, Rows, Solver
     from deepmad.profilers.tables.tables import LatencyTable
@@ -232,7 +233,7 @@ def _line(progress: "Progress") -> str:
     best = "none yet" if progress.best is None else f"{progress.best:,.1f}"
     bound = "-" if progress.bound is None else f"{progress.bound:,.1f}"
     gap = "-" if progress.gap is None else f"{progress.gap:.2%}"
-    return f"{progress.doing}: best {best}, bound {bound}, gap {gap}, {progress.seconds:.1f} s"
+    return f"{progress.doing}: objective {best}, bound {bound}, gap {gap}, {progress.seconds:.1f} s"
 
 
 def _say_round(batch: int, found: "Round") -> None:
@@ -244,5 +245,10 @@ def _say_round(batch: int, found: "Round") -> None:
     say(
         f"round {found.number}: objective {found.objective:,.1f}, predicted {human(found.predicted, 'seconds')} "
         f"({within} {limit}), measured {human(found.measured, 'seconds')} ({batch / found.measured:.4g}/s): "
-        f"target {'missed' if found.violated else 'met'}"
+        f"target {'missed' if found.violated else 'met'}{_doubt(found)}"
     )
+
+
+def _doubt(found: "Round") -> str:
+    """Return what is to be said about a round's measurements."""
+    return f" ({found.left_out} measurement(s) left out, the machine drifted)" if found.left_out else ""

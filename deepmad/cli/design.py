@@ -1,5 +1,6 @@
 """`deepmad design`: the network of highest objective within a budget."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,6 +17,7 @@ from deepmad.cli.options import (
     TableBatch,
     TablePrecision,
     TableThreads,
+    check_ending,
     either_limit,
     limit,
     numbers,
@@ -26,6 +28,7 @@ from deepmad.cli.output import warn
 from deepmad.cli.tables import Asked, load_tables
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_writable
+from deepmad.search_spaces.units import AtLeast
 
 if TYPE_CHECKING:
     from deepmad.engine.program.budgets import Budget
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from deepmad.search_spaces.spaces import Space
 
 _Text = str | None
+_UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
 LEAST_SHARE = 0.2
 """The share of the time that a solve gets at least, however long it took to read and prepare everything."""
 
@@ -152,12 +156,15 @@ def design(
     from deepmad.search_spaces.units import quantity
 
     if output is not None:
+        check_ending(output, [".csv"] if front is not None else [".json"], "a front" if front else "a solution file")
         check_writable(output, read=[space, *(table or []), *([checkpoint] if checkpoint else [])])
     chosen = load_space(space).reweighted(alpha=numbers(alpha, "alpha"), beta=beta)
     chosen = chosen if multiple is None else coarsened(chosen, multiple)
     extra = function_limits(limits or [], limit_seconds)
     budget = replace(_budget(chosen, macs, params, rho, latency, throughput, memory, activations), extra=extra)
-    _warn_about_bare_numbers(latency, macs, params)
+    bare = _bare_numbers(latency, macs, params, chosen)
+    for one in bare:
+        warn(one)
     asked = Asked(backend, precision, batch, threads)
     if backend is not None:
         known_backend(backend)
@@ -166,7 +173,8 @@ def design(
     needs_tables = table or front == "latency" or budget.latency_seconds(1) is not None
     sized = replace(chosen, resolution=resolution or chosen.resolution)
     found = load_tables(table or [], space, sized, asked) if needs_tables else {}
-    tables, doubts = tuple(found.values()), _doubts(found, sized, measuring=measure, force=force)
+    tables = tuple(found.values())
+    doubts = [*bare, *_doubts(found, sized, space, measuring=measure, force=force)]
     conditions = asked.completed(tables)
     problem = Problem(
         chosen, budget, tables or None, objective, classes, resolution, conditions.batch, conditions.precision
@@ -187,7 +195,9 @@ def design(
     return deliver(problem, settings, wishes, tables=tables, output=output, json=json)
 
 
-def _doubts(tables: "dict[Path, LatencyTable]", space: "Space", *, measuring: bool, force: bool) -> list[str]:
+def _doubts(
+    tables: "dict[Path, LatencyTable]", space: "Space", argument: str, *, measuring: bool, force: bool
+) -> list[str]:
     """Return what is doubtful about the tables for a space, and warn of it.
 
     Raises `InputError` where one does not hold the space's layers, unless forced to take it.
@@ -197,8 +207,8 @@ def _doubts(tables: "dict[Path, LatencyTable]", space: "Space", *, measuring: bo
     found = []
     for path, table in tables.items():
         if not force:
-            check_space(path, table, space)
-        found += [*doubts_of(path, table, space), *doubts_here(table, measuring=measuring)]
+            check_space(path, table, space, argument)
+        found += [*doubts_of(path, table, space, argument), *doubts_here(table, measuring=measuring)]
     for doubt in found:
         warn(doubt)
     return found
@@ -277,15 +287,28 @@ def _budget(
     )
 
 
-def _warn_about_bare_numbers(latency: _Text, macs: _Text, params: _Text) -> None:
-    """Warn where a number without its unit surely meant another one."""
+def _bare_numbers(latency: _Text, macs: _Text, params: _Text, space: "Space") -> list[str]:
+    """Return, a sentence each, which numbers without a unit surely meant another one."""
     bare = {name: _number(text) for name, text in (("latency", latency), ("macs", macs), ("params", params))}
+    found = []
     if bare["latency"] is not None and bare["latency"] >= 0.5:
-        warn(f"--latency {latency} is {latency} seconds for one batch; for milliseconds write --latency {latency}ms")
-    for name, unit in (("macs", "G"), ("params", "M")):
+        found.append(
+            f"--latency {latency} is {latency} seconds for one batch; for milliseconds write --latency {latency}ms"
+        )
+    for name, usual in (("macs", "G"), ("params", "M")):
         number = bare[name]
         if number is not None and 0 < number < 1000:
-            warn(f"--{name} {number:g} is a count of {number:g}; did you mean --{name} {number:g}{unit}?")
+            unit = _nearest_unit(number, getattr(space.limits, name)) or usual
+            found.append(f"--{name} {number:g} is a count of {number:g}; did you mean --{name} {number:g}{unit}?")
+    return found
+
+
+def _nearest_unit(number: float, limit: "float | AtLeast | None") -> str | None:
+    """Return the unit with which a number comes nearest to a space's own limit, in ratio; None where it has none."""
+    if limit is None:
+        return None
+    near = limit.value if isinstance(limit, AtLeast) else limit
+    return min(_UNITS, key=lambda unit: abs(math.log(number * _UNITS[unit] / near)))
 
 
 def _number(text: _Text) -> float | None:

@@ -48,6 +48,8 @@ _EXTRAS = {
     "pyarrow": ("pyarrow", "parquet"),
 }
 
+_FOR_GPUS = ("tensorrt", "tensorrt-rtx")
+"""Extras that are of no use without an NVIDIA GPU."""
 _MISFIT = (
     "installed but broken (its operators do not load beside torch {torch}): deepmad does without them, import timm "
     "alone does not; pip install --force-reinstall --no-deps torchvision=={version} "
@@ -139,7 +141,8 @@ def _library(name: str, module: str, extra: str | None) -> dict[str, Any]:
     """Return a library's state; it is imported, so that one installed but broken is told apart."""
     row = {"name": name, "needed": extra is None, "works": False, "version": None}
     if find_spec(module) is None:
-        return row | {"state": f"not installed: {f'pip install {name}' if extra is None else installation(extra)}"}
+        what = "not installed" if extra not in _FOR_GPUS else "not installed, which only an NVIDIA GPU needs"
+        return row | {"state": f"{what}: {f'pip install {name}' if extra is None else installation(extra)}"}
     with suppress(PackageNotFoundError):
         row["version"] = version(name)
     if (reason := _why_broken(module)) is not None:

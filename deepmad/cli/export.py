@@ -5,13 +5,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deepmad.cli.options import Json, ranged, written
+from deepmad.cli.options import Json, check_ending, ranged, written
 from deepmad.cli.output import emit_json, say, working
 from deepmad.search_spaces.files import check_writable
 
 if TYPE_CHECKING:
     from deepmad.search_spaces.architectures import Architecture
 
+_ENDINGS = {
+    "onnx": (".onnx",),
+    "torch": (".pt2", ".pt", ".pth"),
+    "module": (".py",),
+    "timm": (".py",),
+    "weights": (".safetensors",),
+}
+"""How the names of files of each form end, the usual ending first."""
 Form = Literal["onnx", "torch", "module", "timm", "weights"]
 
 
@@ -34,8 +42,11 @@ def export(
     Example: deepmad export r50.json --to onnx -o r50.onnx
     """
     from deepmad.search_spaces.architectures import Architecture, split_rank
+    from deepmad.search_spaces.spaces import require_network
 
+    require_network(arch)
     network = Architecture.load(arch)
+    check_ending(output, _ENDINGS[to], f"the form {to}")
     check_writable(output, read=[split_rank(arch)[0]])
     with working(f"exporting to {to}"):
         name = write(network, to, output, seed)

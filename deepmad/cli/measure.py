@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepmad.cli.options import Batch, Json, Threads, ranged, written
-from deepmad.cli.output import DEVICE_FAILED, DONE, emit_json, out, warn, working
+from deepmad.cli.options import Batch, Json, Threads, check_ending, ranged, written
+from deepmad.cli.output import DEVICE_FAILED, DONE, MISSED, emit_json, out, say, warn, working
 from deepmad.cli.render import plain_table
 from deepmad.search_spaces.errors import InputError, unknown
 from deepmad.search_spaces.files import check_writable, write_text
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from deepmad.profilers.measuring.requests import Request
     from deepmad.profilers.measuring.steps import Tell
     from deepmad.profilers.measuring.timing import Timer
+
+
+FOLDED = (
+    "MACs and params of an ONNX file are without batch normalisation, which its export folds into the convolutions; "
+    "those of an architecture are with it"
+)
 
 
 def measure(
@@ -45,6 +51,10 @@ def measure(
     threads: Threads = 1,
     resolution: Annotated[int | None, ranged("resolution", "Side of the input (default: the model's).")] = None,
     seconds: Annotated[str, typer.Option(help="Time to measure each network for, after warming up.")] = "2",
+    latency: Annotated[
+        str | None, typer.Option(help="A target, e.g. 5ms: told whether each meets it; exit code 1 where one misses.")
+    ] = None,
+    throughput: Annotated[str | None, typer.Option(help="The same as images a second, e.g. 200/s.")] = None,
     table: Annotated[
         list[Path] | None,
         typer.Option(help="Latency table, whose prediction is told beside the measured latency; may be repeated."),
@@ -75,12 +85,14 @@ def measure(
     """
     from deepmad.cli.measured_rows import csv_text, make_rows, tables_of
     from deepmad.cli.plots import check_plot
+    from deepmad.cli.targets import asked_seconds
     from deepmad.profilers.measuring.measurements import measure_all, measure_all_apart
     from deepmad.profilers.measuring.requests import Request
     from deepmad.profilers.measuring.timing import Timer
 
     timer = Timer(quantity(seconds, "seconds", "--seconds"))
     check("time_limit", timer.seconds, "--seconds")
+    target = asked_seconds(latency, throughput, batch)
     ways = combinations(backend or ["onnxruntime"], precision or ["fp32"])
     tables, doubts = tables_of(table or [], ways, batch, threads)
     for doubt in doubts:
@@ -92,6 +104,7 @@ def measure(
             )
         check_plot(plot)
     if output is not None:
+        check_ending(output, [".csv"], "CSV")
         check_writable(output, read=[*models, *(table or [])])
     requests = [Request(model, name, batch, kind, threads, resolution) for model in models for name, kind in ways]
     describe = bool(table or output)
@@ -108,7 +121,8 @@ def measure(
         else:
             how = measure_all_apart if any(model.lower().endswith(".onnx") for model in models) else measure_all
             found = [*how(requests, timer=timer, reference=reference, describe=describe, tell=on.tell)]
-    return _deliver(make_rows(names, found, tables, force=force), output, plot, json=json)
+    rows = make_rows(names, found, tables, force=force)
+    return _deliver(rows, output, plot, json=json) or _judged(rows, target, json=json)
 
 
 def _one_by_one(
@@ -175,6 +189,20 @@ def _deliver(rows: "Sequence[Row]", output: Path | None, plot: Path | None, *, j
     return DEVICE_FAILED if any(isinstance(row.found, Failure) for row in rows) else DONE
 
 
+def _judged(rows: "Sequence[Row]", target: float | None, *, json: bool) -> int:
+    """Print whether every network meets the target; return the exit code."""
+    from deepmad.cli.targets import misses, verdict
+    from deepmad.profilers.measuring.measurements import Measurement
+
+    found = [(row.model, row.found) for row in rows if isinstance(row.found, Measurement)]
+    if target is None:
+        return DONE
+    for model, one in found:
+        say_or_print = say if json else out().print
+        say_or_print(f"{Path(model).name}, {one.conditions.backend}: {verdict(one, target)}")
+    return MISSED if any(misses(one, target) for _, one in found) else DONE
+
+
 def _warnings(rows: "Sequence[Row]") -> dict[str, list[str]]:
     """Return every warning, and which rows it is about."""
     from deepmad.profilers.measuring.measurements import Failure
@@ -217,6 +245,8 @@ def _print(rows: "Sequence[Row]") -> None:
         return
     out().print(plain_table(*cells(rows)))
     out().print()
+    if any(row.model.lower().endswith(".onnx") for row in rows):
+        out().print(FOLDED)
     told: dict[str, None] = {}
     for one in measured:
         what = one.conditions

@@ -1,7 +1,7 @@
 """Options that several commands share, and how their values are read."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,22 @@ from deepmad.search_spaces.errors import InputError, shown
 from deepmad.search_spaces.json_documents import MOST_DIGITS
 from deepmad.search_spaces.ranges import RANGES, check, fault_of
 from deepmad.search_spaces.units import AtLeast, Kind, bound, number, quantity
+
+_ENDINGS: dict[str, str | None] = {
+    ".onnx": "onnx",
+    ".pt2": "torch",
+    ".py": "module",
+    ".safetensors": "weights",
+    ".csv": None,
+    ".json": None,
+    ".pt": None,
+    ".pth": None,
+    ".sqlite": None,
+    ".svg": None,
+    ".yaml": None,
+    ".yml": None,
+}
+"""Endings of files, and the form by which `deepmad export` writes one."""
 
 
 def ranged(of: str, help: str, *names: str) -> Any:
@@ -41,6 +57,21 @@ def _number(text: str, *, whole: bool) -> Any:
 def written(help: str, *names: str) -> Any:
     """Return the option for a file or folder to be written."""
     return typer.Option(*(names or ("-o", "--output")), help=help, parser=_path, metavar="PATH")
+
+
+def check_ending(path: Path, taken: Sequence[str], what: str) -> None:
+    """Raise `InputError` where a file's name ends as files of another form do than the one that is written.
+
+    `taken` are the endings of that form, the usual one first, and `what` is what is written.
+    """
+    ending = path.suffix.lower()
+    if ending not in _ENDINGS or ending in taken:
+        return
+    own = path.with_suffix(taken[0])
+    way_out = f"name it {own.name}"
+    if taken[0] == ".json" and (form := _ENDINGS[ending]) is not None:
+        way_out += f", then: deepmad export {own} --to {form} -o {path}"
+    raise InputError(f"-o {path}: {what} is written there, which is no {ending} file; {way_out}")
 
 
 def _path(given: Any) -> Path:

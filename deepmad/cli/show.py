@@ -9,6 +9,7 @@ import typer
 from deepmad.cli.options import Json
 from deepmad.cli.output import DONE, MISUSE, emit_json, out, warn
 from deepmad.cli.render import architecture_report, plain_table, solution_report
+from deepmad.search_spaces.spaces import is_space_name, require_network
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
@@ -18,14 +19,22 @@ if TYPE_CHECKING:
 
 def show(
     arch: Annotated[
-        Path, typer.Argument(metavar="ARCH", help="An architecture or a solution file; FILE#3 is its third network.")
+        Path,
+        typer.Argument(
+            metavar="ARCH_OR_SPACE",
+            help="An architecture or a solution file (FILE#3 is its third network), a preset, or a space's YAML file.",
+        ),
     ],
     json: Json = False,
 ) -> int:
-    """Show stages, costs, entropy and margins to the limits; all is counted again, and a changed file is told.
+    """Show a network's stages, costs, entropy and margins to the limits, or what a space offers.
+
+    All figures are counted again, and a changed file is told.
 
     Example: deepmad show r50.json
     """
+    if is_space_name(arch):
+        return _show_space(arch, json=json)
     figures = figures_of(arch)
     if json:
         emit_json(figures)
@@ -36,6 +45,18 @@ def show(
     return _tell_changes([arch])
 
 
+def _show_space(name: Path, *, json: bool) -> int:
+    from deepmad.cli.spaces import space_document, space_report
+    from deepmad.search_spaces.spaces import load_space
+
+    space = load_space(str(name))
+    if json:
+        emit_json(space_document(space))
+    else:
+        space_report(space, out())
+    return DONE
+
+
 def compare(
     archs: Annotated[list[Path], typer.Argument(metavar="ARCH...", help="Architecture or solution files.")],
     json: Json = False,
@@ -44,6 +65,8 @@ def compare(
 
     Example: deepmad compare a.json b.json
     """
+    for path in archs:
+        require_network(path)
     found = [figures_of(path) | {"file": str(path)} for path in archs]
     if json:
         emit_json(found)

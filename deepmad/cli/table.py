@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from deepmad.cli.endings import keeping
-from deepmad.cli.options import Backend, Json, Threads, ranged, written
+from deepmad.cli.options import Backend, Json, Threads, check_ending, ranged, written
 from deepmad.cli.output import Bar, Waits, bar, emit_json, out, say, warn
 from deepmad.cli.render import plain_table
 from deepmad.profilers.tables.own_tables import default_table
@@ -81,6 +81,7 @@ def build(
     if output is not None and len(spaces) > 1:
         raise InputError(f"-o: one file cannot hold {len(spaces)} spaces under the same conditions; leave -o out")
     if output is not None:
+        check_ending(output, [".sqlite"], "a latency table")
         check_writable(output, read=spaces)
     for one_precision in precision:
         find_backend(backend, one_precision)  # before the first of them is measured for minutes

@@ -18,8 +18,13 @@ DRAWN = 4
 """Networks of a space by which it is judged whether a table can serve it at all."""
 
 
-def doubts_of(path: Path, table: "LatencyTable", space: "Space | None" = None) -> Iterator[str]:
-    """Yield what is doubtful about a table: its verdict where it is poor, and the space and side it was made for."""
+def doubts_of(
+    path: Path, table: "LatencyTable", space: "Space | None" = None, argument: str = "SPACE"
+) -> Iterator[str]:
+    """Yield what is doubtful about a table: its verdict where it is poor, and the space and side it was made for.
+
+    `argument` is the space as the user named it, for the command that builds a table for it.
+    """
     from deepmad.profilers.tables.table_files import ANY_SPACE
     from deepmad.profilers.tables.tables import describe_table
     from deepmad.profilers.tables.verdicts import verdict_sentence
@@ -30,10 +35,16 @@ def doubts_of(path: Path, table: "LatencyTable", space: "Space | None" = None) -
     if space is None:
         return
     if table.space not in (ANY_SPACE, space.name):
-        yield f"{path}: the table was made for space {table.space}, not {space.name}"
+        command = build_command(table, space, argument)
+        yield f"{path}: the table was made for space {table.space}, not {space.name}; build one: {command}"
     if table.resolution not in (None, space.resolution):
-        command = f"deepmad table build SPACE {table.key.options()} --resolution {space.resolution}"
+        command = build_command(table, space, argument)
         yield f"{path}: the table was made for {table.resolution} pixels, not {space.resolution}; build one: {command}"
+
+
+def build_command(table: "LatencyTable", space: "Space", argument: str) -> str:
+    """Return the command that builds a table for a space, named `argument`, under the conditions of another table."""
+    return f"deepmad table build {argument} {table.key.options()} --resolution {space.resolution}"
 
 
 def elsewhere(table: "LatencyTable", device: str, version: str) -> Iterator[str]:
@@ -58,7 +69,7 @@ def doubts_here(table: "LatencyTable", *, measuring: bool) -> Iterator[str]:
             yield from elsewhere(table, device, version)
 
 
-def check_space(path: Path, table: "LatencyTable", space: "Space") -> None:
+def check_space(path: Path, table: "LatencyTable", space: "Space", argument: str) -> None:
     """Raise `InputError` where most layers of a few networks of a space lie outside of what the table's rows span."""
     import numpy as np
 
@@ -73,10 +84,9 @@ def check_space(path: Path, table: "LatencyTable", space: "Space") -> None:
             found += [] if within is None else [within]
     worst = min(found, key=lambda within: within.share, default=None)
     if worst is not None and max(within.share for within in found) < REFUSED:
-        command = f"deepmad table build SPACE {table.key.options()} --resolution {space.resolution}"
         raise InputError(
             f"{path}: cannot serve space {space.name}: of one of its networks {worst.sentence}; "
-            f"build one: {command} ({FORCE})"
+            f"build one: {build_command(table, space, argument)} ({FORCE})"
         )
 
 

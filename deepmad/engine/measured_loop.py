@@ -5,12 +5,14 @@ ratio of measured to predicted of the last network corrects the limit of the nex
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from deepmad.engine.answers.limit_uses import LimitUse
+from deepmad.engine.answers.parts import Round
 from deepmad.engine.answers.progress import Report, stopped
-from deepmad.engine.answers.solutions import Measured, Round, Solution, Status, found
+from deepmad.engine.answers.repeated import DRIFTED, MEASUREMENTS, Machine, middle, undecided
+from deepmad.engine.answers.solutions import Measured, Solution, Status, found
 from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.limits import require_counted, with_limit
@@ -30,9 +32,6 @@ SAFE = 0.985
 """A network that uses more than this share is corrected for: its next measurement may well exceed the limit."""
 AIM = 0.97
 """Where in the limit the corrected prediction aims: midway between ENOUGH and SAFE."""
-MEASUREMENTS, MOST_MEASUREMENTS, AGREEMENT = 3, 7, 0.03
-"""The least and the most measurements of a network in one round, both odd. Two more are taken as long as the three in
-the middle are further apart than the last share."""
 PREDICTED, MEASURED = ", among those predicted within ", "; measured "
 """What the loop adds to the message of a design."""
 LEAST_SECONDS = 20.0
@@ -49,6 +48,7 @@ class _Loop:
     target: float
     report: Report | None
     confirm: bool
+    machine: Machine = field(default_factory=Machine)
 
 
 def design_measured(
@@ -66,9 +66,10 @@ def design_measured(
 
     Each round solves under the corrected limit and measures the network three times, or more where they disagree or
     would end the loop: the middle one decides, so that neither a lucky time is delivered nor a burst of other work
-    corrected for. Where no network is predicted within the limit, the one of least predicted latency is measured. If
-    it misses the target too, and its prediction is proven least, the solution is infeasible: proven as far as the
-    prediction, corrected by that measurement, holds.
+    corrected for. Measurements beside which the reference network drifted are taken again and left out. Where no
+    network is predicted within the limit, the one of least predicted latency is measured. If it misses the target too,
+    which its 95 % interval leaves no doubt of, and its prediction is proven least, the solution is infeasible: proven
+    as far as the prediction, corrected by that measurement, holds.
 
     The loop ends with that proof, with 95.5 to 98.5 % of the limit used, when another limit binds, when the corrected
     limit leads to the same network again, or after `rounds`; the best network that met the limit is returned, else the
@@ -115,11 +116,13 @@ def _rounds(loop: _Loop, rounds: int, first: Solution | None) -> Iterator[tuple[
             return
         if (network,) == starts:  # no other is predicted nearer to the target
             return
-        measured = _measured(loop, solution, network, predicted.latency_seconds / limit)
+        share, none_faster = predicted.latency_seconds / limit, fastest is not None and fastest.proven
+        measured, left_out = _measured(loop, solution, network, share, fastest=none_faster)
         within = _with_measurement(within, measured, loop.target, limit)
-        one = _round(number, limit, within)
+        one = replace(_round(number, limit, within), left_out=left_out)
         violated = measured.latency_seconds > loop.target
-        if violated and fastest is not None and fastest.proven:
+        certain = not undecided(measured, loop.target) and loop.machine.drift(measured) <= DRIFTED
+        if violated and none_faster and certain:
             yield one, _impossible(loop, solution, one)
             return
         yield one, within
@@ -141,11 +144,12 @@ def in_the_end(solution: Solution, times: Sequence[Measured]) -> Solution:
 
     Of an even number the slower of the two in the middle does.
     """
-    target, measured = solution.limits["latency_seconds"].limit, _middle(times)
+    target, measured = solution.limits["latency_seconds"].limit, middle(times)
     violated = measured.latency_seconds > target
     verdict = "misses" if violated else "meets"
     told, within = human(measured.latency_seconds, "seconds"), human(target, "seconds")
     message = f"{solution.message.partition(MEASURED)[0]}{MEASURED}{told} in the end {verdict} {within}"
+    message += _unsteady(measured, target)
     return replace(solution, measured=replace(measured, violated=violated), message=message)
 
 
@@ -213,40 +217,25 @@ def _around(loop: _Loop, fastest: Nearest, solution: Solution) -> Solution:
     return replace(one, message=f"the network of least predicted latency ({proof}) keeps every other limit")
 
 
-def _measured(loop: _Loop, solution: Solution, network: Architecture, predicted: float) -> Measured:
-    """Return the middle one of the network's measurements, `predicted` being the share of the round's limit predicted.
+def _measured(
+    loop: _Loop, solution: Solution, network: Architecture, predicted: float, *, fastest: bool
+) -> tuple[Measured, int]:
+    """Return the middle one of the network's measurements, and how many of them were left out.
 
-    A time that ends the loop may be a lucky one: it is confirmed by as many measurements again and one. Raises
+    `predicted` is the share of the round's limit predicted. A time that ends the loop may be a lucky one, and one of
+    the `fastest` network that misses an unlucky one: it is confirmed by as many measurements again and one. Raises
     `Interrupted` with the solution as it was designed.
     """
+    machine = loop.machine
     try:
-        times = _agreeing(partial(loop.measure, network))
-        if loop.confirm and _ends(_middle(times).latency_seconds / loop.target, predicted):
-            times += [loop.measure(network) for _ in range(MEASUREMENTS + 1)]
+        times = machine.agreeing(partial(loop.measure, network))
+        one = machine.middle(times)
+        ends = _ends(one.latency_seconds / loop.target, predicted)
+        if (loop.confirm and ends) or (fastest and one.latency_seconds > loop.target):
+            times += [machine.see(loop.measure(network)) for _ in range(MEASUREMENTS + 1)]
     except STOPS as stop:
         raise stopped(stop, solution) from stop
-    return _middle(times)
-
-
-def agreed(take: Callable[[], Measured]) -> Measured:
-    """Return the middle one of as many measurements as it takes for them to agree; `take` takes one."""
-    return _middle(_agreeing(take))
-
-
-def _agreeing(take: Callable[[], Measured]) -> list[Measured]:
-    """Return an odd number of measurements whose middle three agree, or as many as are taken at most."""
-    times: list[Measured] = []
-    while len(times) < MOST_MEASUREMENTS:
-        times += [take() for _ in range(2 if times else MEASUREMENTS)]
-        seconds, middle = sorted(measured.latency_seconds for measured in times), len(times) // 2
-        if seconds[middle + 1] <= (1 + AGREEMENT) * seconds[middle - 1]:
-            break
-    return times
-
-
-def _middle(times: Sequence[Measured]) -> Measured:
-    """Return the middle one of an odd number of measurements."""
-    return sorted(times, key=lambda measured: measured.latency_seconds)[len(times) // 2]
+    return machine.middle(times), machine.left_out(times)
 
 
 def _with_measurement(solution: Solution, measured: Measured, target: float, limit: float) -> Solution:
@@ -259,8 +248,17 @@ def _with_measurement(solution: Solution, measured: Measured, target: float, lim
     if used.used is not None and used.used <= limit != target:
         message += f"{PREDICTED}{human(limit, 'seconds')}"
     message += f"{MEASURED}{human(measured.latency_seconds, 'seconds')} {verdict} {human(target, 'seconds')}"
+    message += _unsteady(measured, target)
     limits["latency_seconds"] = replace(used, limit=target)
     return replace(solution, measured=replace(measured, violated=violated), message=message, limits=limits)
+
+
+def _unsteady(measured: Measured, target: float) -> str:
+    """Return what is added to a verdict that another measurement may turn."""
+    if not undecided(measured, target):
+        return ""
+    low, high = (human(seconds, "seconds") for seconds in (measured.low, measured.high))
+    return f", unsteady: the 95 % interval, {low} to {high}, holds the target"
 
 
 def _round(number: int, limit: float, solution: Solution) -> Round:

@@ -14,7 +14,7 @@ from deepmad.search_spaces.files import check_format, read_json, validated
 from deepmad.search_spaces.layers import Body, Count, Layer, Part
 from deepmad.search_spaces.ranges import field
 
-_CLOSED = ConfigDict(extra="forbid")
+_CLOSED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 MOST_STAGES = 1000
 MOST_NAME = 200
 """Characters of a name: files are named by it."""
@@ -43,8 +43,11 @@ class Stem:
 
     __pydantic_config__ = _CLOSED
     out: Channels
+    """Output channels."""
     kernel: Kernel = 3
+    """Side of its kernel, odd."""
     stride: GivenStride = 2
+    """2 halves the image."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,17 @@ class Stage:
 
     __pydantic_config__ = _CLOSED
     block: str
+    """Kind of the blocks: bottleneck, basic, mbconv or mbconv_se."""
     out: Channels
+    """Output channels of every block."""
     width: Channels
+    """Inner channels of every block."""
     kernel: Kernel
+    """Side of the kernels, odd."""
     depth: Depth
+    """Number of blocks."""
     stride: GivenStride
+    """Stride of the first block; 2 halves the feature map."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,9 @@ class Tail:
 
     __pydantic_config__ = _CLOSED
     out: Channels
+    """Output channels."""
     kernel: Kernel = 1
+    """Side of its kernel, odd."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +90,19 @@ class Architecture:
 
     __pydantic_config__ = _CLOSED
     resolution: Resolution
+    """Side of the input in pixels."""
     stem: Stem
+    """The first convolution."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=MOST_STAGES)]
+    """The stages from the first to the last."""
     tail: Tail | None = None
+    """A convolution after the last stage; null for none."""
     classes: Classes = 1000
+    """Outputs of the classifier; 0 is a backbone without one."""
     in_channels: Channels = 3
+    """Channels of the input."""
     name: Name = ""
+    """A name for people; files may be named by it."""
 
     def __post_init__(self) -> None:
         check_odd([self.stem.kernel], "stem.")

@@ -10,7 +10,7 @@ from deepmad.search_spaces.blocks import BLOCKS
 from deepmad.search_spaces.errors import InputError, shown, unknown
 from deepmad.search_spaces.ranges import RANGES, field
 
-_CLOSED = ConfigDict(extra="forbid")
+_CLOSED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 _MOST_CHOICES = 100_000
 
 
@@ -76,8 +76,11 @@ class StemSpace:
 
     __pydantic_config__ = _CLOSED
     out: Widths
+    """Output channels: a value, a list, or a range {min, max, step}, whose step is 8 unless given."""
     kernel: Kernel = 3
+    """Side of its kernel, odd."""
     stride: GivenStride = 2
+    """2 halves the image."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", _sorted_positive(self.out))
@@ -93,13 +96,21 @@ class StageSpace:
 
     __pydantic_config__ = _CLOSED
     block: Kinds
+    """Kind of the blocks, or a list that the solver chooses from: bottleneck, basic, mbconv, mbconv_se."""
     strides: Strides
+    """Stride of the first block: 1, 2, or [1, 2] where the solver chooses."""
     out: Widths
+    """Output channels: a value, a list, or a range {min, max, step}, whose step is 8 unless given."""
     kernel: Kernels
+    """Side of the kernels, odd: a value, a list, or a range {min, max, step}, whose step is 2 unless given."""
     depth: Depths
+    """Number of blocks: a value, a list, or a range {min, max, step}, whose step is 1 unless given."""
     width: Widths | None = None
+    """Inner channels, a choice of their own, written like `out`. Give either this or `expansion`."""
     expansion: Expansions | None = None
+    """Inner channels over `out`: a value or a list. Give either this or `width`."""
     multiple: Channels = 8
+    """Inner channels that follow from `expansion` are rounded to a multiple of this."""
 
     def __post_init__(self) -> None:
         for name in ("strides", "out", "kernel", "depth", "width", "expansion"):
@@ -142,7 +153,9 @@ class WidthRatio:
 
     __pydantic_config__ = _CLOSED
     min: Annotated[float, field("ratio")] = 0.0
+    """The least width / out."""
     max: Annotated[float, field("ratio")] = float("inf")
+    """The most width / out."""
 
     def __post_init__(self) -> None:
         if self.min > self.max:
@@ -155,8 +168,11 @@ class Rules:
 
     __pydantic_config__ = _CLOSED
     non_decreasing: Annotated[bool, Field(strict=True)] = True
+    """Whether the output channels of a stage are at least those of the stage before it."""
     growth: Annotated[float, field("growth")] | None = None
+    """The output channels of a stage are at most so many times those before it; null for no bound."""
     width_ratio: WidthRatio = WidthRatio()
+    """Limits on width / out of every stage whose `width` is a choice of its own."""
 
 
 def expanded(expansion: float, out: int, multiple: int = 8) -> int:

@@ -4,14 +4,16 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from deepmad.search_spaces.errors import InputError, near, shown
+from deepmad.search_spaces.faults import counted, fault_told, place_told
 from deepmad.search_spaces.json_documents import parsed_json
 from deepmad.search_spaces.units import human
 from deepmad.search_spaces.yaml_documents import parsed_yaml
@@ -26,6 +28,14 @@ LEAST_BYTES = 4096
 _KEPT = "the old content is untouched"
 _FREE = f"free some space, or choose another place with -o; {_KEPT}"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORMAT_LINE = re.compile(r"^format: *[\"']?(deepmad/[a-z_]+@1)", re.MULTILINE)
+_WAYS_ON = {
+    "deepmad/space@1": "it is a space file; design a network first: deepmad design {path} -o solution.json",
+    "deepmad/zoo@1": "it is a zoo's spec; make the zoo: deepmad zoo {path} -o zoo",
+    "deepmad/solution@1": "it is a solution file, which deepmad show, measure and export take",
+    "deepmad/architecture@1": "it is an architecture file, which deepmad show, measure and export take",
+}
+"""What is to be done with a file that was given in the place of another."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -130,6 +140,8 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
     try:
         with path.open("rb") as stream:
             content = stream.read(most + 1)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: cannot read it ({error.strerror}){_near_files(path)}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot read it ({error.strerror})") from error
     if len(content) > most:
@@ -140,9 +152,23 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
         raise InputError(f"{path}: not a text file (byte {error.start} is no UTF-8)") from error
 
 
+def _near_files(path: Path) -> str:
+    """Return a question after the files of the same folder that `path` may misspell; nothing where there are none."""
+    try:
+        return near(path.name, [one.name for one in path.parent.iterdir() if one.is_file()])
+    except OSError:
+        return ""
+
+
 def read_json(path: Path) -> Any:
-    """Return the JSON document in `path`, read strictly. Raises `InputError`."""
-    return parsed_json(read_text(path), str(path))
+    """Return the JSON document in `path`, read strictly. Raises `InputError`, which names the command for a space."""
+    text = read_text(path)
+    try:
+        return parsed_json(text, str(path))
+    except InputError:
+        if (found := _FORMAT_LINE.search(text)) is not None and found[1] in _WAYS_ON:
+            raise InputError(f"{path}: {_WAYS_ON[found[1]].format(path=path)}") from None
+        raise
 
 
 def read_yaml(path: Path) -> Any:
@@ -156,8 +182,11 @@ def check_format(document: Any, name: str, source: str) -> None:
         kind = "nothing" if document is None else type(document).__name__
         raise InputError(f"{source}: expected a mapping with format: deepmad/{name}@1, got {kind}")
     found = document.get("format")
-    if found != f"deepmad/{name}@1":
-        raise InputError(f"{source}: format is {shown(found)}; this version of deepmad reads 'deepmad/{name}@1'")
+    if found == f"deepmad/{name}@1":
+        return
+    if isinstance(found, str) and found in _WAYS_ON:
+        raise InputError(f"{source}: {_WAYS_ON[found].format(path=source)}; here a file of deepmad/{name}@1 is wanted")
+    raise InputError(f"{source}: format is {shown(found)}; this version of deepmad reads 'deepmad/{name}@1'")
 
 
 def validated(adapter: TypeAdapter[T], document: Any, source: str) -> T:
@@ -165,17 +194,33 @@ def validated(adapter: TypeAdapter[T], document: Any, source: str) -> T:
     try:
         return adapter.validate_python(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]).lstrip(".")
+        faults = error.errors()
+        unexpected = (fault for fault in faults if fault["type"] == "unexpected_keyword_argument")
+        first = next(unexpected, faults[0])  # a key that is misspelt is missing too
+        steps = _steps_in(document, first["loc"])
+        path = place_told(steps)
         if first["type"] == "value_error":  # our own message, which names value and way out already
-            raise InputError(": ".join(filter(None, [source, path, str(first["ctx"]["error"])]))) from error
+            told = ": ".join(filter(None, [path, str(first["ctx"]["error"])]))
+            raise InputError(f"{source}: {counted(told)}") from error
         if first["type"] == "unexpected_keyword_argument":
             question = near(first["loc"][-1], sorted(_keys(adapter.json_schema())))
-            raise InputError(f"{source}: {path}: this key is unexpected{question}; leave it out or mend it") from error
-        given = "" if first["type"] == "missing_argument" else f" (got {shown(first['input'])})"
-        raise InputError(
-            f"{source}: {path or 'document'}: {first['msg'].replace('valid tuple', 'valid list')}{given}"
-        ) from error
+            told = f"{path}: this key is unexpected{question}; leave it out or mend it"
+            raise InputError(f"{source}: {counted(told)}") from error
+        told = fault_told(first["type"], first["msg"], first.get("ctx", {}), first["input"])
+        place = path or "the document"
+        raise InputError(f"{source}: {counted(f'{place} {told}')}") from error
+
+
+def _steps_in(document: Any, steps: Sequence[str | int]) -> Sequence[str | int]:
+    """Return the steps to a value; without the last one where it numbers a single value that was read as a list."""
+    if not steps or not isinstance(steps[-1], int):
+        return steps
+    for step in steps[:-1]:
+        try:
+            document = document[step]
+        except (LookupError, TypeError):  # it was written in short, and is read as something longer
+            return steps
+    return steps if isinstance(document, list | tuple | dict) else steps[:-1]
 
 
 def _keys(schema: Any) -> set[str]:

@@ -1,7 +1,8 @@
 """Spaces: which networks may be built, as data read from a preset or from a user's YAML file."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from dataclasses import field as dataclass_field
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,7 +29,9 @@ from deepmad.search_spaces.ranges import check, field
 from deepmad.search_spaces.units import AtLeast, bound, quantity
 from deepmad.search_spaces.yaml_documents import parsed_yaml
 
-_CLOSED = ConfigDict(extra="forbid")
+_CLOSED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+MOST_DESCRIPTION = 1000
+"""Characters of a description."""
 LEAST_WEIGHT = 1e-6
 """The largest entry of alpha is at least this; with less there is no entropy to maximise."""
 
@@ -47,9 +50,13 @@ class SpaceLimits:
 
     __pydantic_config__ = _CLOSED
     rho: Annotated[float | None, _limit("number", "rho"), _QUANTITY] = None
+    """The most depth over width, which keeps a deep network trainable (DeepMAD's effectiveness), e.g. 0.3."""
     macs: Annotated[float | None, _limit("count", "macs"), _QUANTITY] = None
+    """The most multiply-accumulates for one image, e.g. 1.82G."""
     params: Annotated[float | None, _limit("count", "params"), _QUANTITY] = None
+    """The most parameters, e.g. 11.69M."""
     activations: Annotated[float | AtLeast | None, _BOUND, _QUANTITY] = None
+    """The most output elements of main-path layers for one image, e.g. 3M; '>=6M' is the least."""
 
     def __post_init__(self) -> None:
         for name in ("rho", "macs", "params", "activations"):
@@ -67,16 +74,31 @@ class Space:
 
     __pydantic_config__ = _CLOSED
     name: Annotated[str, Field(min_length=1, max_length=MOST_NAME, pattern=r"^[^/\\\x00-\x1f\x7f]+$")]
+    """The space's name; networks and tables are named by it."""
     resolution: Resolution
+    """Side of the input in pixels."""
     stem: StemSpace
+    """The first convolution's choices."""
     stages: Annotated[tuple[StageSpace, ...], Field(min_length=1, max_length=MOST_STAGES)]
+    """The choices of every stage, from the first to the last."""
     in_channels: Channels = 3
+    """Channels of the input."""
     tail: Tail | None = None
+    """A convolution after the last stage; null for none."""
     classes: Classes = 1000
+    """Outputs of the classifier; 0 is a backbone without one."""
     rules: Rules = Rules()  # noqa: RUF009 - it is frozen
+    """What ties the widths together."""
     alpha: tuple[Annotated[float, field("alpha")], ...] | None = None
+    """Weights of the scales' entropies in the objective, one a scale; null for 1, ..., 1, 8."""
     beta: Annotated[float, field("beta")] = 10.0
+    """Weight of the penalty on uneven depths in the paper's objective."""
     limits: SpaceLimits = SpaceLimits()
+    """Limits that hold unless a design asks for others."""
+    description: Annotated[str, Field(max_length=MOST_DESCRIPTION)] | None = dataclass_field(
+        default=None, compare=False
+    )
+    """A sentence for people: what the space is, and where it is from."""
 
     def __post_init__(self) -> None:
         check("resolution", self.resolution)
@@ -102,6 +124,16 @@ class Space:
                 f"alpha: {len(self.alpha)} weights for {scales} scales (one a stride 2 among the stages, "
                 f"and one at the end); give {scales}"
             )
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(dict.fromkeys(kind for stage in self.stages for kind in stage.block))
+        size = networks_told(self.size())
+        return f"<Space {self.name}: {len(self.stages)} stages of {kinds}, input {self.resolution}, {size}>"
+
+    @property
+    def identity(self) -> str:
+        """A text that two spaces share where they offer the same; the description does not count."""
+        return repr(asdict(replace(self, description=None)))
 
     @property
     def strides_fixed(self) -> bool:
@@ -148,6 +180,11 @@ class Space:
     def violations(self, network: Architecture) -> list[str]:
         """Return, a sentence each, why `network` is not a member of this space; empty where it is one."""
         return list(_violations(self, network))
+
+
+def networks_told(size: float) -> str:
+    """Return how many networks a space has, rounded: `5e+16 networks`."""
+    return f"{size:,.0f} networks" if size < 1e6 else f"{size:.0e} networks"
 
 
 def _check_weights(alpha: tuple[float, ...]) -> None:
@@ -209,6 +246,18 @@ def presets() -> tuple[str, ...]:
     """Return the names of the spaces that ship with the package."""
     folder = resources.files("deepmad.search_spaces") / "presets"
     return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+
+
+def is_space_name(name: str | Path) -> bool:
+    """Return whether a name is a preset's or that of a YAML file, or that of nothing that is there."""
+    path = Path(name)
+    return str(name) in presets() or path.suffix in (".yaml", ".yml") or (not path.suffix and not path.exists())
+
+
+def require_network(name: str | Path) -> None:
+    """Raise `InputError`, with the command, for a preset or a space's file where a network is wanted."""
+    if str(name) in presets():
+        raise InputError(f"{name}: it is a preset; design a network first: deepmad design {name} -o solution.json")
 
 
 def load_space(name_or_path: str | Path) -> Space:

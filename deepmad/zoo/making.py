@@ -8,8 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmad.engine.answers.solutions import Measured, Round, Solution
-from deepmad.engine.measured_loop import agreed
+from deepmad.engine.answers.parts import Round
+from deepmad.engine.answers.repeated import agreed
+from deepmad.engine.answers.solutions import Measured, Solution
 from deepmad.profilers.backends import find_backend
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.measuring.steps import Once
@@ -153,7 +154,7 @@ class _Making:
         """Open the tables, and measure those that are missing; no two spaces or tables may mix in one folder."""
         check_references(self.file)
         there = {need.name: load_family(need, self.spec) for need in needed if not need.missing}
-        spaces = {need.member.slug: repr(need.member.space) for need in needed}
+        spaces = {need.member.slug: need.member.space.identity for need in needed}
         self.journal.check("spec", {"spec": self.file.document, "spaces": spaces}, "spec")
         for need in needed:
             if need.missing:
@@ -379,10 +380,9 @@ class _Making:
     def write(self, *, finished: bool) -> dict[str, Any]:
         """Write zoo.json and zoo.csv as far as the zoo is; return the document."""
         records = [self.records[entry.name] for entry in self.entries if entry.name in self.records]
-        baselines = list(self.baselines.values())
         return write_results(
-            self.folder, self.file, self.families, baselines, self.networkless, self.references, records,
-            finished=finished,
+            self.folder, self.file, self.families, [*self.baselines.values()], self.networkless, self.references,
+            records, finished=finished,
         )  # fmt: skip
 
     def _tell_entry(self, entry: Entry, state: str, solution: Solution) -> None:

@@ -47,8 +47,9 @@ def timed_apart(
     """Time a network in a new process, for about `seconds` (by default as long as `deepmad.measure` does).
 
     A design leaves warm caches, threads and memory behind; a process of its own times what `deepmad measure` would. A
-    name is one that `deepmad measure` takes. With a companion, which takes as long again, the latency is the one that
-    the network has where its companion takes its usual time. `tell` is told for whom it waits. Raises `DeviceError`
+    name is one that `deepmad measure` takes. Alone it has the reference network before and after it. With a companion,
+    which takes as long again, the latency is the one that the network has where its companion takes its usual time.
+    `tell` is told for whom it waits. Raises `DeviceError`
     where the back end fails or hangs.
     """
     from deepmad.profilers.measuring.measurements import STANDARD, Failure, measure_apart
@@ -57,7 +58,8 @@ def timed_apart(
     timer = STANDARD if seconds is None else Timer(seconds)
     networks = [network] if companion is None else [network, companion.network]
     requests = [_request(key, one) for one in networks]
-    found = measure_apart(requests, timer, limit_seconds=LONGEST_SECONDS + 2 * timer.seconds, tell=tell)
+    longest = LONGEST_SECONDS + 2 * timer.seconds
+    found = measure_apart(requests, timer, reference=companion is None, limit_seconds=longest, tell=tell)
     if isinstance(found, Failure):
         raise DeviceError(f"{key.backend}: {found.reason}")
     return measured(found[0]) if companion is None else at_usual_speed(found[0], found[1], companion.seconds)
@@ -111,4 +113,5 @@ def measured(measurement: "Measurement") -> Measured:
         what.threads,
         what.date,
         warnings=measurement.warnings,
+        reference_seconds=None if measurement.reference is None else measurement.reference.seconds,
     )

@@ -6,7 +6,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from deepmad.engine.measured_loop import MEASUREMENTS, MOST_MEASUREMENTS
+from deepmad.engine.answers.repeated import MEASUREMENTS, MOST_MEASUREMENTS
 from deepmad.search_spaces.units import human
 from deepmad.tasks import check_place
 from deepmad.zoo.entries import WAVES

@@ -15,7 +15,7 @@ from deepmad.search_spaces.files import check_format, read_yaml, validated
 from deepmad.search_spaces.ranges import check, field
 from deepmad.search_spaces.units import AtLeast, Kind, bound, quantity
 
-_CLOSED = ConfigDict(extra="forbid")
+_CLOSED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 _NUMBER_OR_TEXT: dict[str, Any] = {"type": ["number", "string"]}
 _QUANTITY = WithJsonSchema({"type": ["number", "string", "null"]})
 _NAME = Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")
@@ -74,6 +74,7 @@ class Build:
 
     __pydantic_config__ = _CLOSED
     minutes: Annotated[float, field("minutes")] = 10.0
+    """The most minutes of measuring."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,21 @@ class Device:
 
     __pydantic_config__ = _CLOSED
     name: Annotated[Name, _NAME]
+    """The name that files and figures get: small letters, digits and _."""
     table: Annotated[str, Field(min_length=1)] | None = None
+    """A latency table's file, from the spec's folder on; null for this machine's own."""
     build: Build | None = None
+    """Measures the table where there is none yet."""
     backend: str | None = None
+    """What runs the networks, e.g. onnxruntime or openvino; null for the table's."""
     precision: str | None = None
+    """fp32, fp16, bf16 or int8; null for the table's."""
     batch: Annotated[int, field("batch")] | None = None
+    """Images in one batch; null for the table's."""
     threads: Annotated[int, field("threads")] | None = None
+    """Threads of the back end on a CPU; null for the table's."""
     measure: Annotated[bool, Field(strict=True)] | None = None
+    """Whether networks are timed on it; null for what `verify` says."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +111,11 @@ class Target:
 
     __pydantic_config__ = _CLOSED
     latency: Seconds = None
+    """Time of one batch, e.g. 20ms."""
     throughput: PerSecond = None
+    """Images a second, e.g. 50/s."""
     relative: Annotated[float, field("relative")] | None = None
+    """So many times the throughput of the best network without a target."""
 
     def __post_init__(self) -> None:
         if sum(value is not None for value in (self.latency, self.throughput, self.relative)) != 1:
@@ -170,10 +182,15 @@ class Limits:
 
     __pydantic_config__ = _CLOSED
     macs: MacsLimit = "space"
+    """Multiply-accumulates an image, e.g. 1.8G; `space` for the space's own limit, `none` for no limit."""
     params: ParamsLimit = "space"
+    """Parameters, e.g. 11M; `space` for the space's own limit, `none` for no limit."""
     activations: ActivationsLimit = "space"
+    """Output elements of main-path layers an image, e.g. 3M or '>=6M'; `space` and `none` as above."""
     rho: RhoLimit = "space"
+    """Depth over width, e.g. 0.3; `space` and `none` as above."""
     memory: Bytes = None
+    """Peak activations of one batch, e.g. 64MB."""
 
 
 def _objective(value: Any) -> Any:
@@ -191,14 +208,23 @@ class SolverSettings:
 
     __pydantic_config__ = _CLOSED
     time_limit: GivenSeconds = 60.0
+    """The most time of one solve, e.g. 60s."""
     deterministic_limit: Annotated[float, field("deterministic_limit")] | None = None
+    """The most work of one solve in deterministic units, in the place of time."""
     gap: Annotated[float, field("gap")] = 0.01
+    """The relative gap at which a solve stops; 0.01 is 1 %."""
     seed: Annotated[int, field("seed")] = 0
+    """Seed of all random choices."""
     workers: Annotated[int, field("workers")] | None = None
+    """Cores of one solve; null for the machine's, shared among the solves that run at a time."""
     objective: Annotated[ObjectiveName, BeforeValidator(_objective)] = "paper"
+    """The objective: the paper's, or that of the published code (`reference`)."""
     classes: Annotated[int, field("classes")] | None = None
+    """Classes; null for the space's."""
     resolution: Annotated[int, field("resolution")] | None = None
+    """Side of the input in pixels; null for the space's."""
     multiple: Annotated[int, field("multiple")] | None = None
+    """Only channels that are multiples of this; null for the space's own steps."""
 
 
 @dataclass(frozen=True)
@@ -207,8 +233,11 @@ class Verify:
 
     __pydantic_config__ = _CLOSED
     measure: Annotated[bool, Field(strict=True)] = True
+    """Whether networks are timed, and designed again until they meet their targets."""
     rounds: Annotated[int, field("rounds")] = 6
+    """The most rounds for one target."""
     seconds: GivenSeconds = 1.0
+    """How long one measurement takes, e.g. 1s."""
 
 
 @dataclass(frozen=True)
@@ -221,13 +250,21 @@ class Reference:
 
     __pydantic_config__ = _CLOSED
     name: Annotated[Name, Field(min_length=1)]
+    """What it is called in the report."""
     model: str | None = None
+    """An architecture or solution file, timm:NAME or torchvision:NAME, which is timed."""
     device: str | None = None
+    """The device of a published figure, one of the spec's."""
     latency: Seconds = None
+    """Its published time of one batch, e.g. 20ms."""
     throughput: PerSecond = None
+    """Its published images a second, e.g. 50/s."""
     macs: Macs = None
+    """Its multiply-accumulates an image, e.g. 1.8G."""
     params: Params = None
+    """Its parameters, e.g. 11M."""
     note: str | None = None
+    """A remark that stands beside it."""
 
     def __post_init__(self) -> None:
         if self.model is not None:
@@ -287,13 +324,21 @@ class Spec:
 
     __pydantic_config__ = _CLOSED
     spaces: Names
+    """A preset or a space's file, or a list of them."""
     devices: Annotated[tuple[Device, ...], Field(min_length=1)]
+    """The devices that networks are designed for."""
     targets: Targets
+    """A list like [20ms, 50/s], or a range like {relative: {from: 1.1, to: 4, count: 6}}."""
     title: str | None = None
+    """The report's title."""
     limits: Limits = Limits()
+    """The limits beside the targets."""
     solver: SolverSettings = SolverSettings()
+    """How every network is designed."""
     verify: Verify = Verify()
+    """Whether and how networks are timed."""
     references: tuple[GivenReference, ...] = ()
+    """Networks to stand beside the zoo."""
 
     def __post_init__(self) -> None:
         names = [device.name for device in self.devices]

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TypeGuard
 
-from deepmad.engine.answers.solutions import Measured, Round, Solution
+from deepmad.engine.answers.parts import Round
+from deepmad.engine.answers.solutions import Measured, Solution
 from deepmad.engine.measured_loop import borne_out, design_measured, in_the_end
 from deepmad.profilers.errors import DeviceError
 from deepmad.profilers.tables.table_files import Key

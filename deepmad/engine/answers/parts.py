@@ -1,11 +1,12 @@
 """What a solution tells beside its network: what limits cost, how functions were called, rows, how it was counted."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from deepmad.engine.answers.fields import Flag, Number, Whole
 from deepmad.engine.program.measures import Precision
 from deepmad.engine.program.objectives import ObjectiveName
-from deepmad.search_spaces.architectures import GivenStride
+from deepmad.search_spaces.architectures import Architecture, GivenStride
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,30 @@ class RowCounts:
     dropped: Whole
     open: Whole
     not_looked_at: Whole
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round of the measured loop: the limit that the program was given, the network measured, what came of it.
+
+    `limit`, `predicted`, `measured` and the ends `low`, `high` of its 95 % interval are seconds for one batch. A
+    prediction above the limit is that of the network of least predicted latency, measured because none keeps the
+    limit. `violated`: the measurement is above the target asked for. `left_out` are measurements beside which the
+    machine drifted, and which do not count. All but the limit are None in a round that
+    measured nothing.
+    """
+
+    number: Whole
+    limit: Number
+    predicted: Number | None = None
+    measured: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    objective: Number | None = None
+    violated: Flag | None = None
+    architecture: Architecture | None = None
+    left_out: Whole | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document of a solution file's round."""
+        return asdict(self) | {"architecture": self.architecture.to_dict() if self.architecture else None}

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ConfigDict, TypeAdapter
 
@@ -23,7 +23,8 @@ from deepmad.engine.answers.checks import (
 from deepmad.engine.answers.claims import require_bound
 from deepmad.engine.answers.fields import Flag, Number, Positive, Whole
 from deepmad.engine.answers.limit_uses import LimitUse, limits_document, unused, uses
-from deepmad.engine.answers.parts import CallRecord, Counting, RowCounts, RowRecord, Sensitivity
+from deepmad.engine.answers.parts import CallRecord, Counting, Round, RowCounts, RowRecord, Sensitivity
+from deepmad.engine.answers.shown import network_picture, network_words, stages_frame
 from deepmad.engine.program.budgets import Usage
 from deepmad.engine.program.entropy import scales
 from deepmad.engine.program.measures import Precision
@@ -34,6 +35,11 @@ from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import check_format, read_json, validated, write_text
 from deepmad.search_spaces.layers import total_macs, total_params
 from deepmad.search_spaces.units import human
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from deepmad.search_spaces.notebooks import Picture
 
 GAP_IS_ZERO = 1e-6
 """Relative gap below which objective and bound count as equal."""
@@ -77,7 +83,8 @@ class Measured:
 
     Where another network took turns with it, the seconds are those at that one's usual speed, and `clock_seconds` is
     the median that the clock showed; else `clock_seconds` is None, and the seconds are the clock's. `warnings` are
-    sentences on what makes the number doubtful.
+    sentences on what makes the number doubtful. `reference_seconds` are those of the reference network beside it, where
+    that was timed.
     """
 
     latency_seconds: Positive
@@ -94,34 +101,10 @@ class Measured:
     date: str
     clock_seconds: Number | None = None
     warnings: tuple[str, ...] = ()
+    reference_seconds: Number | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "warnings", tuple(self.warnings))  # files give a list
-
-
-@dataclass(frozen=True)
-class Round:
-    """A round of the measured loop: the limit that the program was given, the network measured, what came of it.
-
-    `limit`, `predicted`, `measured` and the ends `low`, `high` of its 95 % interval are seconds for one batch. A
-    prediction above the limit is that of the network of least predicted latency, measured because none keeps the
-    limit. `violated`: the measurement is above the target asked for. All but the limit are None in a round that
-    measured nothing.
-    """
-
-    number: Whole
-    limit: Number
-    predicted: Number | None = None
-    measured: Number | None = None
-    low: Number | None = None
-    high: Number | None = None
-    objective: Number | None = None
-    violated: Flag | None = None
-    architecture: Architecture | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the document of a solution file's round."""
-        return asdict(self) | {"architecture": self.architecture.to_dict() if self.architecture else None}
 
 
 @dataclass(frozen=True)
@@ -178,6 +161,25 @@ class Solution:
     within_table: float | None = None
     warnings: tuple[str, ...] | None = None
     counting: Counting | None = None
+
+    def __repr__(self) -> str:
+        if self.architecture is None:
+            return f"<Solution {self.status}: {self.message}>"
+        told = [f"objective {self.objective:,.1f}", "no bound" if self.gap is None else f"gap {self.gap:.2%}"]
+        told += network_words(self.architecture)
+        for word, known in (("predicted", self.predicted), ("measured", self.measured)):
+            told += [] if known is None else [f"{word} {human(known.latency_seconds, 'seconds')}"]
+        told += [f"{len(self.warnings)} warning(s)"] if self.warnings else []
+        return f"<Solution {self.status}: {', '.join(told)}>"
+
+    @property
+    def stages(self) -> "DataFrame":
+        """The network's stages as a pandas frame: settings, side in pixels, MACs, parameters. Raises `InputError`."""
+        return stages_frame(self.architecture)
+
+    def plot(self) -> "Picture":
+        """Return a picture of the stages' costs and of the limits used. Raises `InputError` without a network."""
+        return network_picture(self.architecture, self.limits)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution file's document."""

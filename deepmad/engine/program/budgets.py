@@ -7,16 +7,21 @@ from typing import Any
 from deepmad.engine.program.black_boxes import BlackBox, black_boxes
 from deepmad.engine.program.latency import LatencyModel
 from deepmad.engine.program.measures import ADDITIVE, MEASURES, Limit, Sense, amount
-from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.errors import InputError, shown
 from deepmad.search_spaces.layers import Count, Part
 from deepmad.search_spaces.ranges import check
 from deepmad.search_spaces.spaces import Space
-from deepmad.search_spaces.units import AtLeast
+from deepmad.search_spaces.units import AtLeast, bound, quantity
+
+_KINDS = {field: measure.kind for measure in MEASURES.values() for field in measure.fields}
 
 
 @dataclass(frozen=True)
 class Budget:
     """Limits on a network, all inclusive; None is no limit.
+
+    Example: `Budget(latency="8ms", macs="1.8G", params=11e6)`. Texts have units as on the command line; a number is in
+    SI units, so 0.008 is 8 ms.
 
     `macs`, `params` and `activations` (output elements of main-path layers for one image) are counts, each from above
     or, as `AtLeast`, from below. `rho` is max n_i / w_i, `latency` is seconds for one batch, `throughput` images a
@@ -39,6 +44,9 @@ class Budget:
         sums = ", ".join(measure.name for measure in ADDITIVE)
         for field in fields(self):
             value = getattr(self, field.name)
+            if isinstance(value, str):
+                value = _read(field.name, value)
+                object.__setattr__(self, field.name, value)
             if isinstance(value, AtLeast):
                 if field.name not in sums.split(", "):
                     raise InputError(f"{field.name}: {value} is a limit from below, as only {sums} may have")
@@ -75,6 +83,18 @@ class Budget:
             elif value is not None:
                 found[name] = Limit(name, value)
         return found
+
+
+def _read(name: str, text: str) -> float | AtLeast | None:
+    """Return a limit that is written with its unit, None for `none`. Raises `InputError`."""
+    if text.strip().lower() == "none":
+        return None
+    if name in {measure.name for measure in ADDITIVE}:
+        return bound(text, name)
+    kind = "per second" if name == "throughput" else _KINDS.get(name)
+    if kind is None:
+        raise InputError(f"{name}: {shown(text)} is a text; give functions of a network, or BlackBox")
+    return quantity(text, kind, name)
 
 
 @dataclass(frozen=True)

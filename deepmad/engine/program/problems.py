@@ -10,13 +10,14 @@ from deepmad.engine.program.black_boxes import BlackBox
 from deepmad.engine.program.budgets import Budget, Usage, limits_used
 from deepmad.engine.program.entropy import entropy, scales
 from deepmad.engine.program.latency import LatencyModel, slowest_seconds
-from deepmad.engine.program.measures import BYTES_PER_ELEMENT, Limit
+from deepmad.engine.program.measures import BYTES_PER_ELEMENT, MEASURES, Limit
 from deepmad.engine.program.objectives import MOST_PENALTY, OBJECTIVES, ObjectiveName, least_penalty, objective_value
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError, shown, unknown
 from deepmad.search_spaces.layers import Count, Part
 from deepmad.search_spaces.ranges import check
 from deepmad.search_spaces.spaces import Space
+from deepmad.search_spaces.units import human
 
 SMALL_SPACE = 1e9
 """Networks up to which CP-SAT may search a space to its end; above, it proves nothing worth having in minutes."""
@@ -89,6 +90,15 @@ class Problem:
         object.__setattr__(self, "table", self.table if len(self.tables) == 1 else self.tables)
         object.__setattr__(self, "batch", batches[0])
         object.__setattr__(self, "precision", widest)
+
+    def __repr__(self) -> str:
+        limits = [
+            f"{name} {'<=' if limit.sense == 'at most' else '>='} {human(limit.value, MEASURES[name].kind)}"
+            for name, limit in self.limits().items()
+        ]
+        told = [f"space {self.space.name}, input {self.space.resolution}, {self.space.classes} classes", *limits]
+        told += [box.name for box in self.black_boxes] + [f"{len(self.tables)} latency table(s)"] * bool(self.tables)
+        return f"<Problem: {self.objective} objective, {', '.join(told)}>"
 
     @property
     def tables(self) -> tuple[LatencyModel, ...]:

@@ -10,6 +10,7 @@ from deepmad.engine.answers.solutions import Solution, Status, found
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.evolution.solving import evolve
 from deepmad.engine.solvers.exact import design_exactly
+from deepmad.engine.solvers.nearest import with_fastest_met
 from deepmad.engine.solvers.settings import Auto
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.tasks.pace import slowness
@@ -22,6 +23,8 @@ SPREAD_SECONDS = 5.0
 """Seconds from which on evolution has several islands, in processes: these take a second or more to start."""
 LOADING_SECONDS = 0.6
 """Seconds of work that it takes to load and start an evolution, about; where there are less, there is none."""
+FASTEST_SHARE, FASTEST_SECONDS = 0.05, 2.0
+"""The share of the time, and the most seconds, kept to look for the fastest network where a latency cannot be met."""
 
 
 def design_automatically(
@@ -32,12 +35,16 @@ def design_automatically(
     exact = design_exactly(problem, solver.exact(), starts=starts, report=report, empty_handed_share=share)
     if exact.status is not Status.UNKNOWN:
         return exact
-    left = solver.time_limit - ENDING_SECONDS - (time.monotonic() - began)
+    looking = min(FASTEST_SHARE * solver.time_limit, FASTEST_SECONDS)
+    left = solver.time_limit - ENDING_SECONDS - looking - (time.monotonic() - began)
     if solver.deterministic_limit is not None:
         left = math.inf
     elif left < LOADING_SECONDS * slowness():
         return exact
-    return evolved_further(problem, exact, solver, left, starts=starts, report=report)
+    joined = evolved_further(problem, exact, solver, left, starts=starts, report=report)
+    if joined.architecture is not None:
+        return joined
+    return with_fastest_met(problem, joined, seconds=looking, seed=solver.seed)
 
 
 def evolved_further(

@@ -211,36 +211,64 @@ def clash_message(problem: Problem, names: Sequence[str], near: Mapping[str, Nea
     limits from below down, so that a limit typed from the sentence is feasible.
     """
     limits = problem.limits()
-    below = {name: ">= " if limits[name].sense == "at least" else "" for name in names}
-    asked = [
-        f"{name} {below[name]}{limits[name].value:.6g}{_throughput(problem, name, limits[name].value)}"
-        for name in names
-    ]
     start = f"no network of space {problem.space.name} meets "
     if not names:
         return start + "the space's own rules; loosen the rules"
-    start += " and ".join(asked) + (" together" if len(names) > 1 else "")
+    start += " and ".join(in_words(problem, name, limits[name].value) for name in names)
+    start += " together" if len(names) > 1 else ""
     if not near:
         return start + "; loosen a limit"
     ways = []
     for name, found in near.items():
-        others = " and ".join(other for other in names if other != name)
+        others = " and ".join(_asked_for(problem, other) for other in names if other != name)
         proof = "proven nearest" if found.proven else "the best found"
         kept = f"{others} as asked, {proof}" if others else proof
-        value = rounded_looser(found.value, limits[name].sense)
-        ways.append(f"{name} {below[name]}{human(value, KINDS[name])}{_throughput(problem, name, value)} ({kept})")
-    missing = " or ".join(name for name in names if name not in near)
+        ways.append(f"{in_words(problem, name, rounded_looser(found.value, limits[name].sense))} ({kept})")
+    missing = " or ".join(_asked_for(problem, name) for name in names if name not in near)
     rest = f"; no network was found by loosening {missing} alone" if missing else ""
     return f"{start}; feasible from {' or '.join(ways)}{rest}"
 
 
-def _throughput(problem: Problem, name: str, seconds: float) -> str:
-    """Return what a latency is as a throughput, rounded down, where that is what was asked for."""
-    if name != "latency_seconds" or problem.budget.throughput is None:
-        return ""
-    throughput = problem.batch / seconds
-    step = 10.0 ** (math.floor(math.log10(throughput)) - 3)
-    return f" (throughput {math.floor(throughput / step * (1 + 1e-9)) * step:.10g}/s)"
+def in_words(problem: Problem, name: str, value: float) -> str:
+    """Return a value of a limit in the words that ask for it: `latency 8 ms`, `throughput 60/s`, `macs >= 3 M`.
+
+    Where a throughput was asked for, a latency is told as one, rounded down.
+    """
+    word = _asked_for(problem, name)
+    if word == "throughput":
+        throughput = problem.batch / value
+        step = 10.0 ** (math.floor(math.log10(throughput)) - 3)
+        return f"{word} {math.floor(throughput / step * (1 + 1e-9)) * step:.10g}/s"
+    limit = problem.limits().get(name)
+    sign = ">= " if limit is not None and limit.sense == "at least" else ""
+    return f"{word} {sign}{human(value, KINDS[name])}"
+
+
+def _asked_for(problem: Problem, name: str) -> str:
+    """Return what a limit is called where it is asked for."""
+    if name != "latency_seconds":
+        return name
+    throughput, latency = problem.budget.throughput, problem.budget.latency_seconds(problem.batch)
+    return "throughput" if throughput is not None and problem.batch / throughput == latency else "latency"
+
+
+def with_fastest_met(problem: Problem, solution: Solution, *, seconds: float, seed: int) -> Solution:
+    """Return a solution without network and proof, with the least predicted latency met in a search of some seconds.
+
+    The network met keeps all other limits. Without a limit on latency the solution is returned as it is.
+    """
+    from deepmad.engine.solvers.search.scored import search_least
+
+    name = "latency_seconds"
+    if name not in problem.limits():
+        return solution
+    free = _loose(problem, name)
+    fastest = search_least(free, name, seed=seed, seconds=seconds)
+    if fastest is None:
+        return solution
+    used = free.usages(fastest)[name].used
+    told = f"the fastest network met has {in_words(problem, name, used)}, all other limits kept"
+    return replace(solution, message=f"{solution.message}; {told}", nearest={name: used})
 
 
 def rounded_looser(value: float, sense: Sense, digits: int = 4) -> float:

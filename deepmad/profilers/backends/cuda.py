@@ -34,9 +34,11 @@ def gpu_name() -> str:
 
 def torch_cuda_missing() -> str | None:
     """Return None where a CUDA build of PyTorch and a GPU are there, or a sentence with the way out."""
+    if (missing := gpu_missing()) is not None:  # first: without a GPU no other build helps
+        return missing
     if not package_files("torch", "lib/*torch_cuda*"):
         return "PyTorch is missing or its build has no CUDA; pip install --force-reinstall torch"
-    return gpu_missing()
+    return None
 
 
 def rotations(cache_bytes: int, input_bytes: int) -> int:

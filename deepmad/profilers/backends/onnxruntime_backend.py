@@ -48,13 +48,13 @@ class OnnxRuntime(Backend):
 
     def availability(self) -> str | None:
         """Return None where ONNX Runtime and the provider are installed, or the way out."""
+        if self.processor == "cuda" and (missing := gpu_missing()) is not None:
+            return missing
         if util.find_spec("onnxruntime") is None:
             return f"ONNX Runtime is missing; pip install onnxruntime{'-gpu' if self.processor == 'cuda' else ''}"
-        if self.processor == "cpu":
-            return None
-        if not package_files("onnxruntime", "capi/*onnxruntime_providers_cuda*"):
+        if self.processor == "cuda" and not package_files("onnxruntime", "capi/*onnxruntime_providers_cuda*"):
             return f"this ONNX Runtime has no CUDA provider; {_GPU_INSTALL}"
-        return gpu_missing()
+        return None
 
     def version(self) -> str:
         """Return ONNX Runtime's version."""

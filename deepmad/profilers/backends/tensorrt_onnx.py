@@ -37,9 +37,11 @@ class TensorRtOnnx(Backend):
 
     def availability(self) -> str | None:
         """Return None where TensorRT or TensorRT-RTX and a GPU are there, or the way out."""
+        if (missing := torch_cuda_missing()) is not None:
+            return missing
         if module_name() is None:
             return "neither TensorRT nor TensorRT-RTX is installed; pip install 'deepmad[tensorrt-rtx]', or tensorrt"
-        return torch_cuda_missing()
+        return None
 
     def version(self) -> str:
         """Return which TensorRT, and its version."""

@@ -36,9 +36,11 @@ class TorchTensorRt(Backend):
 
     def availability(self) -> str | None:
         """Return None where Torch-TensorRT, a CUDA build of PyTorch and a GPU are there, or the way out."""
+        if (missing := torch_cuda_missing()) is not None:
+            return missing
         if util.find_spec("torch_tensorrt") is None:
             return f"Torch-TensorRT is missing; {installation('tensorrt')}"
-        return torch_cuda_missing()
+        return None
 
     def version(self) -> str:
         """Return which Torch-TensorRT, and its version."""

@@ -177,7 +177,7 @@ class _Builder:
                 elif chunk:
                     stored = self._measure_chunk(chunk)
                 else:
-                    rows = self.file.rows(self.key)
+                    rows, planning = self.file.rows(self.key), time.monotonic()
                     within_10_percent = _within_10_percent(rows)
                     checking = any(len(row.visits) > self.timer.visits for row in rows)  # then rounds are over
                     if checking or not self._plan_round(planned, rows):
@@ -186,6 +186,9 @@ class _Builder:
                         ended = not slow
                         if slow:
                             self._check(slow)
+                    else:
+                        share = len(self._slow(rows)) / max(1, len(rows))
+                        self.pace.planned(time.monotonic() - planning, share)
                 self.records.add_seconds(time.monotonic() - start)
             self._tell(stored, within_10_percent, slow, ended=ended)
 
@@ -269,8 +272,14 @@ class _Builder:
         done = len(planned) - len(pending)
         short = sum(item.short for item in pending)
         whole = len(pending) - short + (0 if slow else self._to_choose(planned))  # rounds are over by then
-        slow_short = sum(row.short for row in slow)
-        left = self.pace.seconds_left(whole + len(slow) - slow_short, short + slow_short)
+        if slow:
+            slow_short = sum(row.short for row in slow)
+            left = self.pace.seconds_left(whole + len(slow) - slow_short, short + slow_short)
+        else:
+            to_plan = -(-self._to_choose(planned) // round_size(self.settings.networks))
+            all_short = sum(item.short for item in planned)
+            probes = (len(planned) - all_short + self._to_choose(planned), all_short)
+            left = self.pace.seconds_to_end(whole, short, to_plan, probes)
         if left is not None and self.time_limit is not None:
             left = max(0.0, min(left, self.time_limit - self.records.seconds()))
         total, left = (done, 0.0) if ended else (done + whole + short, left)

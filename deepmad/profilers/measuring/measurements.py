@@ -25,6 +25,7 @@ from deepmad.profilers.prediction.network_layers import NetworkLayers
 from deepmad.profilers.prediction.rows import Visit
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError
+from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,6 +71,14 @@ class Measurement:
     reference: ReferenceTimes | None = None
     network: NetworkLayers | None = None
     doubts: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        what, warned = self.conditions, f"; {len(self.warnings)} warnings" if self.warnings else ""
+        low, middle, high = (human(seconds, "seconds") for seconds in (self.low, self.seconds, self.high))
+        return (
+            f"<Measurement {middle} ({low} to {high}), {self.throughput:.4g}/s: {what.backend}, {what.precision}, "
+            f"batch {what.batch}, {what.threads} thread(s), input {what.resolution}{warned}>"
+        )
 
     @property
     def seconds(self) -> float:

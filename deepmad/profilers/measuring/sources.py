@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deepmad.search_spaces.architectures import Architecture, split_rank
 from deepmad.search_spaces.errors import InputError, first_line, near
 from deepmad.search_spaces.named import importable, imported
+from deepmad.search_spaces.spaces import require_network
 from deepmad.search_spaces.torchvision_operators import import_library
 
 if TYPE_CHECKING:
@@ -42,15 +43,21 @@ def load_source(name: str, *, resolution: int | None = None) -> Source:
         return Source(Architecture.load(name), None, resolution)
     library, _, rest = name.partition(":")
     if not rest:
+        require_network(name)
         raise InputError(
-            f"model: {name!r} is no file; give an architecture or .onnx file, timm:NAME, torchvision:NAME "
-            "or package.module:callable"
+            f"model: {name!r} is no file{_meant(name)}; give an architecture or .onnx file, timm:NAME, "
+            "torchvision:NAME or package.module:callable"
         )
     if library == "timm":
         return _from_timm(rest, resolution)
     if library == "torchvision":
         return _from_torchvision(rest, resolution)
     return Source(_from_callable(library, rest), 3, resolution or DEFAULT_RESOLUTION)
+
+
+def _meant(name: str) -> str:
+    """Return a question after the libraries that a bare name of a model may have been meant for."""
+    return f" (did you mean timm:{name} or torchvision:{name}?)" if name.isidentifier() else ""
 
 
 def _library(name: str) -> Any:

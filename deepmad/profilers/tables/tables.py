@@ -7,9 +7,9 @@ measured convolutions (`grids`), fitted on blocks or engine layers (`layer_rows`
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from deepmad.profilers.prediction.prediction import (
 from deepmad.profilers.prediction.proxies import ProxyPrediction
 from deepmad.profilers.prediction.stored import words
 from deepmad.profilers.tables.build_records import BuildRecords
+from deepmad.profilers.tables.shown import errors_picture
 from deepmad.profilers.tables.table_files import Key, Origin, Series, TableFile, open_table
 from deepmad.profilers.tables.verdicts import verdict
 from deepmad.search_spaces.architectures import Architecture
@@ -39,6 +40,11 @@ from deepmad.search_spaces.csv_files import cell
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import write_bytes
 from deepmad.search_spaces.layers import Count, Layer
+from deepmad.search_spaces.notebooks import Picture, frame
+from deepmad.search_spaces.spaces import presets
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 EXPORTS = ("csv", "json", "parquet")
 
@@ -60,6 +66,27 @@ class LatencyTable:
     prediction: Predictor
     resolution: int | None = None
     """The side of the networks that it was built from; None where it was imported or does not tell."""
+    path: Path | None = field(default=None, compare=False)
+    """The file that it was read from."""
+
+    def __repr__(self) -> str:
+        side = "" if self.resolution is None else f", input {self.resolution}"
+        return f"<LatencyTable of {self.device}: space {self.space}{side}, {self.key}>"
+
+    @property
+    def frame(self) -> "DataFrame":
+        """Every measurement behind the table, in the columns of `export_rows`. Raises `InputError`."""
+        with open_table(self._file()) as file:
+            return frame(_exported(file, next(series for series in file.series() if series.key == self.key)))
+
+    def plot(self) -> Picture:
+        """Return a picture of predicted against measured latency of networks held out. Raises `InputError`."""
+        return errors_picture(self._file(), self.key)
+
+    def _file(self) -> Path:
+        if self.path is None:
+            raise InputError("the table was not read from a file; LatencyTable.load(FILE) reads one")
+        return self.path
 
     @staticmethod
     def load(
@@ -93,7 +120,7 @@ class LatencyTable:
         return LatencyTable(
             series.device, series.key.backend, series.version, series.key.precision, series.key.batch,
             series.key.threads, series.space, predictor,
-            settings.resolution if settings is not None else None,
+            settings.resolution if settings is not None else None, path,
         )  # fmt: skip
 
     @property
@@ -175,7 +202,8 @@ def _choose(path: Path, file: TableFile, wanted: dict[str, Any]) -> Series:
 
 def _build_command(space: str, key: Key, resolution: int | None = None) -> str:
     side = f" --resolution {resolution}" if resolution is not None else ""
-    return f"deepmad table build {space} {key.options()}{side}"
+    named = space if space in presets() else f"{space}.yaml"  # as its file is probably called
+    return f"deepmad table build {named} {key.options()}{side}"
 
 
 def describe_tables(path: str | Path) -> list[dict[str, Any]]:
@@ -310,7 +338,7 @@ def _exported_import(file: TableFile, series: Series, origin: Origin) -> list[di
 
 def _exported_convolutions(file: TableFile, series: Series, origin: Origin) -> list[dict[str, Any]]:
     shared = asdict(series.key) | {"device": series.device, "version": series.version, "source": origin.source}
-    names = [field.name for field in fields(ConvolutionTimes)]
+    names = [column.name for column in fields(ConvolutionTimes)]
     found = [dict(zip(names, row, strict=True)) for row in file.convolutions(series.key).rows()]
     return [{**shared, "date": None, "seconds": row.pop("nanoseconds") / 1e9, **row} for row in found]
 
@@ -349,16 +377,14 @@ def export_table(path: str | Path, to: str, output: str | Path) -> None:
     """
     if to not in EXPORTS:
         raise InputError(f"to: {to!r} is unknown; choose from {', '.join(EXPORTS)}")
-    import pandas as pd
-
-    frame = pd.DataFrame(export_rows(path))
+    exported = frame(export_rows(path))
     if to == "csv":
-        content = frame.map(cell).to_csv(index=False).encode()
+        content = exported.map(cell).to_csv(index=False).encode()
     elif to == "json":
-        content = frame.to_json(orient="records", indent=1, double_precision=15).encode()
+        content = exported.to_json(orient="records", indent=1, double_precision=15).encode()
     else:
         try:
-            content = frame.to_parquet(index=False)
+            content = exported.to_parquet(index=False)
         except ImportError as error:
             raise InputError("to: parquet needs pyarrow; pip install 'deepmad[parquet]'") from error
     write_bytes(Path(output), content)

@@ -103,5 +103,5 @@ def _digest(problem: Problem, evaluator: Evaluator) -> str:
     found = evaluator.evaluate(np.random.default_rng(0).integers(0, sizes, (SAMPLE, len(sizes))))
     columns: Sequence[Any] = [found.values, *found.used.values()]
     worth = [[f"{number:.{DIGITS}g}" for number in column] for column in columns]
-    text = json.dumps([repr(problem.space), repr(problem.limits()), worth])
+    text = json.dumps([problem.space.identity, repr(problem.limits()), worth])
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
