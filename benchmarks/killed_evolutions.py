@@ -31,8 +31,8 @@ from benchmarks.ray_cluster import ray_cluster
 from deepmad.engine.answers.progress import Progress, Report
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.evolution.fronts import pareto_front
 from deepmad.engine.solvers.evolution.solving import evolve
+from deepmad.engine.solvers.fronts.finding import pareto_front
 from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import load_space

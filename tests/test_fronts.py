@@ -18,9 +18,10 @@ from deepmad.cli.schema import schema_of
 from deepmad.engine.answers.progress import Progress
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.evolution.fronts import COSTS, Front, FrontInterrupted, pareto_front
 from deepmad.engine.solvers.evolution.nondominated import crowding, fronts, hypervolume
 from deepmad.engine.solvers.evolution.solving import evolve
+from deepmad.engine.solvers.fronts.finding import COSTS, FrontInterrupted, pareto_front
+from deepmad.engine.solvers.fronts.front import Front
 from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.errors import InputError

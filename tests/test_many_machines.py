@@ -20,8 +20,8 @@ from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.evolution.fronts import pareto_front
 from deepmad.engine.solvers.evolution.solving import evolve
+from deepmad.engine.solvers.fronts.finding import pareto_front
 from deepmad.engine.solvers.rows import loop
 from deepmad.engine.solvers.settings import Evolution, Rows
 from deepmad.search_spaces.spaces import load_space

@@ -10,7 +10,7 @@ from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.objectives import ObjectiveName
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.program.recounts import Recount, recounted
-from deepmad.engine.solvers.evolution.fronts import pareto_front
+from deepmad.engine.solvers.fronts.finding import pareto_front
 from deepmad.engine.solvers.population.genomes import Coding
 from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
