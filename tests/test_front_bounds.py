@@ -1,7 +1,7 @@
 """The bounds of fronts against brute force: at no cost is a network above them; and how they are drawn."""
 
-import itertools
 import math
+import time
 from dataclasses import replace
 from random import Random
 
@@ -96,3 +96,69 @@ def test_no_network_is_above_the_bounds_of_a_front(seed: int) -> None:
     order = np.argsort(used, kind="stable")
     assert (np.diff(heights[order]) >= 0).all()
     assert heights.max() == pytest.approx(values.max(), rel=1e-6)
+
+
+def test_no_work_is_done_past_the_time_and_what_it_breaks_off_proves_nothing() -> None:
+    case = drawn(3)
+    known = Known(counted(case.problem, "macs"), "macs")
+    known.offer(some(case, 3, 0))
+    sweep = Sweep(known, 2, 0)
+    sweep.go(None, time.monotonic(), lambda: pytest.fail("it worked"))
+    assert known.bounds == []
+    first = Share((), -math.inf, begun=False)
+    piece = Piece("late", known.problem, "macs", math.inf, 0.0, -math.inf, 0.0, first, (), 0, 1.0, None, left=0.0)
+    assert work(piece).share is None
+
+
+def test_a_network_above_a_bound_is_a_contradiction_whichever_comes_first() -> None:
+    case = drawn(3)
+    problem = counted(case.problem, "macs")
+    networks = some(case, 3, 0)
+    false = Bound(math.inf, 0.0, -1e9, 0.0)
+    claim = r"branch and price under macs inf claims .* a network of objective .* is known"
+    known, other = Known(problem, "macs"), Known(problem, "macs")
+    known.offer(networks)
+    other.lower(false)
+    with pytest.raises(ContradictionError, match=claim):
+        known.lower(false)
+    with pytest.raises(ContradictionError, match=claim):
+        other.offer(networks)
+
+
+STAIR = np.array([1.0, 2.0, 4.0]), np.array([10.0, 20.0, 30.0])
+LINES = [Bound(2.0, 2.0, 22.0, 4.0), Bound(math.inf, 4.0, 33.0, 0.0), Bound(4.0, 4.0, 32.0, 1.0)]
+
+
+def test_the_area_is_that_between_the_stair_and_the_least_lines() -> None:
+    """From 1 to 2 a line from 18 to 22 above 10, from 2 to 4 one from 30 to 32 above 20."""
+    found = area(*STAIR, LINES, 1.0, 4.0)
+    assert found.between == pytest.approx(20 - 10 + 2 * (31 - 20))
+    assert found.under == pytest.approx(20 + 2 * 31)
+    assert gap(*STAIR, LINES) == pytest.approx(32 / 82)
+    assert gap(*STAIR, LINES[:1]) is None
+    assert gap(np.array([1.0]), np.array([10.0]), LINES) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_area_and_the_drawn_line_follow_the_least_bound_everywhere(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    costs, values = np.sort(random.random((2, 12)), axis=1) * [[10.0], [5.0]]
+    numbers = random.random((8, 4)) * [10, 10, 20, 1]
+    lines = [Bound(limit, at, height, slope) for limit, at, height, slope in numbers.tolist()]
+    lines.append(Bound(math.inf, 0.0, 20.0, 0.1))
+    low, high = float(costs[0]), float(costs[-1])
+    fine = np.linspace(low, high, 20_001)
+    least, below = lowest(lines, fine), values[np.searchsorted(costs, fine, "right") - 1]
+    found = area(costs, values, lines, low, high)
+    assert found.between == pytest.approx(float(np.mean(least - below)) * (high - low), rel=1e-3)
+    assert found.under == pytest.approx(float(np.mean(least)) * (high - low), rel=1e-3)
+    assert lowest(needed(lines, low), fine) == pytest.approx(least)
+    drawn_costs, heights = bound_line(lines, low, high)
+    inside = np.min(np.abs(fine[:, None] - corners(lines, low, high)), axis=1) > 1e-3
+    assert np.interp(fine[inside], drawn_costs, heights) == pytest.approx(least[inside])
+
+
+def test_a_bound_jumps_behind_its_limit_and_never_falls() -> None:
+    costs, heights = bound_line(LINES, 1.0, 4.0)
+    assert list(zip(costs, heights, strict=True)) == [(1.0, 18.0), (2.0, 22.0), (2.0, 30.0), (4.0, 32.0)]
+    assert math.isnan(bound_line(LINES[:1], 1.0, 4.0)[1][-1])

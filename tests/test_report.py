@@ -14,7 +14,7 @@ import pytest
 from deepmad.search_spaces.errors import InputError
 from deepmad.zoo import formats
 from deepmad.zoo.costs import MEASURES, cost_bars
-from deepmad.zoo.figures import front, front_chart, prediction_chart
+from deepmad.zoo.figures import bound_stairs, front, front_chart, prediction_chart
 from deepmad.zoo.pictures import Frame, drawn, own_frame, pieces
 from deepmad.zoo.report import TEMPLATES, report_text, write_report
 from tests.zoo_documents import HOSTILE, Document, hostile_everywhere, network_of, networks_of, zoo_document
@@ -230,6 +230,22 @@ def test_charts_hold_every_network_and_are_valid_for_plotly(entries: int) -> Non
         document = json.loads(json.dumps(chart.document), object_hook=_with_colours)
         go.Figure(document)  # refuses an unknown property or value
         assert sum(len(trace["x"]) for trace in document["data"] if "markers" in trace["mode"]) == number
+
+
+def test_the_front_has_a_stair_of_bounds_above_it(six: Document) -> None:
+    chart = front_chart(six)
+    assert chart is not None
+    (stair,) = [trace for trace in chart.document["data"] if trace.get("line", {}).get("dash") == "dot"]
+    assert stair["line"]["shape"] == "vh"  # what is proven within a limit holds for all that is below it
+    assert stair["x"] == sorted(stair["x"])
+    assert stair["y"] == sorted(stair["y"])
+    networks = networks_of(six)
+    assert len(stair["x"]) == len(networks)
+    for entry in networks:
+        ratio = entry["measured"]["latency_seconds"] / entry["predicted"]["latency_seconds"]
+        place = stair["x"].index(1e3 * (ratio * entry["limits"]["latency_seconds"]["limit"]))
+        assert stair["y"][place] >= entry["bound"]
+    assert bound_stairs([one for one in six["entries"] if not one["stages"]]) == []
 
 
 def test_a_reference_far_below_does_not_flatten_the_front(six: Document) -> None:

@@ -77,7 +77,7 @@ def _tell(front: "Front", output: Path | None, json: bool) -> int:
             out().print(_table(front))
     if front.points and output is not None and not json:
         say(f"{len(front.points)} networks written to {output}")
-    if front.points:
+    if front.bounds:
         _tell_gap(front)
     return DONE if front.points else MISSED
 

@@ -69,7 +69,7 @@ def front_chart(zoo: Record) -> Chart | None:
     for index, device in enumerate(zoo["devices"]):
         here = [entry for entry in entries if entry["device"] == device["name"]]
         beside = [other for other in others if other["device"] == device["name"]]
-        traces += _front_traces(index, device, here, len(entries) <= LABELLED)
+        traces += [*_bound_traces(index, here), *_front_traces(index, device, here, len(entries) <= LABELLED)]
         traces += _reference_traces(index, beside, least)
     layout = _layout("latency of one batch, ms", f"objective ({html.escape(zoo['objective'])})")
     shown = [delivered_seconds(entry) for entry in entries] + [other["latency_seconds"] for other in others]
@@ -103,6 +103,41 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
             kept.append((latency, objective))
             best = objective
     return kept
+
+
+def bound_stairs(entries: Sequence[Record]) -> list[tuple[float, float]]:
+    """Return (seconds, objective) of the ends of a stair that no network of a space and device goes above.
+
+    What is proven within a limit holds below it, so that the stair is at an entry's bound up to the entry's limit. That
+    limit is on the prediction; of an entry that was measured it stands where a measurement would, at the same ratio.
+    """
+    ends = []
+    for entry in entries:
+        limit = entry["limits"].get("latency_seconds")
+        if limit is None or entry["bound"] is None:
+            continue
+        both = entry["measured"] and entry["predicted"]
+        ratio = entry["measured"]["latency_seconds"] / entry["predicted"]["latency_seconds"] if both else 1.0
+        ends.append((ratio * limit["limit"], entry["bound"]))
+    highest = -math.inf
+    stairs = []
+    for latency, bound in sorted(ends):
+        highest = max(highest, bound)
+        stairs.append((latency, highest))
+    return stairs
+
+
+def _bound_traces(index: int, entries: Sequence[Record]) -> list[Document]:
+    """Return the stairs of a device's bounds, one a space, as dotted lines."""
+    traces: list[Document] = []
+    for space in dict.fromkeys(entry["space"] for entry in entries):
+        stairs = bound_stairs([entry for entry in entries if entry["space"] == space])
+        if len(stairs) > 1:
+            name = html.escape(f"{space}: none above", quote=False)
+            trace = {"type": "scatter", "mode": "lines", "name": name, "hoverinfo": "skip", "showlegend": False}
+            line = {"shape": "vh", "width": 1, "dash": "dot", "color": _colour(index)}
+            traces.append(trace | {"x": [1e3 * x for x, _ in stairs], "y": [y for _, y in stairs], "line": line})
+    return traces
 
 
 def _front_traces(index: int, device: Record, entries: Sequence[Record], labelled: bool) -> list[Document]:

@@ -43,7 +43,8 @@ class Area:
 
 def lowest(bounds: Sequence[Bound], costs: Array) -> Array:
     """Return the least bound at each of `costs`; inf where none reaches."""
-    return np.min([np.full(len(costs), np.inf), *(bound.over(costs) for bound in bounds)], axis=0)
+    least: Array = np.min([np.full(len(costs), np.inf), *(bound.over(costs) for bound in bounds)], axis=0)
+    return least
 
 
 def corners(bounds: Sequence[Bound], low: float, high: float) -> Array:

@@ -34,7 +34,7 @@ def draw(path: Path, against: str, costs: Array, values: Array, bounds: Sequence
         panel.legend(frameon=False, loc="lower right")
     panel.set(xlabel=MEASURES[against].means, ylabel="objective", title=f"{len(costs)} networks")
     text = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "front"}):  # the same picture for the same numbers
+    with mpl.rc_context({"svg.hashsalt": "front", "svg.fonttype": "none"}):  # the same picture for the same numbers
         figure.savefig(text, format="svg", metadata={"Date": None})
     write_text(path, text.getvalue())
 
@@ -45,13 +45,13 @@ def bound_line(bounds: Sequence[Bound], low: float, high: float) -> tuple[list[f
     Behind a limit whose bound was the least, the curve jumps: there it has two corners. A line is in it only up to its
     limit, and where none reaches there is a break.
     """
-    costs = corners(bounds, low, high)
-    found_costs, heights = [low], [_height(bounds, low, low)]
-    for start, end in pairwise(costs):
+    found: list[tuple[float, float]] = []
+    for start, end in pairwise(corners(bounds, low, high).tolist()):
         for cost in (start, end):
-            found_costs.append(float(cost))
-            heights.append(_height(bounds, float(cost), float(end)))
-    return found_costs, heights
+            corner = cost, _height(bounds, cost, end)
+            if corner not in found[-1:]:
+                found.append(corner)
+    return [cost for cost, _ in found], [height for _, height in found]
 
 
 def _height(bounds: Sequence[Bound], cost: float, reached: float) -> float:

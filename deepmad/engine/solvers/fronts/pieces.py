@@ -38,7 +38,8 @@ class Piece:
 
     `floor` is the best objective less charges known within the limit; what is not above it by more than `tolerance` is
     not looked at. It goes on with the open boxes of a `share`, and ends within about `seconds`, or after `nodes`
-    boxes, the same ones every time; `left` are the seconds after which it is worth nothing any more.
+    boxes, the same ones every time; `left` are the seconds after which it is worth nothing any more. There is a search
+    first where there are `starts` for it.
     """
 
     key: str
@@ -100,7 +101,7 @@ def work(piece: Piece) -> Worked:
         _Here.key, _Here.tables = piece.key, tables_of(whole)
         _Here.pool = Pool(_Here.tables)
     problem = whole if math.isinf(piece.limit) else with_limit(whole, piece.against, piece.limit)
-    networks = list(_searched(piece, problem))
+    networks = list(_searched(piece, problem)) if piece.starts else []
     tables, constant = _charged(piece, problem, _Here.tables)
     floor = max(piece.floor, *(_worth(piece, problem, network) for network in networks), -math.inf)
     pool = Pool(tables) if piece.nodes is not None else _Here.pool

@@ -150,8 +150,8 @@ class Sweep:
         steps = np.diff(costs) / max(np.ptp(costs), 1e-300) + np.diff(values) / max(np.ptp(values), 1e-300)
         length = np.concatenate([[0.0], np.cumsum(steps)])
         wanted = np.linspace(0.0, length[-1], count + 1)[1:]
-        rows = np.unique(np.searchsorted(length, wanted - 1e-9)) if count and len(costs) > 1 else []
-        ends = [float(costs[row]) for row in rows]
+        rows = np.unique(np.searchsorted(length, wanted - 1e-9)) if len(costs) > 1 else np.empty(0, dtype=np.intp)
+        ends = [float(cost) for cost in costs[rows]]
         lows = [float(costs[0]), *ends]
         top = float(costs[-1])
         return [*((low, end, end) for low, end in zip(lows, ends, strict=False)), (lows[-1], self.own, top)]
@@ -220,7 +220,7 @@ class Sweep:
             max(worth),
             TOLERANCES[stretch.level] * abs(best.value),
             stretch.share,
-            (*stretch.proposals[-1:], best.network),
+            () if seconds is None and stretch.visits else (*stretch.proposals[-1:], best.network),
             self.seed + self.turns,
             seconds,
             PIECE_NODES if seconds is None else None,
