@@ -240,7 +240,7 @@ def evolved(evolving: Evolving, checkpoint: Path, report: Report | None = None) 
         checkpoint=checkpoint,
     )
     if evolving.towards == "front":
-        return [point.to_dict() for point in pareto_front(problem, "macs", settings, report=report).points]
+        return [point.to_dict() for point in pareto_front(problem, "macs", settings, bounds=0, report=report).points]
     screen = _evenly_deep if evolving.towards == "screened" else None
     network = evolve(problem, settings, report=report, screen=screen).architecture
     return None if network is None else network.to_dict()

@@ -53,7 +53,7 @@ def main(
     """Find the front, compare it, and write results/pareto_front.csv and .svg."""
     space, latencies = load_space(preset), LatencyTable.load(table)
     problem = Problem(space, Budget.of(space), latencies)
-    front = pareto_front(problem, "latency_seconds", Evolution(time_limit, seed=seed, workers=1))
+    front = pareto_front(problem, "latency_seconds", Evolution(time_limit, seed=seed, workers=1), bounds=0)
     print(f"front: {len(front.points)} networks in {front.seconds:.0f} s", flush=True)
     groups: Groups = {
         "front": front.points,

@@ -94,7 +94,7 @@ def test_an_evolution_on_ray_is_the_one_of_this_process(
 @pytest.mark.usefixtures("cluster")
 def test_a_front_on_ray_is_the_one_of_this_process() -> None:
     here, there = (
-        pareto_front(stairs(), "latency_seconds", replace(FOUR_ISLANDS, on=on, workers=workers)).points
+        pareto_front(stairs(), "latency_seconds", replace(FOUR_ISLANDS, on=on, workers=workers), bounds=2).points
         for on, workers in (("local", 1), ("ray", 4))
     )
     assert len(here) > 3
