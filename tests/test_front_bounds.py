@@ -61,7 +61,7 @@ def test_a_piece_of_work_proves_the_best_objective_less_its_charge(seed: int) ->
     charge = random.random() * np.ptp(values) / max(np.ptp(used), 1e-12) if chargeable(problem, against) else 0.0
     worth = (values - charge * used)[used <= limit]
     first = Share((), -math.inf, begun=False)
-    piece = Piece(str(seed), problem, against, limit, charge, -math.inf, 0.0, first, (), seed, None, 10)
+    piece = Piece(str(seed), problem, against, limit, charge, -math.inf, 0.0, first, (), limit, seed, None, 10)
     closed = -math.inf
     for _ in range(60):
         found = work(piece)
@@ -106,8 +106,8 @@ def test_no_work_is_done_past_the_time_and_what_it_breaks_off_proves_nothing() -
     sweep.go(None, time.monotonic(), lambda: pytest.fail("it worked"))
     assert known.bounds == []
     first = Share((), -math.inf, begun=False)
-    piece = Piece("late", known.problem, "macs", math.inf, 0.0, -math.inf, 0.0, first, (), 0, 1.0, None, left=0.0)
-    assert work(piece).share is None
+    piece = Piece("late", known.problem, "macs", math.inf, 0.0, -math.inf, 0.0, first, (), math.inf, 0, 1.0, None)
+    assert work(replace(piece, left=0.0)).share is None
 
 
 def test_a_network_above_a_bound_is_a_contradiction_whichever_comes_first() -> None:

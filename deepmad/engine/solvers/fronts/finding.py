@@ -119,7 +119,6 @@ def _find(run: Run, known: Known, bounds: int, tasks: Tasks | None) -> None:
     if limited:
         run.learn([member.network for member in known.members])
         run.go()
-        known.offer(_evolved(run))
 
 
 def _evolved(run: Run) -> list[Architecture]:

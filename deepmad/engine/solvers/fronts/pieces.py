@@ -38,8 +38,8 @@ class Piece:
 
     `floor` is the best objective less charges known within the limit; what is not above it by more than `tolerance` is
     not looked at. It goes on with the open boxes of a `share`, and ends within about `seconds`, or after `nodes`
-    boxes, the same ones every time; `left` are the seconds after which it is worth nothing any more. There is a search
-    first where there are `starts` for it.
+    boxes, the same ones every time; `left` are the seconds after which it is worth nothing any more. Where there are
+    `starts`, it begins with a search from them for a network that costs up to `aim`. `key` is the front's own.
     """
 
     key: str
@@ -51,6 +51,7 @@ class Piece:
     tolerance: float
     share: Share
     starts: tuple[Architecture, ...]
+    aim: float
     seed: int
     seconds: float | None
     nodes: int | None
@@ -95,17 +96,18 @@ def _is(cost: Additive, against: str) -> bool:
 
 def work(piece: Piece) -> Worked:
     """Return what became of a piece of work; runs in a worker's process."""
-    end = math.inf if piece.seconds is None else time.monotonic() + piece.seconds
+    began = time.monotonic()
+    end = math.inf if piece.seconds is None else began + piece.seconds
     whole = free(piece.problem, piece.against)
     if piece.key != _Here.key:
         _Here.key, _Here.tables = piece.key, tables_of(whole)
         _Here.pool = Pool(_Here.tables)
-    problem = whole if math.isinf(piece.limit) else with_limit(whole, piece.against, piece.limit)
-    networks = list(_searched(piece, problem)) if piece.starts else []
+    problem = _within(whole, piece.against, piece.limit)
+    networks = list(_searched(piece, _within(whole, piece.against, piece.aim))) if piece.starts else []
     tables, constant = _charged(piece, problem, _Here.tables)
     floor = max(piece.floor, *(_worth(piece, problem, network) for network in networks), -math.inf)
     pool = Pool(tables) if piece.nodes is not None else _Here.pool
-    tree = Tree(problem, lambda: None, time.monotonic() + piece.left, tables=tables, pool=pool)
+    tree = Tree(problem, lambda: None, began + piece.left, tables=tables, pool=pool)
     share = replace(piece.share, known=floor + constant + piece.tolerance)
 
     def over() -> bool:
@@ -120,6 +122,11 @@ def work(piece: Piece) -> Worked:
     networks += [*found.proposals, *([found.met] if found.met else [])]
     share = replace(share, nodes=found.nodes, begun=True)
     return Worked(share, closed - constant, still - constant, tuple(networks))
+
+
+def _within(problem: Problem, against: str, limit: float) -> Problem:
+    """Return the problem with a limit on the cost; inf is none."""
+    return problem if math.isinf(limit) else with_limit(problem, against, limit)
 
 
 def _searched(piece: Piece, problem: Problem) -> Iterator[Architecture]:

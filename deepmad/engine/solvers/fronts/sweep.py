@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from uuid import uuid4
 
 import numpy as np
 
@@ -51,9 +51,11 @@ class Known:
         self.problem, self.against = problem, against
         self.members: list[Member] = []
         self.bounds: list[Bound] = []
+        self.seen: set[Architecture] = set()
 
     def offer(self, networks: Sequence[Architecture]) -> None:
         """Take the networks that keep all limits and that no other one beats."""
+        networks = [one for one in dict.fromkeys(networks) if one not in self.seen]
         counted = zip(networks, recounted(self.problem, networks), strict=True)
         news = [
             Member(network, found.value, float(found.usages[self.against].used))
@@ -64,6 +66,7 @@ class Known:
         joined = [*self.members, *news]
         values, used = (np.array([getattr(one, name) for one in joined]) for name in ("value", "used"))
         self.members = [joined[row] for row in next(fronts(values, used), np.empty(0, dtype=np.intp))]
+        self.seen.update(networks)
 
     def lower(self, bound: Bound) -> None:
         """Take a bound; rounding may not take it below a network."""
@@ -132,6 +135,7 @@ class Sweep:
 
     def __init__(self, known: Known, count: int, seed: int) -> None:
         self.known, self.seed, self.turns = known, seed, 0
+        self.key = uuid4().hex
         self.warning: str | None = None
         problem, against = known.problem, known.against
         limit = problem.limits()[against]
@@ -155,11 +159,6 @@ class Sweep:
         lows = [float(costs[0]), *ends]
         top = float(costs[-1])
         return [*((low, end, end) for low, end in zip(lows, ends, strict=False)), (lows[-1], self.own, top)]
-
-    @cached_property
-    def key(self) -> str:
-        """What tells this sweep from others."""
-        return f"{self.known.problem!r} {self.known.against}"
 
     @property
     def over(self) -> bool:
@@ -210,6 +209,7 @@ class Sweep:
     def _piece(self, stretch: Stretch, seconds: float | None, left: float) -> Piece:
         self.turns += 1
         best = self.known.best(stretch.limit)
+        aim = self._emptiest(stretch) if stretch.visits % 2 else stretch.limit
         worth = [one.value - stretch.charge * one.used for one in self.known.members if one.used <= stretch.limit]
         return Piece(
             self.key,
@@ -220,12 +220,23 @@ class Sweep:
             max(worth),
             TOLERANCES[stretch.level] * abs(best.value),
             stretch.share,
-            () if seconds is None and stretch.visits else (*stretch.proposals[-1:], best.network),
+            () if seconds is None and stretch.visits else (*stretch.proposals[-1:], self.known.best(aim).network),
+            aim,
             self.seed + self.turns,
             seconds,
             PIECE_NODES if seconds is None else None,
             left,
         )
+
+    def _emptiest(self, stretch: Stretch) -> float:
+        """Return the cost in the middle of the stretch's two neighbours with the largest area above the lower one."""
+        costs, values = self.known.curve
+        inside = (stretch.low <= costs) & (costs <= stretch.limit)
+        costs, values = costs[inside], values[inside]
+        if len(costs) < 2:
+            return stretch.limit
+        middles = (costs[:-1] + costs[1:]) / 2
+        return float(middles[np.argmax((lowest(self.known.bounds, middles) - values[:-1]) * np.diff(costs))])
 
     def _take(self, stretch: Stretch, found: Worked) -> None:
         """Take what came of a piece of work on a stretch."""
