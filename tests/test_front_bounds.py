@@ -45,12 +45,12 @@ def drawn(seed: int) -> Case:
     """Return a random case with a feasible network, not a large one."""
     random = Random(seed)
     case = random_case(random)
-    while case.optimum is None or len(case.counted) > 20_000:
+    while case.optimum is None or len(case.counted) > 4_000:
         case = random_case(random)
     return case
 
 
-@pytest.mark.parametrize("seed", range(100, 116))
+@pytest.mark.parametrize("seed", range(100, 110))
 def test_a_piece_of_work_proves_the_best_objective_less_its_charge(seed: int) -> None:
     case, random = drawn(seed), np.random.default_rng(seed)
     against = COSTS[seed % len(COSTS)]
@@ -75,7 +75,7 @@ def test_a_piece_of_work_proves_the_best_objective_less_its_charge(seed: int) ->
         assert max(closed, found.open) == pytest.approx(worth.max(), abs=1e-6 * np.abs(values).max())
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(10))
 def test_no_network_is_above_the_bounds_of_a_front(seed: int) -> None:
     """Whatever the cost, the objective and the other limits, and however bad the networks known at first are."""
     case = drawn(seed)
