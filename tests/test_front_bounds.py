@@ -1,5 +1,6 @@
 """The bounds of fronts against brute force: at no cost is a network above them; and how they are drawn."""
 
+import itertools
 import math
 import time
 from dataclasses import replace
@@ -15,6 +16,7 @@ from deepmad.engine.solvers.fronts.curves import Bound, area, corners, gap, lowe
 from deepmad.engine.solvers.fronts.finding import COSTS
 from deepmad.engine.solvers.fronts.pictures import bound_line
 from deepmad.engine.solvers.fronts.pieces import Piece, chargeable, free, work
+from deepmad.engine.solvers.fronts.planning import sections
 from deepmad.engine.solvers.fronts.sweep import Known, Sweep
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.blocks import BLOCKS
@@ -156,6 +158,34 @@ def test_the_area_and_the_drawn_line_follow_the_least_bound_everywhere(seed: int
     drawn_costs, heights = bound_line(lines, low, high)
     inside = np.min(np.abs(fine[:, None] - corners(lines, low, high)), axis=1) > 1e-3
     assert np.interp(fine[inside], drawn_costs, heights) == pytest.approx(least[inside])
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_sections_end_below_steps_and_their_lines_are_those_of_least_area(count: int) -> None:
+    """A front of three steps is followed by three lines; no other ends of sections have lines nearer to it."""
+    random = np.random.default_rng(count)
+    costs = np.sort(random.random(9)) * 100
+    values = np.cumsum([5.0, 0.2, 0.3, 9.0, 0.1, 0.2, 4.0, 0.3, 0.1])
+    found = sections(costs, values, count)
+    assert [one.low for one in found] == [costs[0], *(np.nextafter(one.limit, np.inf) for one in found[:-1])]
+    assert found[-1].limit == costs[-1]
+
+    edges = [(values[b] - values[a]) / (costs[b] - costs[a]) for a, b in itertools.combinations(range(9), 2)]
+
+    def total(starts: list[float]) -> float:
+        whole = 0.0
+        for low, end in itertools.pairwise([*starts, math.inf]):
+            inside, limit = costs < end, min(end, float(costs[-1]))
+            middle = (low + limit) / 2
+            lines = (values + slope * (middle - costs) for slope in (0.0, *edges))
+            whole += min(float(line[inside].max()) for line in lines) * (limit - low)
+        return whole
+
+    others = itertools.combinations(costs[1:].tolist(), count - 1)
+    least = min(total([float(costs[0]), *starts]) for starts in others)
+    assert total([one.low for one in found]) == pytest.approx(least)
+    if count == 3:
+        assert [one.low for one in found] == [costs[0], costs[3], costs[6]]
 
 
 def test_a_bound_jumps_behind_its_limit_and_never_falls() -> None:

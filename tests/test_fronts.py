@@ -152,7 +152,7 @@ def test_an_interrupt_while_bounds_are_proven_keeps_those_so_far(workers: int) -
 
     def stop(progress: Progress) -> None:
         told.append(progress.doing)
-        if sum(doing.startswith("bounding") for doing in told) == 2:
+        if sum(doing.startswith("bounding") for doing in told) == 1:
             raise KeyboardInterrupt
 
     settings = Evolution(time_limit=600, population=100, workers=workers)

@@ -17,11 +17,12 @@ from deepmad.engine.solvers.evolution.nondominated import fronts
 from deepmad.engine.solvers.evolution.running import UNREACHED
 from deepmad.engine.solvers.fronts.curves import Array, Bound, area, gap, lowest, needed
 from deepmad.engine.solvers.fronts.pieces import Piece, Worked, chargeable, work
+from deepmad.engine.solvers.fronts.planning import sections
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.tasks import Done, Tasks
 
 TOLERANCES = (3e-3, 1e-3, 2e-4, 0.0)
-"""What a tree leaves open, as a share of the best objective within its limit: one after the other, anew each time.
+"""What trees leave open, as a share of the best objective within their limit, round after round, anew each time.
 
 A tree is through with a wide tolerance in a fraction of the time, and the next one begins with its columns.
 """
@@ -29,6 +30,8 @@ PIECE_SECONDS, PIECE_NODES = 2.5, 25
 """How long a piece of work takes, or how many boxes it looks at where generations rule."""
 PASSES = 4
 """Pieces of work on each limit at most where generations rule."""
+MOST_VISITS = 8
+"""Pieces of work on a limit in a round but the last."""
 MOST_FAILURES = 3
 """Pieces on a limit that may fail before no more is tried there."""
 LEAST_SECONDS = 0.5
@@ -104,17 +107,15 @@ class Known:
 
 @dataclass
 class Stretch:
-    """A limit of the sweep, and the costs up to it, from `low` on.
+    """A limit of the sweep, and the costs up to it, from `low` on, with a `charge` for a unit of cost.
 
-    `charge` and `at` are those of its present tree, `share` what that has open, `closed` the bound on what it has
-    closed; `level` counts the tolerances that it is through with.
+    `at` is a cost where its line is told, `share` what its tree has open, `closed` the bound on what that has closed.
     """
 
     low: float
     limit: float
     at: float
-    charge: float = 0.0
-    level: int = 0
+    charge: float
     share: Share = field(default_factory=lambda: Share((), -math.inf, begun=False))
     closed: float = -math.inf
     proposals: tuple[Architecture, ...] = ()
@@ -122,15 +123,16 @@ class Stretch:
     failures: int = 0
 
     @property
-    def over(self) -> bool:
-        """Whether there is nothing left to do."""
-        return self.level == len(TOLERANCES) or self.failures == MOST_FAILURES
+    def through(self) -> bool:
+        """Whether nothing is left open, or work failed too often."""
+        return (self.share.begun and not self.share.nodes) or self.failures == MOST_FAILURES
 
 
 class Sweep:
     """Bounds for limits along a front, `count` of them, and one for the problem itself.
 
-    It begins from the networks `known`, of which there is one at least, and adds to them.
+    It begins from the networks `known`, of which there is one at least, and adds to them. Once all limits are through
+    with a tolerance, others are laid along the front known by then.
     """
 
     def __init__(self, known: Known, count: int, seed: int) -> None:
@@ -140,30 +142,22 @@ class Sweep:
         problem, against = known.problem, known.against
         limit = problem.limits()[against]
         self.own = limit.value if limit.sense == "at most" and limit.value < UNREACHED else math.inf
-        self.stretches = [Stretch(*ends) for ends in self._ends(count if chargeable(problem, against) else 0)]
-        for stretch in self.stretches:
-            stretch.level = len(TOLERANCES) - 1 if problem.small else 0
-            self._set_out(stretch)
+        self.count = count if chargeable(problem, against) else 0
+        self.round = len(TOLERANCES) - 1 if problem.small else 0
+        self.stretches = self._laid()
 
-    def _ends(self, count: int) -> list[tuple[float, float, float]]:
-        """Return the stretches' least cost, limit and the cost of the best network within it.
-
-        The limits lie evenly along the networks' curve, seen in a square, so that lines follow it well.
-        """
+    def _laid(self) -> list[Stretch]:
+        """Return the stretches along the front, and behind them that of the problem itself, without a charge."""
         costs, values = self.known.curve
-        steps = np.diff(costs) / max(np.ptp(costs), 1e-300) + np.diff(values) / max(np.ptp(values), 1e-300)
-        length = np.concatenate([[0.0], np.cumsum(steps)])
-        wanted = np.linspace(0.0, length[-1], count + 1)[1:]
-        rows = np.unique(np.searchsorted(length, wanted - 1e-9)) if len(costs) > 1 else np.empty(0, dtype=np.intp)
-        ends = [float(cost) for cost in costs[rows]]
-        lows = [float(costs[0]), *ends]
+        laid = sections(costs, values, self.count) if self.count else []
         top = float(costs[-1])
-        return [*((low, end, end) for low, end in zip(lows, ends, strict=False)), (lows[-1], self.own, top)]
+        last = Stretch(top if laid else float(costs[0]), self.own, top, 0.0)
+        return [*(Stretch(one.low, one.limit, one.limit, one.slope) for one in laid), last]
 
     @property
     def over(self) -> bool:
         """Whether all that could be proven is."""
-        return all(stretch.over for stretch in self.stretches)
+        return self.round == len(TOLERANCES)
 
     def go(self, tasks: Tasks | None, end: float, told: Callable[[], None]) -> None:
         """Work until the clock (`time.monotonic`) is at `end`; `told` is called after every piece of work."""
@@ -174,7 +168,9 @@ class Sweep:
     def go_by_nodes(self, tasks: Tasks | None, told: Callable[[], None]) -> None:
         """Give every limit the same number of boxes, whatever time that takes."""
         for _ in range(PASSES):
-            self._work([stretch for stretch in self.stretches if not stretch.over], tasks, None, math.inf)
+            if self.over:
+                break
+            self._work([stretch for stretch in self.stretches if not self._through(stretch)], tasks, None, math.inf)
             told()
 
     def _chosen(self, count: int) -> list[Stretch]:
@@ -187,7 +183,7 @@ class Sweep:
             unseen = not stretch.visits and math.isinf(self._height(high))
             return (math.inf if unseen else size / (1 + stretch.visits)), stretch.limit
 
-        return sorted((one for one in self.stretches if not one.over), key=promise, reverse=True)[:count]
+        return sorted((one for one in self.stretches if not self._through(one)), key=promise, reverse=True)[:count]
 
     def _height(self, cost: float) -> float:
         return float(lowest(self.known.bounds, np.array([cost]))[0])
@@ -198,13 +194,22 @@ class Sweep:
         if tasks is None:
             for stretch, piece in zip(chosen, pieces, strict=True):
                 self._take(stretch, work(piece))
-            return
-        for stretch, outcome in zip(chosen, tasks.run_in_order(work, pieces), strict=True):
-            if isinstance(outcome, Done):
-                self._take(stretch, outcome.value)
-            else:
-                stretch.failures, stretch.visits = stretch.failures + 1, stretch.visits + 1
-                self.warning = f"work on a bound was lost: {outcome.reason}"
+        else:
+            for stretch, outcome in zip(chosen, tasks.run_in_order(work, pieces), strict=True):
+                if isinstance(outcome, Done):
+                    self._take(stretch, outcome.value)
+                else:
+                    stretch.failures, stretch.visits = stretch.failures + 1, stretch.visits + 1
+                    self.warning = f"work on a bound was lost: {outcome.reason}"
+        if all(map(self._through, self.stretches)):
+            self.round += 1
+            if not self.over:
+                self.stretches = self._laid()
+
+    def _through(self, stretch: Stretch) -> bool:
+        """Whether a stretch is done with in this round: a limit that is hard is left for the next one."""
+        last = self.round == len(TOLERANCES) - 1
+        return stretch.through or (stretch.visits >= MOST_VISITS and not last)
 
     def _piece(self, stretch: Stretch, seconds: float | None, left: float) -> Piece:
         self.turns += 1
@@ -218,7 +223,7 @@ class Sweep:
             stretch.limit,
             stretch.charge,
             max(worth),
-            TOLERANCES[stretch.level] * abs(best.value),
+            TOLERANCES[self.round] * abs(best.value),
             stretch.share,
             () if seconds is None and stretch.visits else (*stretch.proposals[-1:], self.known.best(aim).network),
             aim,
@@ -249,17 +254,3 @@ class Sweep:
         stretch.closed = max(stretch.closed, found.closed)
         height = max(stretch.closed, found.open) + stretch.charge * stretch.at
         self.known.lower(Bound(stretch.limit, stretch.at, height, stretch.charge))
-        if not found.share.nodes:
-            stretch.level += 1
-            self._set_out(stretch)
-
-    def _set_out(self, stretch: Stretch) -> None:
-        """Let a stretch begin a tree, its charge the slope of the networks' curve there."""
-        stretch.share, stretch.closed = Share((), -math.inf, begun=False), -math.inf
-        stretch.charge = 0.0 if stretch is self.stretches[-1] else self._slope(stretch)
-
-    def _slope(self, stretch: Stretch) -> float:
-        """Return the least slope from the curve at earlier limits to that at the stretch's."""
-        here = self.known.best(stretch.limit).value
-        lows = [one.low for one in self.stretches if one.low < stretch.limit]
-        return max(0.0, min((here - self.known.best(low).value) / (stretch.limit - low) for low in lows))
