@@ -128,7 +128,7 @@ def design(
     ] = None,
     bounds: Annotated[
         int | None,
-        ranged("bounds", "Front: costs along it with a design and a proven bound each (20); 0 proves nothing."),
+        ranged("bounds", "Front: limits along it with a search and a proven bound each (20); 0 proves nothing."),
     ] = None,
     top: Annotated[int, ranged("top", "Networks in all, within the gap of the best, that differ in two stages.")] = 1,
     explain: Annotated[

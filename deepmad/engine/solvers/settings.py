@@ -16,7 +16,7 @@ GENERATIONS_A_UNIT = 20
 EVOLVED_UNITS = 1.0
 """Units of work for bounds after an evolution that is limited in generations."""
 BOUNDS = 20
-"""Costs along a front for which a network is designed and a bound proven."""
+"""Limits along a front for which a network is searched for and a bound proven."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`pareto_front(problem, cost)`: evolution, designs and bounds for limits along its front, then evolution again."""
+"""`pareto_front(problem, cost)`: evolution, searches and bounds for limits along its front, evolution again."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -59,12 +59,12 @@ def pareto_front(
 ) -> Front:
     """Return networks that keep all limits of the problem and trade its objective for the cost `against`.
 
-    At so many (`bounds`) of their costs, evenly along them, a network is designed and a bound is proven, and one bound
-    for the problem as it is; 0 leaves all of that out. Peak memory, which does not add up over layers, has that one
-    alone. There are none where no feasible network was found. `report` is told of progress. Raises `InputError` for an
-    unknown cost, for predicted latency without a latency table, and for a checkpoint that cannot be used; on an
-    interrupt `FrontInterrupted` with the front so far, where memory runs out `FrontOutOfMemoryError`, and
-    `ContradictionError` where a network is above a bound.
+    For so many limits along them (`bounds`) a network is searched for and a bound is proven, and one bound for the
+    problem as it is; once these are through, for others. 0 leaves all of that out. Peak memory, which does not add up
+    over layers, has that one alone. There are none where no feasible network was found. `report` is told of progress.
+    Raises `InputError` for an unknown cost, for predicted latency without a latency table, and for a checkpoint that
+    cannot be used; on an interrupt `FrontInterrupted` with the front so far, where memory runs out
+    `FrontOutOfMemoryError`, and `ContradictionError` where a network is above a bound.
     """
     if against not in COSTS:
         raise InputError(f"against: {unknown(against, COSTS)}")
