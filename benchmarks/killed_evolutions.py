@@ -31,8 +31,8 @@ from benchmarks.ray_cluster import ray_cluster
 from deepmad.engine.answers.progress import Progress, Report
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.evolution.fronts import pareto_front
 from deepmad.engine.solvers.evolution.solving import evolve
+from deepmad.engine.solvers.fronts.finding import pareto_front
 from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
 from deepmad.search_spaces.spaces import load_space
@@ -240,7 +240,7 @@ def evolved(evolving: Evolving, checkpoint: Path, report: Report | None = None) 
         checkpoint=checkpoint,
     )
     if evolving.towards == "front":
-        return [point.to_dict() for point in pareto_front(problem, "macs", settings, report=report).points]
+        return [point.to_dict() for point in pareto_front(problem, "macs", settings, bounds=0, report=report).points]
     screen = _evenly_deep if evolving.towards == "screened" else None
     network = evolve(problem, settings, report=report, screen=screen).architecture
     return None if network is None else network.to_dict()

@@ -21,8 +21,9 @@ from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.limits import with_limit
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.evolution.fronts import Point, pareto_front
 from deepmad.engine.solvers.evolution.nondominated import hypervolume
+from deepmad.engine.solvers.fronts.finding import pareto_front
+from deepmad.engine.solvers.fronts.front import Point
 from deepmad.engine.solvers.population.evaluation import Evaluator
 from deepmad.engine.solvers.search.repair import Repair
 from deepmad.engine.solvers.search.variation import random_genomes
@@ -52,7 +53,7 @@ def main(
     """Find the front, compare it, and write results/pareto_front.csv and .svg."""
     space, latencies = load_space(preset), LatencyTable.load(table)
     problem = Problem(space, Budget.of(space), latencies)
-    front = pareto_front(problem, "latency_seconds", Evolution(time_limit, seed=seed, workers=1))
+    front = pareto_front(problem, "latency_seconds", Evolution(time_limit, seed=seed, workers=1), bounds=0)
     print(f"front: {len(front.points)} networks in {front.seconds:.0f} s", flush=True)
     groups: Groups = {
         "front": front.points,

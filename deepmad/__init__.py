@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from deepmad.engine.program.budgets import Budget
     from deepmad.engine.program.problems import Problem
     from deepmad.engine.solvers.alternatives import with_alternatives
-    from deepmad.engine.solvers.evolution.fronts import Front, pareto_front
+    from deepmad.engine.solvers.fronts.finding import pareto_front
+    from deepmad.engine.solvers.fronts.front import Front
     from deepmad.engine.solvers.settings import Auto, CpSat, Evolution, Rows
     from deepmad.notebook import compare, design
     from deepmad.profilers.errors import DeviceError
@@ -43,7 +44,7 @@ _HOMES = {
     "ContradictionError": "deepmad.engine.answers.claims",
     "DeviceError": "deepmad.profilers.errors",
     "Evolution": "deepmad.engine.solvers.settings",
-    "Front": "deepmad.engine.solvers.evolution.fronts",
+    "Front": "deepmad.engine.solvers.fronts.front",
     "InputError": "deepmad.search_spaces.errors",
     "Interrupted": "deepmad.engine.answers.progress",
     "OutOfMemoryError": "deepmad.engine.answers.progress",
@@ -66,7 +67,7 @@ _HOMES = {
     "design_measured": "deepmad.engine.measured_loop",
     "make_zoo": "deepmad.zoo.making",
     "measure": "deepmad.profilers.measuring.measurements",
-    "pareto_front": "deepmad.engine.solvers.evolution.fronts",
+    "pareto_front": "deepmad.engine.solvers.fronts.finding",
     "presets": "deepmad.search_spaces.spaces",
     "space": "deepmad.search_spaces.spaces:load_space",
     "__version__": "deepmad.version",

@@ -1,5 +1,6 @@
 """How commands end before their time: signals, full disks, closed pipes, too little memory, all of them real."""
 
+import csv
 import json
 import os
 import signal
@@ -76,15 +77,19 @@ def test_a_design_that_is_ended_says_where_its_best_network_is(
     assert json.loads(path.read_text(encoding="utf-8"))["architecture"] is not None
 
 
-def test_a_front_that_is_ended_says_where_its_networks_are(tmp_path: Path) -> None:
+def has_front(line: str) -> bool:
+    return "highest objective" in line and "none yet" not in line
+
+
+def test_a_front_that_is_terminated_is_written_with_the_bounds_proven_by_then(tmp_path: Path) -> None:
     path = tmp_path / "front.csv"
-    options = ("--front", "macs", "--population", 16, "--time-limit", 60, "--workers", 1, "-o", path)
-    code, line = ended(
-        signal.SIGTERM, lambda told: "objective" in told and "none yet" not in told, "design", SMALL, *options
-    )
-    rows = path.read_text(encoding="utf-8").splitlines()
-    assert (code, line) == (143, f"terminated: the {len(rows) - 1} networks by then are in {path}")
-    assert len(rows) > 1
+    options = ("--front", "macs", "--workers", 2, "--time-limit", 30, "-o", path)
+    code, line = ended(signal.SIGTERM, has_front, "design", "mbv2", *options)
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    assert (code, line) == (143, f"terminated: the {len(rows)} networks by then are in {path}")
+    assert rows
+    assert all(float(row["objective"]) <= float(row["bound"] or "inf") for row in rows)
+    assert path.with_suffix(".svg").exists()
 
 
 def test_an_evolution_whose_workers_get_the_signal_too_goes_on_from_its_checkpoint(tmp_path: Path) -> None:

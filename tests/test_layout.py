@@ -27,7 +27,7 @@ FLOORS = {
         {"measured_loop", "explanation"},
         {"design"},
         {"solvers.blackbox", "solvers.auto"},
-        {"solvers.exact", "solvers.rows"},
+        {"solvers.exact", "solvers.rows", "solvers.fronts"},
         {"solvers.nearest", "solvers.crew", "solvers.alternatives"},
         {"solvers.cpsat", "solvers.evolution"},
         {"solvers.search"},

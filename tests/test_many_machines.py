@@ -20,8 +20,8 @@ from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.design import design
 from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.problems import Problem
-from deepmad.engine.solvers.evolution.fronts import pareto_front
 from deepmad.engine.solvers.evolution.solving import evolve
+from deepmad.engine.solvers.fronts.finding import pareto_front
 from deepmad.engine.solvers.rows import loop
 from deepmad.engine.solvers.settings import Evolution, Rows
 from deepmad.search_spaces.spaces import load_space
@@ -94,7 +94,7 @@ def test_an_evolution_on_ray_is_the_one_of_this_process(
 @pytest.mark.usefixtures("cluster")
 def test_a_front_on_ray_is_the_one_of_this_process() -> None:
     here, there = (
-        pareto_front(stairs(), "latency_seconds", replace(FOUR_ISLANDS, on=on, workers=workers)).points
+        pareto_front(stairs(), "latency_seconds", replace(FOUR_ISLANDS, on=on, workers=workers), bounds=2).points
         for on, workers in (("local", 1), ("ray", 4))
     )
     assert len(here) > 3

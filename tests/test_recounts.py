@@ -10,7 +10,7 @@ from deepmad.engine.program.budgets import Budget
 from deepmad.engine.program.objectives import ObjectiveName
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.program.recounts import Recount, recounted
-from deepmad.engine.solvers.evolution.fronts import pareto_front
+from deepmad.engine.solvers.fronts.finding import pareto_front
 from deepmad.engine.solvers.population.genomes import Coding
 from deepmad.engine.solvers.settings import Evolution
 from deepmad.search_spaces.architectures import Architecture
@@ -112,9 +112,9 @@ def test_the_networks_of_a_front_are_counted_at_once(tmp_path: Path) -> None:
         problem = Problem(space, Budget.of(space), table)
         path = tmp_path / f"{population}.json"
         solver = Evolution(generations=10, population=population, workers=1, checkpoint=path)
-        front = pareto_front(problem, "latency_seconds", solver)
+        front = pareto_front(problem, "latency_seconds", solver, bounds=0)
         table.asked.clear()
-        assert pareto_front(problem, "latency_seconds", solver).points == front.points
+        assert pareto_front(problem, "latency_seconds", solver, bounds=0).points == front.points
         sizes.append(len(front.points))
         calls.append(len(table.asked))
     assert sizes[1] > sizes[0] + 30

@@ -15,7 +15,7 @@ from deepmad.zoo import formats
 from deepmad.zoo.charts import Axis, Chart, Drawing, Line, Mark, drawings, text_width
 from deepmad.zoo.costs import MEASURES, cost_bars
 from deepmad.zoo.doubts import doubts
-from deepmad.zoo.figures import front, front_chart, prediction_chart
+from deepmad.zoo.figures import bound_stairs, front, front_chart, prediction_chart
 from deepmad.zoo.pictures import Frame, drawn, own_frame, pieces
 from deepmad.zoo.published import published_top1
 from deepmad.zoo.report import TEMPLATES, report_text, write_report
@@ -287,6 +287,18 @@ def test_published_accuracies_are_those_of_the_libraries() -> None:
             assert found is not None
             assert found["value"] == weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
     assert published_top1("timm:unheard_of") is None
+
+
+def test_the_front_has_a_stair_of_bounds_above_it(six: Document) -> None:
+    stair = next(line for line in charts_of(six)[0].lines if line.dashed)
+    assert list(stair.points) == sorted(stair.points)
+    assert [y for _, y in stair.points] == sorted(y for _, y in stair.points)
+    for entry in networks_of(six):  # what is proven within a limit holds for all that is below it
+        ratio = entry["measured"]["latency_seconds"] / entry["predicted"]["latency_seconds"]
+        limit = 1e3 * ratio * entry["limits"]["latency_seconds"]["limit"]
+        assert all(y >= entry["bound"] for x, y in stair.points if x > limit)
+        assert min(x for x, _ in stair.points) <= limit + 1e-9
+    assert bound_stairs([one for one in six["entries"] if not one["stages"]]) == []
 
 
 def test_a_reference_far_below_does_not_flatten_the_front(six: Document) -> None:

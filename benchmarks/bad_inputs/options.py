@@ -16,7 +16,7 @@ _IMPORT = ("--from", "timm", "--device", "made up", "--precision", "fp32", "-o",
 LINES: tuple[tuple[str, ...], ...] = (
     ("design", "space.yaml", *QUICK, "--json"),
     ("design", "space.yaml", *QUICK, "-o", "out.json"),
-    ("design", "space.yaml", *EVOLVE, "--front", "macs", "-o", "out.csv"),
+    ("design", "space.yaml", *EVOLVE, "--front", "macs", "--bounds", "1", "-o", "out.csv"),
     ("design", "space.yaml", *EVOLVE, "--checkpoint", "mine.json", "--json"),
     ("design", "space.yaml", "--latency", "1s", "--table", "table.sqlite", *QUICK, "--json"),
     ("show", "network.json", "--json"),

@@ -126,7 +126,13 @@ def design(
     ] = None,
     front: Annotated[
         Literal["latency", "macs", "params", "memory", "activations"] | None,
-        typer.Option(help="The networks that trade the objective for this cost, by evolution; -o takes a .csv."),
+        typer.Option(
+            help="The networks that trade the objective for this cost, and bounds above them; -o takes a .csv."
+        ),
+    ] = None,
+    bounds: Annotated[
+        int | None,
+        ranged("bounds", "Front: limits along it with a search and a proven bound each (20); 0 proves nothing."),
     ] = None,
     top: Annotated[int, ranged("top", "Networks in all, within the gap of the best, that differ in two stages.")] = 1,
     explain: Annotated[
@@ -149,7 +155,7 @@ def design(
     """
     from deepmad.engine.program.limits import require_counted
     from deepmad.engine.program.problems import Problem
-    from deepmad.engine.solvers.settings import Auto
+    from deepmad.engine.solvers.settings import BOUNDS, Auto
     from deepmad.profilers.backends import find_backend, known_backend
     from deepmad.search_spaces.coarsening import coarsened
     from deepmad.search_spaces.spaces import load_space
@@ -182,14 +188,14 @@ def design(
     seconds = quantity(time_limit, "seconds", "--time-limit")
     evolving = {"generations": generations, "population": population, "islands": islands, "checkpoint": checkpoint}
     settings = _solver(solver, Auto(seconds, gap, workers, seed, deterministic_limit, on), evolving, front)
-    _check_wishes(settings, front, measure, explain or top > 1)
+    _check_wishes(settings, front, measure, explain or top > 1, bounds)
     if explain or top > 1:
         require_counted(problem, "--top or --explain")
     if output is not None:
         check_writable(output)
     settings = _with_what_is_left(settings, PICTURE_SECONDS if front is not None and output is not None else 0.0)
     if front is not None:
-        return deliver_front(problem, settings, front, output, json)
+        return deliver_front(problem, settings, front, BOUNDS if bounds is None else bounds, output, json)
     measuring = measurer(conditions, len(tables)) if measure else None
     wishes = Wishes(measuring, rounds, top, explain, tuple(doubts), force)
     return deliver(problem, settings, wishes, tables=tables, output=output, json=json)
@@ -251,10 +257,12 @@ def _with_what_is_left(settings: "Solver", more: float) -> "Solver":
     return replace(settings, time_limit=left)
 
 
-def _check_wishes(settings: "Solver", front: _Text, measure: bool, more: bool) -> None:
+def _check_wishes(settings: "Solver", front: _Text, measure: bool, more: bool, bounds: int | None) -> None:
     """Raise `InputError` for what cannot be had together; `more` are networks or explanations beside the best one."""
     from deepmad.engine.solvers.settings import Evolution
 
+    if front is None and bounds is not None:
+        raise InputError("--bounds: it is for --front; any other design has its bound")
     if front is not None and (measure or more):
         raise InputError("--front: it gives many networks; leave --measure, --explain and --top out")
     if isinstance(settings, Evolution) and more:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from deepmad.engine.answers.progress import Progress
     from deepmad.engine.program.problems import Problem
-    from deepmad.engine.solvers.evolution.fronts import Front
+    from deepmad.engine.solvers.fronts.front import Front
     from deepmad.engine.solvers.settings import Evolution, Solver
 
 SHOWN = 12
@@ -24,12 +24,14 @@ PICTURE_SECONDS = 1.0
 """Seconds of work that it takes to load what draws a front, and to draw it, about."""
 
 
-def deliver_front(problem: "Problem", settings: "Solver", cost: str, output: Path | None, json: bool) -> int:
-    """Find a front, write it as CSV with an SVG picture beside it, print it; return the exit code.
+def deliver_front(
+    problem: "Problem", settings: "Solver", cost: str, bounds: int, output: Path | None, json: bool
+) -> int:
+    """Find a front with so many bounds, write it as CSV with an SVG picture beside it, print it; return the exit code.
 
     Raises `InputError` where the file is no .csv.
     """
-    from deepmad.engine.solvers.evolution.fronts import COSTS, FrontInterrupted, FrontOutOfMemoryError, pareto_front
+    from deepmad.engine.solvers.fronts.finding import COSTS, FrontInterrupted, FrontOutOfMemoryError, pareto_front
     from deepmad.engine.solvers.settings import Evolution
 
     assert isinstance(settings, Evolution), "no other solver finds fronts"
@@ -39,7 +41,7 @@ def deliver_front(problem: "Problem", settings: "Solver", cost: str, output: Pat
     try:
         with bar("looking for a front", settings.time_limit or 0.0) as shown:
             shown.update(0.0, "starting")
-            front = pareto_front(problem, against, settings, report=partial(_report, shown))
+            front = pareto_front(problem, against, settings, bounds=bounds, report=partial(_report, shown))
     except (FrontInterrupted, FrontOutOfMemoryError) as stop:
         _tell(stop.front, output, json)
         raise told(stop, _kept(stop.front, settings, output)) from stop
@@ -77,7 +79,17 @@ def _tell(front: "Front", output: Path | None, json: bool) -> int:
             out().print(_table(front))
     if front.points and output is not None and not json:
         say(f"{len(front.points)} networks written to {output}")
+    if front.bounds:
+        _tell_gap(front)
     return DONE if front.points else MISSED
+
+
+def _tell_gap(front: "Front") -> None:
+    """Say how near the front is to its bounds."""
+    if front.gap is None:
+        say("no bound is proven for a part of the front")
+    else:
+        say(f"area between networks and bounds: {front.gap:.2%} of that under the bounds")
 
 
 def _draw(front: "Front", path: Path) -> None:
@@ -97,10 +109,11 @@ def _table(front: "Front") -> "Table":
     rows = [
         [
             f"{point.objective:,.1f}",
+            "-" if point.bound is None else f"{point.bound:,.1f}",
             human(point.used, KINDS[front.against]),
             " ".join(str(stage.depth) for stage in point.architecture.stages),
             " ".join(str(stage.out) for stage in point.architecture.stages),
         ]
         for point in (front.points[place] for place in places)
     ]
-    return plain_table(["objective", front.against, "depths", "outs"], rows)
+    return plain_table(["objective", "bound", front.against, "depths", "outs"], rows)

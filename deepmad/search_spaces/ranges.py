@@ -67,6 +67,7 @@ RANGES = {
     "population": Range(8, 100_000, "800 is usual", whole=True),
     "islands": Range(1, 1024, "one a core is usual", whole=True),
     "migration_every": Range(1, 1_000_000_000, "10 is usual", whole=True),
+    "bounds": Range(0, 1000, "20 are usual; 0 proves none", whole=True),
     "rounds": Range(1, 100, "6 are usual", whole=True),
     "top": Range(1, 1000, "4 are usual", whole=True),
     "relative": Range(1e-3, 1e6, "it is a multiple of the throughput without a target"),

@@ -65,9 +65,10 @@ def front_chart(zoo: Record, names: Mapping[str, str]) -> Chart | None:
             shown = names if len(entries) <= LABELLED else {}
             marks += [_entry_mark(entry, index, shown.get(entry["name"], "")) for entry in here]
             legend.append(Key(_mark(index), colour, f"{device_label(device)}: designed here, untrained"))
+            lines += [Line(stairs, colour, dashed=True) for stairs in _bound_lines(here)]
     legend += _meanings(entries, marks)
     times = [_known_seconds(entry) for entry in entries] + [other["latency_seconds"] for other in others]
-    heights = [mark.y for mark in marks if mark.y is not None]
+    heights = [mark.y for mark in marks if mark.y is not None] + [y for line in lines for _, y in line.points]
     shown_here = f"{formats.plural(len(entries), 'network')} and {formats.plural(len(others), 'reference')}"
     return Chart(
         "front",
@@ -112,6 +113,38 @@ def _entry_mark(entry: Record, index: int, name: str) -> Mark:
     """Return an entry's mark: filled if measured, hollow if predicted, a cross if missed."""
     x = 1e3 * _known_seconds(entry)
     return Mark(x, entry["objective"], _symbol(entry, index), _colour(index), _told(entry), name)
+
+
+def bound_stairs(entries: Sequence[Record]) -> list[tuple[float, float]]:
+    """Return (seconds, objective) of the ends of a stair that no network of a space and device goes above.
+
+    What is proven within a limit holds below it, so that the stair is at an entry's bound up to the entry's limit. That
+    limit is on the prediction; of an entry that was measured it stands where a measurement would, at the same ratio.
+    """
+    ends = []
+    for entry in entries:
+        limit = entry["limits"].get("latency_seconds")
+        if limit is None or entry["bound"] is None:
+            continue
+        both = entry["measured"] and entry["predicted"]
+        ratio = entry["measured"]["latency_seconds"] / entry["predicted"]["latency_seconds"] if both else 1.0
+        ends.append((ratio * limit["limit"], entry["bound"]))
+    highest = -math.inf
+    stairs = []
+    for latency, bound in sorted(ends):
+        highest = max(highest, bound)
+        stairs.append((latency, highest))
+    return stairs
+
+
+def _bound_lines(entries: Sequence[Record]) -> Iterator[tuple[tuple[float, float], ...]]:
+    """Yield the stairs of a device's bounds, one a space, as points (ms, objective): up at a limit, then across."""
+    for space in dict.fromkeys(entry["space"] for entry in entries):
+        stairs = bound_stairs([entry for entry in entries if entry["space"] == space])
+        starts = [x for x, _ in stairs]
+        corners = [((1e3 * start, y), (1e3 * end, y)) for start, (end, y) in zip(starts, stairs[1:], strict=False)]
+        if corners:
+            yield tuple(point for corner in corners for point in corner)
 
 
 def _symbol(entry: Record, index: int) -> str:

@@ -15,6 +15,8 @@ GENERATIONS_A_UNIT = 20
 """Generations of evolution for a unit of deterministic work."""
 EVOLVED_UNITS = 1.0
 """Units of work for bounds after an evolution that is limited in generations."""
+BOUNDS = 20
+"""Limits along a front for which a network is searched for and a bound proven."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from deepmad.engine.solvers.bounds.tables import Array, SpaceTables
 
 _NO_DUAL = 1e-9
 """Multiplier up to which a row counts as not binding."""
+_COSTS = slice(1 + LOG_WIDTHS, CONVS)
+"""Columns of `Columns.numbers` that are additive costs."""
 _BLOCK_EXCESS = 10.0
 """What a block too many, or too few, weighs against the relative excess over a limit."""
 
@@ -189,6 +191,7 @@ class _Program:
             gain[self.scale_excess :] = -_BLOCK_EXCESS
             return gain
         weights = np.array([info.weight for info in self.space.scales])
+        gain[: self.count] = -(self.columns.numbers[:, _COSTS] @ self.space.charges)
         gain[self.count : self.penalty] = weights
         gain[self.penalty] = -1.0
         largest = sum(
@@ -275,6 +278,7 @@ class _Program:
         solver says, the shares of the cuts are made to add up to 1.
         """
         space, relaxation, constant = self.space, self.relaxation, 0.0
+        prices.costs[:] -= space.charges
         for scale, (info, rows) in enumerate(zip(space.scales, self.product_rows, strict=True)):
             for share, kink in zip(_shares(duals[list(rows.values())]), rows, strict=True):
                 earned = info.weight * share

@@ -150,7 +150,7 @@ def _first_prices(space: SpaceTables, relaxation: Relaxation) -> Prices:
         high = log_area_range(space, relaxation.box, scale)[1]
         prices.entropy[: info.stages] += info.weight * high
         constant += info.weight * high * info.entropy
-    return replace(prices, constant=constant)
+    return replace(prices, costs=-space.charges, constant=constant)
 
 
 def _squeeze(space: SpaceTables, node: Node, pool: Pool) -> Iterator[None]:

@@ -16,7 +16,7 @@ from deepmad.engine.solvers.bounds.grouping import tables_of
 from deepmad.engine.solvers.bounds.nodes import Effort, Node, evaluate
 from deepmad.engine.solvers.bounds.pricing import no_prices, price
 from deepmad.engine.solvers.bounds.relaxation import Relaxation, full_box, penalty_cut, within
-from deepmad.engine.solvers.bounds.tables import Array, OutOfTimeError, SpaceTables, families
+from deepmad.engine.solvers.bounds.tables import Array, OutOfTimeError, SpaceTables, charged, families
 from deepmad.search_spaces.architectures import Architecture
 
 _ROOT, _WIDE_ROOT = Effort(rounds=40, sweeps=0), Effort(rounds=4, sweeps=0)
@@ -50,10 +50,14 @@ class BoundStep:
 
 @dataclass(frozen=True)
 class Share:
-    """Open nodes that another process works on, and the best objective known."""
+    """Open nodes that another process works on, and the best objective known.
+
+    Of a tree that has not `begun` there are no nodes, but the whole space is open.
+    """
 
     nodes: tuple[Node, ...]
     known: float
+    begun: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,21 @@ class Tree:
     step. Networks that are not better are left out, so a good incumbent makes the bound better and faster.
     The paper gives no bound; this is branch and price (Barnhart et al., Operations Research 46(3), 1998).
     Nodes may be handed to other processes (`share`), whose trees work on them (`work_on`). The tree stops, within a
-    step too, when the clock (`time.monotonic`) is past `end`.
+    step too, when the clock (`time.monotonic`) is past `end`. Trees of problems that differ in limits alone may share
+    their `tables` but for these, and the columns of a `pool`. Objectives are those less what the tables charge.
     """
 
-    def __init__(self, problem: Problem, incumbent: Callable[[], float | None], end: float = math.inf) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        incumbent: Callable[[], float | None],
+        end: float = math.inf,
+        *,
+        tables: SpaceTables | None = None,
+        pool: Pool | None = None,
+    ) -> None:
         self.problem, self.end = problem, end
-        self.incumbent = incumbent
+        self.incumbent, self.tables, self.columns = incumbent, tables, pool
         self.heap: list[tuple[float, int, Node]] = []
         self.pushed = 0
         self.evaluated = 0
@@ -109,12 +122,12 @@ class Tree:
     @cached_property
     def space(self) -> SpaceTables:
         """The problem's tables, read when they are needed first."""
-        return tables_of(self.problem, self.end)
+        return tables_of(self.problem, self.end) if self.tables is None else replace(self.tables, end=self.end)
 
     @cached_property
     def pool(self) -> Pool:
         """The columns found so far."""
-        return Pool(self.space)
+        return Pool(self.space) if self.columns is None else self.columns
 
     def steps(self) -> Iterator[BoundStep]:
         """Yield what is proven, one bounded piece of work a step."""
@@ -167,15 +180,19 @@ class Tree:
 
     def run(self) -> Iterator[None]:
         """Do one piece of work between two yields until nothing is left open."""
-        self.siblings = [_root(self.space, kinds) for kinds in families(self.problem)]
-        while self.siblings:
-            yield from self.work(_WIDE_ROOT if cells(self.siblings[-1].box) > MANY_CELLS else _ROOT)
-        self.keep()
+        yield from self.begin()
         while self.heap or self.shared:
             if not self.heap:
                 yield
                 continue
             yield from self.dive(heapq.heappop(self.heap)[2])
+
+    def begin(self) -> Iterator[None]:
+        """Evaluate the whole space."""
+        self.siblings = [_root(self.space, kinds) for kinds in families(self.problem)]
+        while self.siblings:
+            yield from self.work(_WIDE_ROOT if cells(self.siblings[-1].box) > MANY_CELLS else _ROOT)
+        self.keep()
 
     def dive(self, node: Node) -> Iterator[None]:
         """Split a node; where a good network is still to be found, go on with its best child, and so on downwards.
@@ -226,7 +243,7 @@ class Tree:
             return
         found = network(self.space, node.box)
         if found is not None and not self.problem.broken(found):
-            value = self.problem.value(found)
+            value = self.problem.value(found) - charged(self.space, found)
             if value > self.floor():
                 self.met = found
             self.settled = max(self.settled, value)
@@ -267,6 +284,9 @@ class Tree:
         self.known = share.known
         for node in share.nodes:
             self.push(node)
+        if not share.begun:
+            for _ in self.begin():
+                pass
         while self.heap and not (self.evaluated and over()):
             node = heapq.heappop(self.heap)[2]
             for _ in self.dive(node):

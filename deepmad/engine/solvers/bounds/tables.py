@@ -26,7 +26,8 @@ from deepmad.engine.costs.tables import LOG_WIDTHS, aligned, layer_costs, summed
 from deepmad.engine.program.objectives import RESIDUAL_BLOCKS, entropy_factor, penalised_stages
 from deepmad.engine.program.problems import Problem
 from deepmad.engine.solvers.bounds.products import Costs, of_tables
-from deepmad.search_spaces.layers import Body
+from deepmad.search_spaces.architectures import Architecture
+from deepmad.search_spaces.layers import Body, total
 from deepmad.search_spaces.spaces import Space
 
 Array: TypeAlias = npt.NDArray[np.float64]
@@ -80,8 +81,9 @@ class SpaceTables:
 
     `channels[s]` are the choices before stage s (the last: after the last stage), `limits` what the budget leaves to
     every additive cost (inf: it has no limit), `signs` 1 for a limit from above and -1 for one from below, `allowed[s]`
-    which (c_in, out) the rules admit. Widths may stand for groups of them (`grouped`). Pricing raises `OutOfTimeError`
-    when the clock (`time.monotonic`) is past `end`. `frames` keeps what it works out once for a stage of a box.
+    which (c_in, out) the rules admit, `charges` what a unit of every additive cost takes from the objective (of a
+    front). Widths may stand for groups of them (`grouped`). Pricing raises `OutOfTimeError` when the clock
+    (`time.monotonic`) is past `end`. `frames` keeps what it works out once for a stage of a box.
     """
 
     problem: Problem
@@ -92,6 +94,7 @@ class SpaceTables:
     scales: tuple[ScaleRow, ...]
     limits: Array
     signs: Ints
+    charges: Array
     grouped: bool = False
     end: float = math.inf
     frames: dict[Hashable, Any] = field(default_factory=dict)
@@ -133,11 +136,26 @@ def read_tables(problem: Problem, end: float = math.inf) -> SpaceTables:
         tuple(found),
         tuple(_allowed(space, ins, outs) for ins, outs in pairwise(choices)),
         tuple(_scale_rows(problem, choices, stem, closing)),
-        # what is left of a limit is a divisor in the linear program; one nanosecond is as hopeless as none
-        np.array([max(1, cost.room) if cost.of_device else cost.room for cost in costs]),
+        rooms(costs),
         np.array([cost.sign for cost in costs]),
+        np.zeros(len(costs)),
         end=end,
     )
+
+
+def rooms(costs: Sequence[Additive]) -> Array:
+    """Return what the budget leaves to every additive cost; inf where there is no limit."""
+    # what is left of a limit is a divisor in the linear program; one nanosecond is as hopeless as none
+    return np.array([max(1, cost.room) if cost.of_device else cost.room for cost in costs])
+
+
+def charged(space: SpaceTables, network: Architecture) -> float:
+    """Return what the costs of a network take from its objective."""
+    if not space.charges.any():
+        return 0.0
+    parts = network.parts()
+    costs = zip(space.charges, additive_costs(space.problem), strict=True)
+    return float(sum(charge * total(parts, cost.of_layer) for charge, cost in costs if charge))
 
 
 def _allowed(space: Space, ins: Ints, outs: Ints) -> Bools:

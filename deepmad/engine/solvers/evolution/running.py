@@ -133,6 +133,17 @@ class Run:
                 self.race.tell()
                 self._epoch(tasks)
 
+    def end_at(self, seconds: float | None) -> None:
+        """Let the time be over after so many seconds since the evolution began."""
+        self.solver = replace(self.solver, time_limit=seconds)
+
+    def learn(self, networks: Sequence[Architecture]) -> None:
+        """Let every island's next epoch begin from some more networks of the space."""
+        coding = self.machine.coding
+        news = np.array([coding.nearest(network) for network in networks], dtype=np.intp).reshape(-1, len(coding.sizes))
+        islands = [replace(one, optima=np.concatenate([news, one.optima])) for one in self.state.islands]
+        self.state = replace(self.state, islands=tuple(islands))
+
     def _resumed(self) -> Checkpoint | None:
         """Return where an earlier run was cut off, None where there was none."""
         path = self.solver.checkpoint
