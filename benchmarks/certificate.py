@@ -11,7 +11,6 @@ A latency table has to be one that both checkouts read.
 
 import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.conditions import write_results
+from benchmarks.conditions import environment_of, write_results
 from benchmarks.presets import RESIDUAL
 from deepmad.search_spaces.spaces import presets
 
@@ -97,9 +96,10 @@ def _presets(names: list[str], *, paper: bool) -> Iterator[tuple[str, str, int |
 
 def _solved(checkout: Path, problem: list[Any]) -> list[Any]:
     """Return objective, bound, gap, seconds and seconds to 1 %, as a checkout finds them."""
-    environment = os.environ | {"PYTHONPATH": str(checkout.resolve())}
     command = [sys.executable, "-c", SOLVE, json.dumps(problem)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=checkout)
+    done = subprocess.run(
+        command, env=environment_of(checkout), capture_output=True, text=True, check=False, cwd=checkout
+    )
     if done.returncode:
         raise SystemExit(f"{checkout}: {problem[0]}: {done.stderr[-2000:]}")
     found: list[Any] = json.loads(done.stdout.splitlines()[-1])

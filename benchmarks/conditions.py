@@ -55,6 +55,12 @@ def _commit() -> str:
     return f"{described}-dirty" if described and changed else described
 
 
+def environment_of(checkout: Path) -> dict[str, str]:
+    """Return the environment for a process that runs the code of a checkout, compiled once as an installed one is."""
+    found = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return found | {"PYTHONPATH": str(checkout.resolve())}
+
+
 def write_results(name: str, rows: Sequence[Mapping[str, object]], notes: Mapping[str, object] | None = None) -> Path:
     """Write `rows` as results/NAME.csv under the conditions and `notes` as comment lines; return the path."""
     path = RESULTS / f"{name}.csv"

@@ -1,7 +1,6 @@
 """One run of the command line: how long it took, what it told when, and the memory of all its processes."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.conditions import environment_of
 from benchmarks.memory import tree_bytes
 
 LOOK_SECONDS = 0.1
@@ -53,14 +53,13 @@ def run(words: Sequence[str], checkout: Path, solution: Path, patience: float) -
     """Run `deepmad` of a checkout in a process of its own; one that has no end within `patience` seconds is killed."""
     solution.unlink(missing_ok=True)
     command = [sys.executable, "-m", "deepmad", *words, "-o", str(solution)]
-    environment = os.environ | {"PYTHONPATH": str(checkout)}
     spoken: list[float] = []
     last: list[str] = [""]
     began = time.monotonic()
     with subprocess.Popen(
         command,
         cwd=solution.parent,
-        env=environment,
+        env=environment_of(checkout),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
