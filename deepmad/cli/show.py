@@ -99,7 +99,7 @@ def figures_of(path: Path) -> dict[str, Any]:
         solution, wrong = _counted(path)
         document = solution.to_dict()
         keys = ("status", "message", "objective", "bound", "gap", "limits", "predicted", "measured", "explanation")
-        figures["solution"] = {key: document[key] for key in keys}
+        figures["solution"] = {key: document[key] for key in (*keys, "corners")}
         figures["changed"] = [asdict(one) for one in wrong]
     return figures
 
