@@ -13,7 +13,7 @@ from deepmad.search_spaces.units import human
 if TYPE_CHECKING:
     from deepmad.engine.answers.corners import Leaving
     from deepmad.engine.answers.limit_uses import LimitUse
-    from deepmad.engine.answers.parts import RowRecord, Sensitivity
+    from deepmad.engine.answers.parts import Counting, RowRecord, Sensitivity
     from deepmad.engine.answers.solutions import Solution
     from deepmad.search_spaces.architectures import Architecture
 
@@ -58,7 +58,8 @@ def architecture_report(figures: dict[str, Any], console: Console) -> None:
         f"depth variance {figures['depth_variance']:.2f}"
     )
     console.print(
-        f"objective: paper {_figure(figures['objective_paper'])}, reference {_figure(figures['objective_reference'])}"
+        f"objective: paper {_figure(figures['objective_paper'])}, reference {_figure(figures['objective_reference'])} "
+        f"({weights_text(figures['alpha'], figures['beta'])})"
     )
 
 
@@ -105,11 +106,27 @@ def solution_report(solution: "Solution", console: Console) -> None:
     if solution.objective is not None:
         bound = "-" if solution.bound is None else f"{solution.bound:,.2f}"
         gap = "-" if solution.gap is None else f"{solution.gap:.2%}"
-        console.print(f"objective {solution.objective:,.2f}, bound {bound}, gap {gap}, {solution.seconds:.1f} s")
+        by = _counted_by(solution.counting)
+        console.print(f"objective {solution.objective:,.2f}{by}, bound {bound}, gap {gap}, {solution.seconds:.1f} s")
     measured = solution.measured.warnings if solution.measured is not None else ()
     for warning in (*(solution.warnings or ()), *(f"measured: {one}" for one in measured)):
         console.print(f"warning: {warning}")
     console.print(f"{solution.status}: {solution.message}")
+
+
+def _counted_by(counting: "Counting | None") -> str:
+    """Return in words by which form and weights an objective is counted; older files do not tell."""
+    from deepmad.engine.program.objectives import REFERENCE_BETA
+
+    if counting is None:
+        return ""
+    beta = REFERENCE_BETA if counting.objective == "reference" else counting.beta
+    return f" ({counting.objective}, {weights_text(counting.alpha, beta)})"
+
+
+def weights_text(alpha: "Sequence[float]", beta: float) -> str:
+    """Return the weights of the scales, and of the penalty on depths, as reports tell them."""
+    return f"alpha {' '.join(f'{weight:g}' for weight in alpha)}, beta {beta:g}"
 
 
 def _corner_report(solution: "Solution", console: Console) -> None:

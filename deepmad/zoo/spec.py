@@ -13,6 +13,7 @@ from deepmad.search_spaces.architectures import Name
 from deepmad.search_spaces.errors import InputError, shown, unknown
 from deepmad.search_spaces.files import check_format, read_yaml, validated
 from deepmad.search_spaces.ranges import check, field
+from deepmad.search_spaces.spaces import ALPHA_WORDS, AlphaWord
 from deepmad.search_spaces.units import AtLeast, Kind, bound, quantity
 
 _CLOSED = ConfigDict(extra="forbid")
@@ -64,7 +65,7 @@ Params = Annotated[float | None, _read("count", "params"), _QUANTITY]
 MacsLimit = Annotated[float | Literal["space"] | None, _read_limit("count", "macs", "space"), _QUANTITY]
 ParamsLimit = Annotated[float | Literal["space"] | None, _read_limit("count", "params", "space"), _QUANTITY]
 ActivationsLimit = Annotated[float | AtLeast | Literal["space"] | None, _read_bound("activations"), _QUANTITY]
-RhoLimit = Annotated[float | Literal["space"] | None, _read_limit("number", "rho", "space"), _QUANTITY]
+RhoLimit = Annotated[float | Literal["space", "auto"] | None, _read_limit("number", "rho", "space", "auto"), _QUANTITY]
 GivenSeconds = Annotated[float, _read("seconds", "time_limit"), WithJsonSchema(_NUMBER_OR_TEXT)]
 
 
@@ -165,7 +166,7 @@ def _steps(span: dict[str, Any], name: str) -> Iterator[float]:
 class Limits:
     """The limits beside the targets: the space's own by default (`space`), None for none.
 
-    That on activations may be one from below, like `>=6M`.
+    That on activations may be one from below, like `>=6M`; that on rho the usual one of the block kinds (`auto`).
     """
 
     __pydantic_config__ = _CLOSED
@@ -182,6 +183,24 @@ def _objective(value: Any) -> Any:
     return value
 
 
+def _alpha(value: Any) -> Any:
+    """Read weights of the scales: `uniform`, `last`, or a list of numbers."""
+    if value is None or isinstance(value, tuple) or value in ALPHA_WORDS:
+        return value
+    if not isinstance(value, list) or not value:
+        raise InputError(f"{shown(value)} is no list of weights like [1, 1, 1, 1, 8], nor uniform or last")
+    return tuple(check("alpha", one, f"weight {place}") for place, one in enumerate(value, start=1))
+
+
+_ALPHA: dict[str, Any] = {
+    "anyOf": [
+        {"enum": [*ALPHA_WORDS, None]},
+        {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 1},
+    ]
+}
+Alpha = Annotated[tuple[float, ...] | AlphaWord | None, BeforeValidator(_alpha), WithJsonSchema(_ALPHA)]
+
+
 @dataclass(frozen=True)
 class SolverSettings:
     """How every network is designed; the names and defaults are those of the options of `deepmad design`.
@@ -196,6 +215,7 @@ class SolverSettings:
     seed: Annotated[int, field("seed")] = 0
     workers: Annotated[int, field("workers")] | None = None
     objective: Annotated[ObjectiveName, BeforeValidator(_objective)] = "paper"
+    alpha: Alpha = None
     classes: Annotated[int, field("classes")] | None = None
     resolution: Annotated[int, field("resolution")] | None = None
     multiple: Annotated[int, field("multiple")] | None = None
