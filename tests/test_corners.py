@@ -75,9 +75,9 @@ INSIDE = network((24, 16, 3, 2), (40, 24, 3, 2), (64, 192, 3, 2))
 def told(which: Space, member: Architecture, **usages: Usage) -> dict[str, Corner]:
     """Return the corners of a network by their kinds, which come once each."""
     found_there = corners(which, member, usages, "paper")
-    kinds = {corner.kind: corner for corner in found_there}
+    kinds: dict[str, Corner] = {corner.kind: corner for corner in found_there}
     assert len(kinds) == len(found_there)
-    return dict(kinds)
+    return kinds
 
 
 def changed(which: Space, index: int, **values: Any) -> Space:
@@ -87,7 +87,7 @@ def changed(which: Space, index: int, **values: Any) -> Space:
     return replace(which, stages=tuple(stages))
 
 
-def with_stage(member: Architecture, index: int, **values: int) -> Architecture:
+def with_stage(member: Architecture, index: int, **values: Any) -> Architecture:
     """Return a network with other values in one stage."""
     stages = list(member.stages)
     stages[index] = replace(stages[index], **values)
@@ -174,13 +174,11 @@ def inside(step: Leaving, stages: Array) -> Array:
     kind, side = what.split(" at ")
     sign = 1 if side == "least" else -1
     if kind == "width / out":
-        kept: Array = (stages[:, :2, 2] >= float(number) * stages[:, :2, 1]).all(axis=1)
-        return kept
+        return np.asarray((stages[:, :2, 2] >= float(number) * stages[:, :2, 1]).all(axis=1))
     assert step.stage is not None
     rows = stages[:, step.stage]
     columns = {"kernel": rows[:, 3], "depth": rows[:, 4], "expansion": rows[:, 2] / rows[:, 1]}
-    reached: Array = sign * columns[kind] >= sign * float(number)
-    return reached
+    return np.asarray(sign * columns[kind] >= sign * float(number))
 
 
 def test_the_costs_of_leaving_are_brute_forces() -> None:

@@ -133,8 +133,8 @@ def design(
         bool,
         typer.Option(
             "--explain",
-            help="Say what every limit costs: design again with each alone 10 % looser. The main solve then takes "
-            "half of the time limit, these share what is left.",
+            help="Say what every limit and corner costs: design again with each limit alone 10 % looser, and "
+            "each corner alone left. The main solve then takes half of the time limit, these share the rest.",
         ),
     ] = False,
     force: Annotated[
