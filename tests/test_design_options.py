@@ -85,6 +85,21 @@ def test_without_them_their_keys_are_null(capsys: pytest.CaptureFixture[str]) ->
     }  # fmt: skip
 
 
+def test_what_an_objective_counts_by_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "solution.json")
+    document = designed(capsys, "--alpha", "uniform", "--beta", "5", "--rho", "auto", "-o", path)
+    assert document["counting"] | {"batch": 1} == {
+        "objective": "paper", "alpha": [1, 1], "beta": 5, "batch": 1, "precision": "fp32",
+    }  # fmt: skip
+    assert document["limits"]["rho"]["limit"] == 0.3
+    assert run(["show", path]) == 0
+    report = capsys.readouterr().out
+    assert f"objective {document['objective']:,.2f} (paper, alpha 1 1, beta 5), bound " in report
+    assert "(alpha 1 8, beta 10)" in report  # the figures of any architecture are DeepMAD's
+    assert run(["compare", path, path]) == 0
+    assert capsys.readouterr().out.count("alpha 1 8, beta 10") == 2
+
+
 @pytest.mark.parametrize("multiple", [16, 32])
 def test_multiple_makes_every_width_one(multiple: int, capsys: pytest.CaptureFixture[str]) -> None:
     network = designed(capsys, "--multiple", str(multiple))["architecture"]

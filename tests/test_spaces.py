@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from deepmad.cli.schema import schema_of
+from deepmad.engine.program.budgets import usual_rho
 from deepmad.search_spaces.architectures import Architecture, Stage, Stem
 from deepmad.search_spaces.choices import expanded
 from deepmad.search_spaces.errors import InputError
@@ -156,6 +157,24 @@ def test_a_member_is_a_member() -> None:
 )
 def test_what_breaks_a_rule_is_told(network: Architecture, told: str) -> None:
     assert any(told in sentence for sentence in small_space().violations(network))
+
+
+def test_weights_of_the_scales_in_a_word() -> None:
+    r18 = load_space("r18")
+    assert r18.reweighted(alpha="uniform").weights == (1, 1, 1, 1, 1)
+    assert r18.reweighted(alpha="last").weights == (0, 0, 0, 0, 1)
+    assert small_space().reweighted(alpha="uniform", beta=0).weights == (1, 1)
+    free = parse_space(SMALL.replace("stride: 1", "stride: [1, 2]").replace("alpha: [1, 8]", ""), "free")
+    with pytest.raises(InputError, match="alpha: last needs one number of scales, and the strides allow 2, 3"):
+        free.reweighted(alpha="last")
+    assert replace(free, alpha=(1.0, 8.0)).reweighted(alpha=(2.0, 1.0, 1.0)).scale_counts == (3,)
+
+
+@pytest.mark.parametrize(
+    ("name", "rho"), [("r18", 0.3), ("29m-224", 0.5), ("mbv2", 0.5), (EXAMPLES / "small.yaml", 0.3)]
+)
+def test_the_usual_rho_is_that_of_the_block_kinds(name: str, rho: float) -> None:
+    assert usual_rho(load_space(name)) == rho
 
 
 def test_expansions_round_to_the_nearest_multiple_of_8() -> None:

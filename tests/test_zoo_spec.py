@@ -13,6 +13,7 @@ from deepmad.cli.app import run
 from deepmad.cli.schema import schema_of
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.files import read_yaml
+from deepmad.zoo.cards import command
 from deepmad.zoo.entries import entries_of
 from deepmad.zoo.families import Family, load_family, needs
 from deepmad.zoo.plan import plan_zoo
@@ -77,6 +78,10 @@ def test_the_examples_are_read_and_fit_the_schema(name: str) -> None:
         ({"limits": {"mac": "4M"}}, ["limits.mac"]),
         ({"solver": {"gap": -1}}, ["solver.gap"]),
         ({"solver": {"objective": "other"}}, ["solver.objective", "paper"]),
+        ({"solver": {"alpha": "unifrom"}}, ["solver.alpha", "unifrom", "uniform or last"]),
+        ({"solver": {"alpha": [1, -8]}}, ["solver.alpha", "weight 2", "-8"]),
+        ({"solver": {"alpha": []}}, ["solver.alpha", "uniform or last"]),
+        ({"solver": {"alpha": [1, 1, 8]}}, ["alpha", "3 weights for 2 scales"]),
         ({"solver": {"time_limit": "soon"}}, ["solver.time_limit", "soon"]),
         ({"solver": {"multiple": 12}}, ["multiple", "12"]),
         ({"verify": {"measure": "perhaps"}}, ["verify.measure"]),
@@ -159,6 +164,27 @@ def test_limits_are_the_space_s_unless_the_spec_says_so(table: Path, tmp_path: P
     assert budget() == {"macs": 20e6, "params": 300e3, "rho": 0.3}
     asked = budget(macs="10M", params="none", rho="space", memory="64kB")
     assert asked == {"macs": 10e6, "rho": 0.3, "memory_bytes": 64e3}
+    text = (EXAMPLES / "small.yaml").read_text(encoding="utf-8").replace("rho: 0.3", "rho: 0.2")
+    (tmp_path / "tight.yaml").write_text(text, encoding="utf-8")
+    for rho, limit in (("space", 0.2), ("auto", 0.3)):
+        file = load_spec(written(tmp_path, spec_of(table, spaces=["tight.yaml"], limits={"rho": rho})))
+        (family,) = open_families(file.path)
+        assert family.problem(file.spec).limits()["rho"].value == limit
+
+
+@pytest.mark.parametrize(("alpha", "weights", "words"), [("uniform", (1, 1), "uniform"), ([2, 3], (2, 3), "2.0,3.0")])
+def test_weights_are_those_of_the_spec(
+    alpha: Any, weights: tuple[float, ...], words: str, table: Path, tmp_path: Path
+) -> None:
+    document = spec_of(table, targets=["2ms"], solver={"alpha": alpha}, limits={"rho": "auto"})
+    jsonschema.validate(document, schema_of("zoo"))
+    file = load_spec(written(tmp_path, document))
+    families = open_families(file.path)
+    assert families[0].problem(file.spec).space.weights == weights
+    (entry,) = entries_of(file.spec, families, {})
+    again = command(entry, file.spec)
+    assert f"--alpha {words} " in again
+    assert "--rho auto " in again
 
 
 def test_the_plan_is_told_and_nothing_is_written(

@@ -20,8 +20,8 @@ from deepmad.cli.options import (
     check_ending,
     either_limit,
     limit,
-    numbers,
     ranged,
+    weights,
     written,
 )
 from deepmad.cli.output import warn
@@ -48,7 +48,9 @@ def design(
         _Text, typer.Option(help="Multiply-accumulates an image, e.g. 4.13G or '>=3G'; none lifts it.")
     ] = None,
     params: Annotated[_Text, typer.Option(help="Parameters, e.g. 25.55M or '>=20M'; none lifts it.")] = None,
-    rho: Annotated[_Text, typer.Option(help="Depth over width, e.g. 0.3; none lifts it.")] = None,
+    rho: Annotated[
+        _Text, typer.Option(help="Depth over width, e.g. 0.3; auto: 0.3 or 0.5 by block kind; none lifts it.")
+    ] = None,
     latency: Annotated[_Text, typer.Option(help="Time of one batch, e.g. 5ms; a bare number is seconds.")] = None,
     throughput: Annotated[_Text, typer.Option(help="Images a second at least, e.g. 200/s.")] = None,
     memory: Annotated[_Text, typer.Option(help="Peak activations of one batch, e.g. 64MB.")] = None,
@@ -80,7 +82,9 @@ def design(
     objective: Annotated[Literal["paper", "reference"], typer.Option(help="The paper's or the published code's.")] = (
         "paper"
     ),
-    alpha: Annotated[_Text, typer.Option(help="Weights of the scales, e.g. 1,1,1,1,8.")] = None,
+    alpha: Annotated[
+        _Text, typer.Option(help="Weights of the scales, e.g. 1,1,1,1,8; uniform: all alike; last: the last alone.")
+    ] = None,
     beta: Annotated[float | None, ranged("beta", "Weight of the depth penalty (paper objective).")] = None,
     classes: Annotated[int | None, ranged("classes", "Classes; 0 is a backbone (default: the space's).")] = None,
     resolution: Annotated[int | None, ranged("resolution", "Side of the input (default: the space's).")] = None,
@@ -139,8 +143,8 @@ def design(
         bool,
         typer.Option(
             "--explain",
-            help="Say what every limit costs: design again with each alone 10 % looser. The main solve then takes "
-            "half of the time limit, these share what is left.",
+            help="Say what every limit and corner costs: design again with each limit alone 10 % looser, and "
+            "each corner alone left. The main solve then takes half of the time limit, these share the rest.",
         ),
     ] = False,
     force: Annotated[
@@ -164,7 +168,7 @@ def design(
     if output is not None:
         check_ending(output, [".csv"] if front is not None else [".json"], "a front" if front else "a solution file")
         check_writable(output, read=[space, *(table or []), *([checkpoint] if checkpoint else [])])
-    chosen = load_space(space).reweighted(alpha=numbers(alpha, "alpha"), beta=beta)
+    chosen = load_space(space).reweighted(alpha=weights(alpha, "alpha"), beta=beta)
     chosen = chosen if multiple is None else coarsened(chosen, multiple)
     extra = function_limits(limits or [], limit_seconds)
     budget = replace(_budget(chosen, macs, params, rho, latency, throughput, memory, activations), extra=extra)
@@ -282,12 +286,12 @@ def _budget(
     activations: _Text,
 ) -> "Budget":
     """Return the budget of the options, the space's own limits where one is left out."""
-    from deepmad.engine.program.budgets import Budget
+    from deepmad.engine.program.budgets import Budget, usual_rho
 
     return Budget(
         macs=either_limit(macs, "macs", space.limits.macs),
         params=either_limit(params, "params", space.limits.params),
-        rho=limit(rho, "number", "rho", space.limits.rho),
+        rho=usual_rho(space) if rho == "auto" else limit(rho, "number", "rho", space.limits.rho),
         latency=limit(latency, "seconds", "latency"),
         throughput=limit(throughput, "per second", "throughput"),
         memory=limit(memory, "bytes", "memory"),

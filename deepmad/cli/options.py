@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from deepmad.search_spaces.errors import InputError, shown
 from deepmad.search_spaces.json_documents import MOST_DIGITS
 from deepmad.search_spaces.ranges import RANGES, check, fault_of
 from deepmad.search_spaces.units import AtLeast, Kind, bound, number, quantity
+
+if TYPE_CHECKING:
+    from deepmad.search_spaces.spaces import AlphaWord
 
 _ENDINGS: dict[str, str | None] = {
     ".onnx": "onnx",
@@ -115,11 +118,16 @@ def either_limit(text: str | None, name: str, default: float | AtLeast | None) -
     return None if text.lower() == "none" else bound(text, name, f"--{name}")
 
 
-def numbers(text: str | None, name: str) -> tuple[float, ...] | None:
-    """Return a comma-separated list of numbers. Raises `InputError`."""
+def weights(text: str | None, name: str) -> "tuple[float, ...] | AlphaWord | None":
+    """Return a comma-separated list of weights, or the word for them. Raises `InputError`."""
+    from deepmad.search_spaces.spaces import ALPHA_WORDS
+
     if text is None:
         return None
+    for word in ALPHA_WORDS:
+        if text == word:
+            return word
     found = [number(item) for item in text.split(",")]
     if None in found:
-        raise InputError(f"--{name}: {shown(text)} is no list of numbers like 1,1,1,1,8")
+        raise InputError(f"--{name}: {shown(text)} is no list of numbers like 1,1,1,1,8, nor uniform or last")
     return tuple(one for one in found if one is not None)

@@ -11,8 +11,9 @@ from deepmad.cli.output import as_text
 from deepmad.search_spaces.units import human
 
 if TYPE_CHECKING:
+    from deepmad.engine.answers.corners import Leaving
     from deepmad.engine.answers.limit_uses import LimitUse
-    from deepmad.engine.answers.parts import RowRecord, Sensitivity
+    from deepmad.engine.answers.parts import Counting, RowRecord, Sensitivity
     from deepmad.engine.answers.solutions import Solution
     from deepmad.search_spaces.architectures import Architecture
 
@@ -57,7 +58,8 @@ def architecture_report(figures: dict[str, Any], console: Console) -> None:
         f"depth variance {figures['depth_variance']:.2f}"
     )
     console.print(
-        f"objective: paper {_figure(figures['objective_paper'])}, reference {_figure(figures['objective_reference'])}"
+        f"objective: paper {_figure(figures['objective_paper'])}, reference {_figure(figures['objective_reference'])} "
+        f"({weights_text(figures['alpha'], figures['beta'])})"
     )
 
 
@@ -87,6 +89,7 @@ def solution_report(solution: "Solution", console: Console) -> None:
         gains = ("what 10 % looser gains", "looser", "used of the limit", "at least", "at most", "objective")
         console.print(plain_table(gains, explanation_rows(solution)))
         console.print()
+    _corner_report(solution, console)
     if solution.rows:
         heads = ("row: block/stride of every stage", "objective", "bound", "found by", "dropped", "time")
         console.print(plain_table(heads, row_rows(solution.rows[:SHOWN_ROWS])))
@@ -103,11 +106,41 @@ def solution_report(solution: "Solution", console: Console) -> None:
     if solution.objective is not None:
         bound = "-" if solution.bound is None else f"{solution.bound:,.2f}"
         gap = "-" if solution.gap is None else f"{solution.gap:.2%}"
-        console.print(f"objective {solution.objective:,.2f}, bound {bound}, gap {gap}, {solution.seconds:.1f} s")
+        by = _counted_by(solution.counting)
+        console.print(f"objective {solution.objective:,.2f}{by}, bound {bound}, gap {gap}, {solution.seconds:.1f} s")
     measured = solution.measured.warnings if solution.measured is not None else ()
     for warning in (*(solution.warnings or ()), *(f"measured: {one}" for one in measured)):
         console.print(f"warning: {warning}")
     console.print(f"{solution.status}: {solution.message}")
+
+
+def _counted_by(counting: "Counting | None") -> str:
+    """Return in words by which form and weights an objective is counted; older files do not tell."""
+    from deepmad.engine.program.objectives import REFERENCE_BETA
+
+    if counting is None:
+        return ""
+    beta = REFERENCE_BETA if counting.objective == "reference" else counting.beta
+    return f" ({counting.objective}, {weights_text(counting.alpha, beta)})"
+
+
+def weights_text(alpha: "Sequence[float]", beta: float) -> str:
+    """Return the weights of the scales, and of the penalty on depths, as reports tell them."""
+    return f"alpha {' '.join(f'{weight:g}' for weight in alpha)}, beta {beta:g}"
+
+
+def _corner_report(solution: "Solution", console: Console) -> None:
+    """Print in which corners of its space the network sits and, where that was asked, what leaving them costs."""
+    corners = solution.corners or ()
+    if solution.objective is None or not corners:
+        return
+    for corner in corners:
+        console.print(f"corner of the space: {corner.words}")
+    console.print()
+    if leavings := [one for corner in corners for one in corner.leaving or ()]:
+        costs = ("what leaving a corner costs", "at least", "at most", "objective")
+        console.print(plain_table(costs, leaving_rows(solution, leavings)))
+        console.print()
 
 
 def limit_rows(solution: "Solution") -> list[list[str]]:
@@ -160,6 +193,21 @@ def explanation_rows(solution: "Solution") -> list[list[str]]:
             "?" if most is None else f"{most / size:.2%}",
             f"+{least:,.1f} to {'?' if most is None else f'+{most:,.1f}'}",
         ])  # fmt: skip
+    return rows
+
+
+def leaving_rows(solution: "Solution", leavings: "Sequence[Leaving]") -> list[list[str]]:
+    """Return a row a step out of a corner: what it costs, in percent and in objective."""
+    size = abs(solution.objective or 0.0) or 1.0
+    rows = []
+    for one in leavings:
+        name = one.inside if one.stage is None else f"stage {one.stage + 1}: {one.inside}"
+        if one.impossible:
+            rows.append([name, "-", "-", "no network keeps the limits"])
+            continue
+        shares = ("?" if end is None else f"{end / size:z.2%}" for end in one.cost)
+        least, most = ("?" if end is None else f"{-end:+z,.1f}" for end in one.cost)
+        rows.append([name, *shares, f"{least} to {most}"])
     return rows
 
 

@@ -8,7 +8,7 @@ import typer
 
 from deepmad.cli.options import Json
 from deepmad.cli.output import DONE, MISUSE, emit_json, out, warn
-from deepmad.cli.render import architecture_report, plain_table, solution_report
+from deepmad.cli.render import architecture_report, plain_table, solution_report, weights_text
 from deepmad.search_spaces.spaces import is_space_name, require_network
 from deepmad.search_spaces.units import human
 
@@ -81,6 +81,7 @@ def compare(
         ("depth variance", lambda f: f"{f['depth_variance']:.2f}"),
         ("objective (paper)", lambda f: f"{f['objective_paper']:,.1f}"),
         ("objective (reference)", lambda f: f"{f['objective_reference']:,.1f}"),
+        ("  by", lambda f: weights_text(f["alpha"], f["beta"])),
         ("depths", lambda f: " ".join(str(stage["depth"]) for stage in f["stages"])),
         ("outs", lambda f: " ".join(str(stage["out"]) for stage in f["stages"])),
     ]
@@ -122,7 +123,7 @@ def figures_of(path: Path) -> dict[str, Any]:
         solution, wrong = _counted(path)
         document = solution.to_dict()
         keys = ("status", "message", "objective", "bound", "gap", "limits", "predicted", "measured", "explanation")
-        figures["solution"] = {key: document[key] for key in keys}
+        figures["solution"] = {key: document[key] for key in (*keys, "corners")}
         figures["changed"] = [asdict(one) for one in wrong]
     return figures
 

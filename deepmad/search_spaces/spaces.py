@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from dataclasses import field as dataclass_field
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
@@ -23,12 +23,15 @@ from deepmad.search_spaces.architectures import (
 )
 from deepmad.search_spaces.choices import Rules, StageSpace, StemSpace
 from deepmad.search_spaces.consistency import check_rules, check_size
-from deepmad.search_spaces.errors import InputError, near, shown
+from deepmad.search_spaces.errors import InputError, near, shown, unknown
 from deepmad.search_spaces.files import check_format, read_yaml, validated
 from deepmad.search_spaces.ranges import check, field
 from deepmad.search_spaces.units import AtLeast, bound, quantity
 from deepmad.search_spaces.yaml_documents import parsed_yaml
 
+AlphaWord = Literal["uniform", "last"]
+ALPHA_WORDS: tuple[AlphaWord, ...] = get_args(AlphaWord)
+"""Weights of the scales in a word: all alike, or the last scale alone."""
 _CLOSED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 MOST_DESCRIPTION = 1000
 """Characters of a description."""
@@ -160,8 +163,18 @@ class Space:
         """Return the objective's alpha for a network of so many scales."""
         return default_alpha(scales) if self.alpha is None else self.alpha
 
-    def reweighted(self, *, alpha: tuple[float, ...] | None = None, beta: float | None = None) -> "Space":
-        """Return the space with other objective weights; None keeps them. Raises `InputError`."""
+    def reweighted(self, *, alpha: tuple[float, ...] | AlphaWord | None = None, beta: float | None = None) -> "Space":
+        """Return the space with other objective weights; None keeps them.
+
+        Raises `InputError`, also for a word where the number of scales is a choice.
+        """
+        if isinstance(alpha, str):
+            if len(counts := replace(self, alpha=None).scale_counts) > 1:
+                raise InputError(
+                    f"alpha: {alpha} needs one number of scales, and the strides allow {', '.join(map(str, counts))}; "
+                    "give the weights themselves, which choose the number, or fix the strides"
+                )
+            alpha = weights_by(alpha, counts[0])
         return replace(self, alpha=alpha or self.alpha, beta=self.beta if beta is None else beta)
 
     def size(self) -> float:
@@ -201,6 +214,13 @@ def _check_weights(alpha: tuple[float, ...]) -> None:
 def default_alpha(scales: int) -> tuple[float, ...]:
     """Return DeepMAD's weights for so many scales: (1, ..., 1, 8)."""
     return (1.0,) * (scales - 1) + (8.0,)
+
+
+def weights_by(word: AlphaWord, scales: int) -> tuple[float, ...]:
+    """Return the weights of so many scales that a word stands for. Raises `InputError` for another word."""
+    if word not in ALPHA_WORDS:
+        raise InputError(f"alpha: {unknown(word, ALPHA_WORDS)}")
+    return (1.0 if word == "uniform" else 0.0,) * (scales - 1) + (1.0,)
 
 
 def _violations(space: Space, network: Architecture) -> Iterator[str]:

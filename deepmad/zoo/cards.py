@@ -175,6 +175,9 @@ def command(entry: Entry, spec: Spec) -> str:
     for name, value in given.items():
         if value is not None:
             words += [f"--{name}", repr(value)]
+    if settings.alpha is not None:
+        alpha = settings.alpha if isinstance(settings.alpha, str) else ",".join(map(repr, settings.alpha))
+        words += ["--alpha", alpha]
     words += ["--objective", settings.objective, "--gap", repr(settings.gap), "--seed", str(settings.seed)]
     words += ["--time-limit", repr(settings.time_limit)]
     if entry.family.measured:

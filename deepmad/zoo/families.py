@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from deepmad.engine.program.budgets import Budget
+from deepmad.engine.program.budgets import Budget, usual_rho
 from deepmad.engine.program.problems import Problem
 from deepmad.profilers.backends import find_backend
 from deepmad.profilers.measuring.steps import Tell, untold
@@ -97,7 +97,7 @@ class Family:
         budget = Budget(
             macs=_limit(limits.macs, own.macs),
             params=_limit(limits.params, own.params),
-            rho=_limit(limits.rho, own.rho),
+            rho=usual_rho(self.space) if limits.rho == "auto" else _limit(limits.rho, own.rho),
             activations=_limit(limits.activations, own.activations),
             latency=seconds,
             memory=limits.memory,
@@ -123,10 +123,11 @@ def members(file: SpecFile) -> list[Member]:
 
 
 def _as_asked(space: Space, settings: SolverSettings) -> Space:
-    """Return a space with the channels, the classes and the resolution that a spec asks for."""
+    """Return a space with the channels, the weights, the classes and the resolution that a spec asks for."""
     if settings.multiple is not None:
         space = coarsened(space, settings.multiple)
     classes = space.classes if settings.classes is None else settings.classes
+    space = space.reweighted(alpha=settings.alpha)
     return replace(space, classes=classes, resolution=settings.resolution or space.resolution)
 
 

@@ -14,6 +14,7 @@ from deepmad.search_spaces.errors import InputError, shown, unknown
 from deepmad.search_spaces.files import check_format, read_yaml, validated
 from deepmad.search_spaces.ranges import check, field
 from deepmad.search_spaces.units import AtLeast, Kind, bound, quantity
+from deepmad.zoo.alpha import Alpha
 
 _CLOSED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 _NUMBER_OR_TEXT: dict[str, Any] = {"type": ["number", "string"]}
@@ -64,7 +65,7 @@ Params = Annotated[float | None, _read("count", "params"), _QUANTITY]
 MacsLimit = Annotated[float | Literal["space"] | None, _read_limit("count", "macs", "space"), _QUANTITY]
 ParamsLimit = Annotated[float | Literal["space"] | None, _read_limit("count", "params", "space"), _QUANTITY]
 ActivationsLimit = Annotated[float | AtLeast | Literal["space"] | None, _read_bound("activations"), _QUANTITY]
-RhoLimit = Annotated[float | Literal["space"] | None, _read_limit("number", "rho", "space"), _QUANTITY]
+RhoLimit = Annotated[float | Literal["space", "auto"] | None, _read_limit("number", "rho", "space", "auto"), _QUANTITY]
 GivenSeconds = Annotated[float, _read("seconds", "time_limit"), WithJsonSchema(_NUMBER_OR_TEXT)]
 
 
@@ -177,7 +178,7 @@ def _steps(span: dict[str, Any], name: str) -> Iterator[float]:
 class Limits:
     """The limits beside the targets: the space's own by default (`space`), None for none.
 
-    That on activations may be one from below, like `>=6M`.
+    That on activations may be one from below, like `>=6M`; that on rho the usual one of the block kinds (`auto`).
     """
 
     __pydantic_config__ = _CLOSED
@@ -219,6 +220,8 @@ class SolverSettings:
     """Cores of one solve; null for the machine's, shared among the solves that run at a time."""
     objective: Annotated[ObjectiveName, BeforeValidator(_objective)] = "paper"
     """The objective: the paper's, or that of the published code (`reference`)."""
+    alpha: Alpha = None
+    """The weights of the scales: `uniform`, `last`, or a list of numbers; null for the space's."""
     classes: Annotated[int, field("classes")] | None = None
     """Classes; null for the space's."""
     resolution: Annotated[int, field("resolution")] | None = None

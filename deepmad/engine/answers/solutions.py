@@ -21,6 +21,7 @@ from deepmad.engine.answers.checks import (
     measured_disagrees,
 )
 from deepmad.engine.answers.claims import require_bound
+from deepmad.engine.answers.corners import Corner, corners
 from deepmad.engine.answers.fields import Flag, Number, Positive, Whole
 from deepmad.engine.answers.limit_uses import LimitUse, limits_document, unused, uses
 from deepmad.engine.answers.parts import CallRecord, Counting, Round, RowCounts, RowRecord, Sensitivity
@@ -135,7 +136,8 @@ class Solution:
     `black_boxes` how the functions behind limits were called. `rows` tells of rows of block kinds and strides, best
     first, where the solver decided between them, `row_counts` of all. `within_table` is the share of the network's
     layers that lies within what the rows of the latency table span; `warnings` are sentences on what is doubtful.
-    `counting` says how the figures are counted. What does not apply is None.
+    `counting` says how the figures are counted, `corners` where the network sits at an end of what its space offers.
+    What does not apply is None.
     """
 
     status: Status
@@ -161,6 +163,7 @@ class Solution:
     within_table: float | None = None
     warnings: tuple[str, ...] | None = None
     counting: Counting | None = None
+    corners: tuple[Corner, ...] | None = None
 
     def __repr__(self) -> str:
         if self.architecture is None:
@@ -254,6 +257,7 @@ class Solution:
             explanation=None,
             rows=None,
             row_counts=None,
+            corners=None,
         )
 
     def ranked(self, rank: int) -> "Solution":
@@ -279,6 +283,7 @@ class Solution:
             rows=None,
             row_counts=None,
             within_table=None,
+            corners=None,
         )
 
 
@@ -334,6 +339,7 @@ def found(
         limits=uses(usages),
         predicted=predict(problem, network, usages),
         counting=_counting(problem, network),
+        corners=corners(problem.space, network, usages, problem.objective),
     )
 
 

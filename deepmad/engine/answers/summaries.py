@@ -24,14 +24,16 @@ FP32_BYTES = 4
 def summary(network: Architecture, *, beta: float = 10.0) -> dict[str, Any]:
     """Return the figures of `network` as `deepmad show --json` prints them.
 
-    Entropies are in nats, with DeepMAD's default weights of the scales; `activations` are the output elements of
+    Entropies are in nats, with DeepMAD's default weights of the scales (`alpha`), objectives with the weight `beta` of
+    the penalty on depths; `activations` are the output elements of
     main-path layers for one image, `activation_bytes` the peak for one fp32 image; costs of the stages are MACs,
     parameters and the side of the output in pixels.
     """
     parts = network.parts()
     backbone = network.backbone().parts()
     found = scales(parts)
-    nats = float(entropy(found, default_alpha(len(found))))
+    alpha = default_alpha(len(found))
+    nats = float(entropy(found, alpha))
     depths = [stage.depth for stage in network.stages]
     mean = sum(depths) / len(depths)
 
@@ -54,6 +56,8 @@ def summary(network: Architecture, *, beta: float = 10.0) -> dict[str, Any]:
         "backbone_params": int(total_params(backbone)),
         "activations": int(total(parts, main_elements)),
         "activation_bytes": int(peak_activation_elements(parts)) * FP32_BYTES,
+        "alpha": list(alpha),
+        "beta": beta,
         "objective_paper": objective("paper"),
         "objective_reference": objective("reference"),
         "stem": asdict(network.stem),

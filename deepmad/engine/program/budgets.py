@@ -7,6 +7,7 @@ from typing import Any
 from deepmad.engine.program.black_boxes import BlackBox, black_boxes
 from deepmad.engine.program.latency import LatencyModel
 from deepmad.engine.program.measures import ADDITIVE, MEASURES, Limit, Sense, amount
+from deepmad.engine.program.objectives import RESIDUAL_BLOCKS
 from deepmad.search_spaces.errors import InputError, shown
 from deepmad.search_spaces.layers import Count, Part
 from deepmad.search_spaces.ranges import check
@@ -14,6 +15,15 @@ from deepmad.search_spaces.spaces import Space
 from deepmad.search_spaces.units import AtLeast, bound, quantity
 
 _KINDS = {field: measure.kind for measure in MEASURES.values() for field in measure.fields}
+
+RESIDUAL_RHO, MOBILE_RHO = 0.3, 0.5
+"""The limits on rho of DeepMAD's residual and of its mobile family, as in the presets."""
+
+
+def usual_rho(space: Space) -> float:
+    """Return the usual limit on rho by the block kinds of a space: the lower one where both families are offered."""
+    residual = any(kind in RESIDUAL_BLOCKS for stage in space.stages for kind in stage.block)
+    return RESIDUAL_RHO if residual else MOBILE_RHO
 
 
 @dataclass(frozen=True)
