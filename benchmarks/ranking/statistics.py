@@ -17,7 +17,7 @@ Places = NDArray[np.int64]
 MOST_BANDS, LEAST_BANDS, LEAST_IN_BAND = 20, 4, 28
 TOP_SHARE = 0.1
 """The share of the networks, the first ones by score, that nDCG looks at."""
-SHUFFLES = 50
+SHUFFLES = 20
 """Random orders of networks of equal score over which regret is averaged."""
 
 
