@@ -1,0 +1,1 @@
+"""Do the objective and its parts rank networks as training does? Public measurements, read and ranked."""
