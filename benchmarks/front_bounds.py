@@ -80,7 +80,7 @@ def _row(name: str, front: Front, limit: float) -> dict[str, object]:
     """Return the best network within a limit, and the bound there."""
     best = [point for point in front.points if point.used <= limit][-1]
     bound = min(float(one.over(limit)) for one in front.bounds)
-    figures = {"limit": limit, "objective": round(best.objective, 3), "bound": round(bound, 3)}
+    figures = {"limit": float(f"{limit:.10g}"), "objective": round(best.objective, 3), "bound": round(bound, 3)}
     gap = round(bound / best.objective - 1, 6)
     return {"space": name, front.against: best.used} | figures | {"gap": gap}
 
