@@ -220,27 +220,26 @@ def the_error(told: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("command", "name"),
     [
-        ("design", "r50", "--time-limit", "1000"),
-        ("design", "r18", "--front", "macs", "--time-limit", "1000"),
-        ("design", "r18", "--solver", "evolution", "--time-limit", "1000", "--checkpoint"),
-        ("export", R18, "--to", "torch"),
-        ("export", R18, "--to", "onnx"),
-        ("measure", R18, "--seconds", "1000"),
-        ("zoo", "examples/cpu.yaml"),
-        ("table", "build", "r18"),
+        (("design", "r50", "--time-limit", "1000", "-o"), "out.json"),
+        (("design", "r18", "--front", "macs", "--time-limit", "1000", "-o"), "out.csv"),
+        (("design", "r18", "--solver", "evolution", "--time-limit", "1000", "--checkpoint"), "out.json"),
+        (("export", R18, "--to", "torch", "-o"), "out.pt2"),
+        (("export", R18, "--to", "onnx", "-o"), "out.onnx"),
+        (("measure", R18, "--seconds", "1000", "-o"), "out.csv"),
+        (("zoo", "examples/cpu.yaml", "-o"), "out"),
+        (("table", "build", "r18", "-o"), "out.sqlite"),
     ],
-    ids=lambda command: " ".join(command[:2]),
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
 )
 def test_a_full_disk_is_told_before_the_work(
-    command: tuple[str, ...], disk: Path, capsys: pytest.CaptureFixture[str]
+    command: tuple[str, ...], name: str, disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(disk)
-    option = () if command[-1] == "--checkpoint" else ("-o",)
-    assert run([*command, *option, str(disk / "out.csv")]) == 2
+    assert run([*command, str(disk / name)]) == 2
     line = the_error(capsys.readouterr().err)
-    assert str(disk / "out.csv") in line
+    assert str(disk / name) in line
     assert "No space left on device" in line or "disk is full" in line
     assert [one.name for one in disk.iterdir() if one.is_file()] == ["filling"]
 
