@@ -150,7 +150,7 @@ def _row(
         "score": score,
         "equal_macs_by": f"{count} bands" if count else "partial correlation",
         "limits": sum(bool(kept[places].any()) for places in within),
-        **{name: "" if np.isnan(value) else round(float(value), 4) for name, value in figures.items()},
+        **{name: "" if np.isnan(value) else round(float(value), 4) + 0.0 for name, value in figures.items()},
         "unit_of_regret": data_set.unit,
     }
 

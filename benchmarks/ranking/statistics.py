@@ -101,7 +101,8 @@ def bootstrapped(
 ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
     """Return the ends of 95 % intervals of Spearman's correlation: overall, and at equal MACs.
 
-    Networks are drawn with replacement, and bands are formed anew among those drawn.
+    Networks are drawn with replacement, and bands are formed anew among those drawn. An interval is NaN where a draw
+    leaves the figure undefined.
     """
     rng, overall, at_equal = np.random.default_rng(seed), [], []
     for _ in range(resamples):
