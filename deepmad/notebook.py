@@ -15,6 +15,7 @@ from deepmad.cli.tables import Asked, Conditions, load_tables
 from deepmad.engine.answers.progress import Progress, Report
 from deepmad.engine.answers.solutions import Solution
 from deepmad.engine.answers.summaries import summary
+from deepmad.engine.design import check_solver
 from deepmad.engine.design import design as designed
 from deepmad.engine.measured_loop import design_measured
 from deepmad.engine.program.budgets import Budget
@@ -110,6 +111,8 @@ def design(
         if given:
             raise InputError(f"{given[0]}: a Problem has it already; give it there, or a space in the problem's place")
         made, doubts = problem, list[str]()
+    elif not isinstance(problem, Space | str | Path):
+        raise InputError(f"problem: {shown(problem)} is no Problem, no Space, and no name or file of one")
     else:
         space = problem if isinstance(problem, Space) else load_space(problem)
         space = replace(space, resolution=resolution or space.resolution)
@@ -152,6 +155,7 @@ def _tables(
 def _settings(solver: Solver | None, time_limit: float | str | None) -> Solver:
     """Return the solver with the time limit asked for."""
     settings = Auto() if solver is None else solver
+    check_solver(settings)
     if time_limit is None:
         return settings
     return replace(settings, time_limit=quantity(time_limit, "seconds", "time_limit"))

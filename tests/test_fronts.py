@@ -285,7 +285,10 @@ def test_the_command_designs_by_evolution(tmp_path: Path, capsys: pytest.Capture
         (["--bounds", "3"], "--bounds: it is for --front"),
         (["--front", "macs", "--bounds", "-1"], "--bounds"),
         (["--front", "macs", "--top", "2"], "--front: it gives many networks"),
-        (["--front", "macs", "-o", "front.json"], "a front is written as .csv"),
+        (
+            ["--front", "macs", "-o", "front.json"],
+            "which is no .json file; name it front.csv",
+        ),
         (["--solver", "evolution", "--explain"], "need a bound"),
         (["--solver", "evolution", "--deterministic-limit", "1"], "--deterministic-limit"),
         (["--solver", "evolution", "--measure", "--checkpoint", "x.json"], "--checkpoint"),

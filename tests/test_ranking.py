@@ -12,6 +12,7 @@ import pytest
 import typer
 from scipy.stats import spearmanr
 
+from benchmarks.conditions import RESULTS, read_csv
 from benchmarks.ranking import __main__ as ranking
 from benchmarks.ranking import statistics
 from benchmarks.ranking.archai_face import ARCHAI_FACE, rounded
@@ -20,8 +21,10 @@ from benchmarks.ranking.networks import DataSet, Trained, check_counts, counts
 from benchmarks.ranking.picture import plot
 from benchmarks.ranking.pycls_zoo import PYCLS_ZOO
 from benchmarks.ranking.scores import scores_of
+from benchmarks.ranking.table import markdown_table
 from deepmad.search_spaces.errors import InputError
 from deepmad.search_spaces.layers import Part
+from tests.catalogue import ROOT
 
 EMPTY_MACRO = 32**2 * 27 * 32 + 16**2 * 32 * 64 + 8**2 * 64 * 128 + 4**2 * (128 * 256 + 256 * 1280) + 1280 * 10
 """MACs of the network of nothing but stem, three 1x1 convolutions, the last 1x1 and the classifier."""
@@ -182,13 +185,14 @@ def test_regret_by_hand() -> None:
 def test_intervals_hold_the_figure_and_come_again_with_the_seed() -> None:
     rng = np.random.default_rng(1)
     accuracy, macs = rng.normal(size=120), rng.normal(size=120)
-    scores = np.stack([accuracy, accuracy + 2 * rng.normal(size=120)], axis=1)
+    scores = np.stack([accuracy, accuracy + 2 * rng.normal(size=120), np.zeros(120)], axis=1)
     (low, high), (equal_low, equal_high) = statistics.bootstrapped(scores, accuracy, macs, 100, 3)
     assert (low[0], high[0], equal_low[0], equal_high[0]) == pytest.approx((1, 1, 1, 1))
     assert low[1] < statistics.spearman(scores, accuracy)[1] < high[1]
+    assert np.isnan([low[2], high[2], equal_low[2], equal_high[2]]).all()
     again = statistics.bootstrapped(scores, accuracy, macs, 100, 3)
-    assert np.array_equal(again[0][0], low)
-    assert np.array_equal(again[1][1], equal_high)
+    assert np.array_equal(again[0][0], low, equal_nan=True)
+    assert np.array_equal(again[1][1], equal_high, equal_nan=True)
 
 
 @pytest.fixture
@@ -249,3 +253,9 @@ def test_a_published_network_of_our_blocks_has_the_main_path_of_timms() -> None:
     for name in set(ours) - {"MACs", "parameters"}:
         assert ours[name] == pytest.approx(theirs[name]), name
     assert 0 < theirs["parameters"] - ours["parameters"] < 0.05 * ours["parameters"]  # 1x1 shortcuts
+
+
+def test_the_table_in_the_docs_is_that_of_the_results() -> None:
+    table = markdown_table(read_csv(RESULTS / "ranking.csv"))
+    assert table in (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    assert "| objective paper | 0.75 / 0.41 [" in table

@@ -11,7 +11,8 @@ Everything is told for all networks, for those under a limit on rho, and for tho
 the mean over bands of MACs, or the partial rank correlation where networks are too few for bands. Regret is what is
 lost by taking the network, or the best of ten, that a score puts first among those within a limit on MACs and rho.
 
-A further data set is one file with a function that returns `Trained` networks (networks.py), and a line in DATA_SETS.
+A further data set is one file with a `DataSet`, whose function reads a folder into `Trained` networks (networks.py),
+and a place in DATA_SETS. Counts that the data tells are given with the networks, and checked before anything is ranked.
 """
 
 from collections.abc import Iterator
@@ -150,7 +151,7 @@ def _row(
         "score": score,
         "equal_macs_by": f"{count} bands" if count else "partial correlation",
         "limits": sum(bool(kept[places].any()) for places in within),
-        **{name: "" if np.isnan(value) else round(float(value), 4) for name, value in figures.items()},
+        **{name: "" if np.isnan(value) else round(float(value), 4) + 0.0 for name, value in figures.items()},
         "unit_of_regret": data_set.unit,
     }
 

@@ -101,7 +101,8 @@ def bootstrapped(
 ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
     """Return the ends of 95 % intervals of Spearman's correlation: overall, and at equal MACs.
 
-    Networks are drawn with replacement, and bands are formed anew among those drawn.
+    Networks are drawn with replacement, and bands are formed anew among those drawn. Draws that leave a figure
+    undefined are left out of its interval.
     """
     rng, overall, at_equal = np.random.default_rng(seed), [], []
     for _ in range(resamples):
@@ -112,8 +113,11 @@ def bootstrapped(
 
 
 def _interval(drawn: Sequence[Floats]) -> tuple[Floats, Floats]:
-    low, high = np.quantile(np.stack(drawn), (0.025, 0.975), axis=0)
-    return low, high
+    stacked = np.stack(drawn)
+    told = np.isfinite(stacked).any(axis=0)
+    ends = np.full((2, stacked.shape[1]), np.nan)
+    ends[:, told] = np.nanquantile(stacked[:, told], (0.025, 0.975), axis=0)
+    return ends[0], ends[1]
 
 
 def _mean(rows: Sequence[Floats]) -> Floats:

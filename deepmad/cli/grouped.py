@@ -13,7 +13,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "What is designed": ("objective", "alpha", "beta", "classes", "resolution", "multiple"),
     "The solve": ("solver", "gap", "time_limit", "deterministic_limit", "workers", "on", "seed"),
-    "Evolution and fronts": ("front", "generations", "population", "islands", "checkpoint"),
+    "Evolution and fronts": ("front", "bounds", "generations", "population", "islands", "checkpoint"),
     "Beside the best network": ("top", "explain"),
     "Output": ("output", "json", "help"),
 }  # fmt: skip

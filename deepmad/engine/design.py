@@ -31,8 +31,7 @@ def design(
     solver = Auto() if solver is None else solver
     if not isinstance(problem, Problem):
         raise InputError(f"problem: {shown(problem)} is no Problem; make one of a space and a budget")
-    if not isinstance(solver, Solver):
-        raise InputError(f"solver: {shown(solver)} is none; choose Auto(), CpSat(), Rows() or Evolution()")
+    check_solver(solver)
     if not isinstance(solver, CpSat):
         check_place(solver.on)
     if isinstance(solver, Rows) or not problem.space.strides_fixed:
@@ -52,3 +51,9 @@ def design(
     from deepmad.engine.solvers.auto import design_automatically
 
     return design_automatically(problem, solver, starts=starts, report=report)
+
+
+def check_solver(solver: Solver) -> None:
+    """Raise `InputError` for what is no solver's settings."""
+    if not isinstance(solver, Solver):
+        raise InputError(f"solver: {shown(solver)} is none; choose Auto(), CpSat(), Rows() or Evolution()")
